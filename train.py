@@ -1,0 +1,338 @@
+"""Train a crack detector: `python train.py` on drawn pavement, `--data FOLDER` on photographs."""
+
+import argparse
+import csv
+import json
+import math
+import shlex
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Adam
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from unet_resnet import UNetResNet, checkpoint, pictures, sample, tiling
+from unet_resnet.augment import Augment
+from unet_resnet.data import Crops, Split, WholePictures, describe_split, load_pairs
+from unet_resnet.hardware import autocast, pick_device, pick_precision
+from unet_resnet.images import write_png
+from unet_resnet.losses import bce_dice_loss
+from unet_resnet.metrics import ScoreSheet, best_threshold, counts_at
+from unet_resnet.pairs import Pair
+
+# With --data, and on the drawn sample set: that is small and easy, so a network of one block per
+# stage learns it from random weights in minutes on a CPU.
+DEFAULTS = {"weights": ("imagenet", "none"), "blocks": ([3, 4, 23, 3], [1, 1, 1, 1]),
+            "epochs": (50, 8), "crop": (448, 192), "lr": (5e-4, 2e-3)}
+FIXED = ("data", "blocks", "batch_size", "crop", "seed")  # what --resume must not change
+SAMPLE_FOLDER, SAMPLE_COUNT = Path("sample_set"), 240
+WARMUP = 0.05  # share of all updates
+PREVIEWS = 6
+
+
+def whole(low: int) -> Callable[[str], int]:
+    """An argparse type: a whole number of at least `low`."""
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < low:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {low}")
+        return int(text)
+    return parse
+
+
+def rate(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 10:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 10")
+    return value
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__)
+
+    def add(flag: str, text: str, **options: Any) -> None:
+        name = flag.removeprefix("--").replace("-", "_")
+        if name in DEFAULTS:
+            real, drawn = (" ".join(map(str, value)) if isinstance(value, list) else value
+                           for value in DEFAULTS[name])
+            text += f" (default: {real} with --data, {drawn} on the sample set)"
+        elif options.get("default") is not None:
+            text += " (default: %(default)s)"
+        parser.add_argument(flag, help=text, **options)
+
+    add("--data", "a data set (images/ and masks/, or train/ and test/ with these in them), or "
+        "its two folders; without, a set drawn by a program", nargs="+", metavar="FOLDER")
+    add("--output", "the run's folder (default: the next free runs/NAME-N)", type=Path)
+    add("--weights", "of the encoder: imagenet, none, or the file of a ResNet's state dict")
+    add("--blocks", "bottlenecks in the encoder's four stages", type=whole(1), nargs=4,
+        metavar="N")
+    add("--epochs", "passes over the training photos", type=whole(1))
+    add("--batch-size", "crops per update", type=whole(1), default=8)
+    add("--micro-batch", "crops per forward pass: less memory, same gradients up to BatchNorm "
+        "(default: the batch size)", type=whole(1))
+    add("--crop", "side of a training crop in pixels", type=whole(64))
+    add("--lr", "Adam's highest learning rate", type=rate)
+    add("--encoder-lr", "the encoder's learning rate as a factor of --lr (default: 0.2 for "
+        "trained weights, 1 for random ones)", type=rate, metavar="FACTOR")
+    add("--precision", "of the forward pass; auto: what the hardware is fast at", default="auto",
+        choices=("auto", "fp32", "fp16", "bf16"))
+    add("--device", "cpu, cuda, cuda:1, mps; auto: the fastest present", default="auto")
+    add("--workers", "processes that read and augment", type=whole(0), default=2)
+    add("--seed", "of weights, crops and split", type=whole(0), default=0)
+    add("--resume", "go on with a run where it stopped, with its settings (without RUN: the "
+        "newest)", type=Path, nargs="?", const=Path("newest"), metavar="RUN")
+    return parser
+
+
+def parse_arguments() -> tuple[argparse.Namespace, dict[str, Any] | None]:
+    """The settings, and the content of last.pt where a run is resumed."""
+    parser = make_parser()
+    args = parser.parse_args()
+    last = None
+    if args.resume:
+        run = newest_run() if args.resume == Path("newest") else args.resume
+        last = checkpoint.read(run / "last.pt")
+        parser.set_defaults(**last["settings"])
+        args = parser.parse_args()
+        args.output = run
+        for name in FIXED:
+            new, old = getattr(args, name), last["settings"][name]
+            if new != old:
+                raise ValueError(f"--resume {run}: --{name.replace('_', '-')} was {old}, now "
+                                 f"{new}; leave it, or start a new run")
+    for name, (real, drawn) in DEFAULTS.items():
+        if getattr(args, name) is None:
+            setattr(args, name, real if args.data else drawn)
+    if args.micro_batch is None:
+        args.micro_batch = args.batch_size
+    if args.encoder_lr is None:
+        args.encoder_lr = 1.0 if args.weights == "none" else 0.2
+    if args.data and len(args.data) > 2:
+        raise ValueError("--data takes one folder, or two: photos and masks")
+    if args.micro_batch > args.batch_size:
+        raise ValueError(f"--micro-batch {args.micro_batch} is above --batch-size "
+                         f"{args.batch_size}: a batch is cut into micro-batches")
+    return args, last
+
+
+def newest_run() -> Path:
+    runs = sorted(Path("runs").glob("*/last.pt"), key=lambda path: path.stat().st_mtime)
+    if not runs:
+        raise FileNotFoundError("--resume: no runs/*/last.pt here; name the run's folder")
+    return runs[-1].parent
+
+
+def make_run_folder(args: argparse.Namespace) -> Path:
+    """The folder for this run's files; refuses one with anything in it unless it is resumed."""
+    if args.output is None:
+        name = Path(args.data[0]).resolve().name if args.data else "sample"
+        args.output = next(run for run in (Path("runs") / f"{name}-{i}" for i in count(1))
+                           if not run.exists())
+    elif not args.resume and args.output.is_dir() and any(args.output.iterdir()):
+        raise FileExistsError(f"{args.output} is not empty; choose another --output, or "
+                              f"--resume {args.output}")
+    args.output.mkdir(parents=True, exist_ok=True)
+    return args.output
+
+
+@dataclass
+class Run:
+    """What a training holds. `save` keeps all of it, for `--resume`."""
+
+    folder: Path
+    args: argparse.Namespace
+    device: torch.device
+    precision: torch.dtype
+    model: UNetResNet
+    optimizer: Adam
+    scaler: torch.amp.GradScaler
+    split: Split
+    losses: list[float] = field(default_factory=list)  # of this epoch's updates so far
+    history: list[dict[str, float]] = field(default_factory=list)  # one row for each epoch
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self.args).items()
+                if name not in ("output", "resume")}
+
+    def save(self) -> None:
+        checkpoint.save(self.folder / "last.pt", self.model, settings=self.settings,
+                        optimizer=self.optimizer.state_dict(), scaler=self.scaler.state_dict(),
+                        losses=self.losses, history=self.history, split=self.split)
+
+
+def start(args: argparse.Namespace, split: Split, last: dict[str, Any] | None) -> Run:
+    """A new run, or one that goes on from the content of last.pt."""
+    device = pick_device(args.device)
+    precision = pick_precision(args.precision, device)
+    torch.manual_seed(args.seed)
+    model = UNetResNet(args.blocks)
+    if last is None:
+        print(checkpoint.load_encoder(model.encoder, args.weights))
+    else:
+        model.load_state_dict(last["model"])
+    model.to(device, memory_format=torch.channels_last)
+    rest = [*model.decoder.parameters(), *model.head.parameters()]
+    optimizer = Adam([{"params": rest, "factor": 1.0},
+                      {"params": model.encoder.parameters(), "factor": args.encoder_lr}])
+    scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
+    run = Run(make_run_folder(args), args, device, precision, model, optimizer, scaler, split)
+    if last is not None:
+        optimizer.load_state_dict(last["optimizer"])
+        scaler.load_state_dict(last["scaler"])
+        run.losses, run.history = last["losses"], last["history"]
+    for name, content in (("settings.json", run.settings), ("split.json", split)):
+        (run.folder / name).write_text(json.dumps(content, indent=1) + "\n")
+    return run
+
+
+def schedule(update: int, updates: int) -> float:
+    """Factor of the learning rate: linear warm-up, then half a cosine down to zero.
+
+    The cosine is SGDR's (Loshchilov and Hutter, 2017), without its restarts.
+    """
+    warmup = max(1, round(WARMUP * updates))
+    if update < warmup:
+        return (update + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (update - warmup) / max(1, updates - warmup)))
+
+
+def train_window(run: Run, images: Tensor, masks: Tensor) -> float:
+    """One update from a window of crops, a micro-batch at a time; returns the mean loss.
+
+    The loss is a mean over crops, so micro-batches weighted by their share of the window add up
+    to the gradient of the whole window, also when the last ones are smaller. Only BatchNorm,
+    which sees one micro-batch at a time, can tell the difference.
+    """
+    total, micro_batch = 0.0, run.args.micro_batch
+    for image, mask in zip(images.split(micro_batch), masks.split(micro_batch)):
+        image = image.to(run.device, memory_format=torch.channels_last, non_blocking=True)
+        mask = mask.to(run.device, non_blocking=True)
+        with autocast(run.device, run.precision):
+            logits = run.model(image)
+        loss = bce_dice_loss(logits, mask) * (len(image) / len(images))
+        run.scaler.scale(loss).backward()
+        total += loss.item()
+    run.scaler.step(run.optimizer)
+    run.scaler.update()
+    run.optimizer.zero_grad(set_to_none=True)
+    return total
+
+
+def train_epoch(run: Run, crops: Crops) -> None:
+    """The updates of one epoch, from where the run stands in it."""
+    args, epoch = run.args, len(run.history)
+    windows = math.ceil(len(crops) / args.batch_size)  # the last one may be short
+    positions = range(epoch * len(crops) + len(run.losses) * args.batch_size,
+                      (epoch + 1) * len(crops))
+    loader = DataLoader(crops, args.batch_size, sampler=positions, num_workers=args.workers,
+                        pin_memory=run.device.type == "cuda")
+    run.model.train()
+    with tqdm(loader, f"epoch {epoch + 1}/{args.epochs}", windows, initial=len(run.losses),
+              unit="update", leave=False) as bar:
+        for images, masks in bar:
+            factor = schedule(epoch * windows + len(run.losses), args.epochs * windows)
+            for group in run.optimizer.param_groups:
+                group["lr"] = args.lr * group["factor"] * factor
+            run.losses.append(train_window(run, images, masks))
+            bar.set_postfix(loss=f"{run.losses[-1]:.3f}", lr=f"{args.lr * factor:.1e}")
+
+
+@torch.inference_mode()
+def validate(run: Run, pairs: Sequence[Pair]) -> tuple[ScoreSheet, list[list[Tensor]]]:
+    """Scores of whole photographs, and some of them as [photo, truth, probability] to look at."""
+
+    def probability(tiles: Tensor) -> Tensor:
+        tiles = tiles.to(run.device, memory_format=torch.channels_last) / 255
+        with autocast(run.device, run.precision):
+            return run.model(tiles).float().sigmoid()
+
+    run.model.eval()
+    sheet, shown = ScoreSheet(0.5, tolerances=(), skeletons=False), []
+    wanted = {round(i * (len(pairs) - 1) / (PREVIEWS - 1)) for i in range(PREVIEWS)}
+    loader = DataLoader(WholePictures(pairs), batch_size=None, num_workers=run.args.workers)
+    bar = tqdm(zip(pairs, loader), "validation", len(pairs), unit="photo", leave=False)
+    for i, (pair, (photo, mask)) in enumerate(bar):
+        prediction = tiling.predict(probability, photo)
+        sheet.add(pair.image.name, pair.source, prediction, mask)
+        if i in wanted:
+            shown.append([photo, mask, prediction])
+    return sheet, shown
+
+
+def grey_baseline(pairs: Sequence[Pair]) -> float:
+    """The IoU that the best threshold on darkness reaches: what a network has to beat."""
+    sheet = ScoreSheet(0.5, tolerances=(), skeletons=False)
+    for pair, (photo, mask) in zip(pairs, WholePictures(pairs)):
+        grey = photo.float().mean(0, keepdim=True) / 255
+        sheet.add(pair.image.name, pair.source, 1 - grey, mask)
+    histogram = sum(sheet.histograms.values())
+    return counts_at(histogram, best_threshold(histogram)[0]).iou
+
+
+def finish_epoch(run: Run, held_out: Sequence[Pair], seconds: float) -> None:
+    """Validate, choose the threshold, and write last.pt, best.pt, history.csv and preview.png."""
+    sheet, shown = validate(run, held_out)
+    histogram = sum(sheet.histograms.values())
+    threshold, _ = best_threshold(histogram)
+    scores = counts_at(histogram, threshold)
+    row = {"epoch": len(run.history) + 1, "loss": sum(run.losses) / len(run.losses),
+           "seconds": round(seconds, 1), "threshold": threshold,
+           **{name: getattr(scores, name) for name in
+              ("iou", "dice", "precision", "recall", "accuracy", "black_accuracy")}}
+    best = all(row["iou"] > earlier["iou"] for earlier in run.history)
+    run.history.append(row)
+    run.losses = []
+    run.save()
+    if best:
+        checkpoint.save(run.folder / "best.pt", run.model, settings=run.settings,
+                        threshold=threshold, history=run.history, split=run.split)
+    with open(run.folder / "history.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, row)
+        writer.writeheader()
+        writer.writerows(run.history)
+    rows = [[photo, pictures.grey(truth), pictures.grey(probability),
+             pictures.overlay(photo, probability >= threshold, truth)]
+            for photo, truth, probability in shown]
+    write_png(run.folder / "preview.png", pictures.sheet(rows))
+    print(f"epoch {row['epoch']}/{run.args.epochs}  loss {row['loss']:.3f}  " + "  ".join(
+        f"{name} {row[name]:.3f}" for name in ("iou", "dice", "precision", "recall"))
+        + f"  at threshold {threshold:.2f}{'  (best so far)' * best}")
+
+
+def main() -> None:
+    args, last = parse_arguments()
+    if not args.data:
+        sample.write(SAMPLE_FOLDER, SAMPLE_COUNT)
+    pairs, held_out = load_pairs([Path(path) for path in args.data or [SAMPLE_FOLDER]], args.seed,
+                                 last and last["split"])
+    run = start(args, describe_split(pairs, held_out), last)
+    print(f"{len(pairs)} photos to train on, {len(held_out)} to validate on; {run.device}, "
+          f"{str(run.precision).removeprefix('torch.')}; files go to {run.folder}")
+    print(f"the best threshold on grey values alone has an IoU of {grey_baseline(held_out):.3f}")
+    crops = Crops(pairs, Augment(args.crop), args.seed)
+    try:
+        while len(run.history) < args.epochs:
+            began = time.perf_counter()
+            train_epoch(run, crops)
+            finish_epoch(run, held_out, time.perf_counter() - began)
+    except KeyboardInterrupt:
+        run.save()
+        sys.exit(f"stopped in epoch {len(run.history) + 1}; go on with: "
+                 f"python train.py --resume {shlex.quote(str(run.folder))}")
+    photo = shlex.quote(str(held_out[0].image))
+    print(f"look at {run.folder / 'preview.png'}, then try: python infer.py {photo}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (OSError, ValueError) as error:
+        sys.exit(f"train.py: {error}")

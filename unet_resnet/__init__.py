@@ -1,0 +1,5 @@
+"""A hand-written U-Net with a ResNet-101 encoder that finds cracks in photographs."""
+
+from unet_resnet.model import UNetResNet
+
+__all__ = ["UNetResNet"]

@@ -1,0 +1,34 @@
+"""What is minimised, and what happens on an image without cracks?"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def dice_loss(logits: Tensor, truth: Tensor, smooth: float = 1.0) -> Tensor:
+    """One minus the soft Dice coefficient of each image, averaged over the images.
+
+    Logits (N, 1, H, W) of any float type; truth (N, 1, H, W) in 0..1. Source: V-Net (Milletari et
+    al., 2016), with plain sums in the denominator in place of squares.
+
+    The mean is over images, not over the pixels of the batch, so that a batch in two halves has
+    the same gradient as the batch whole. `smooth`, in pixels, keeps the quotient defined on an
+    image without cracks: there the loss is S / (S + smooth) for a predicted crack area of S
+    pixels, which pulls hardest when only a few false pixels are left.
+    """
+    probability, truth = logits.float().sigmoid().flatten(1), truth.float().flatten(1)
+    overlap = (probability * truth).sum(1)
+    area = probability.sum(1) + truth.sum(1)
+    return 1 - ((2 * overlap + smooth) / (area + smooth)).mean()
+
+
+def bce_dice_loss(logits: Tensor, truth: Tensor, bce: float = 1.0, dice: float = 1.0) -> Tensor:
+    """`bce` times the binary cross-entropy plus `dice` times the Dice loss, a scalar.
+
+    Logits (N, 1, H, W) of any float type; truth (N, 1, H, W) in 0..1. Computed in float32, also
+    inside autocast: sums over 200,000 pixels do not fit 16 bits. On an image without cracks the
+    Dice part is nearly flat while many pixels are false; the cross-entropy clears those.
+    """
+    with torch.autocast(logits.device.type, enabled=False):
+        entropy = F.binary_cross_entropy_with_logits(logits.float(), truth.float())
+        return bce * entropy + dice * dice_loss(logits, truth)

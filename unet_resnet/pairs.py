@@ -1,0 +1,92 @@
+"""Which mask belongs to which photograph, and where do they lie?"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from unet_resnet.groups import group_of, source_of
+from unet_resnet.images import SUFFIXES
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A photograph and its mask; `source` is the data set and `group` the photograph's name."""
+
+    image: Path
+    mask: Path
+    source: str
+    group: str
+
+
+@dataclass
+class Part:
+    """The pairs of two folders, and what kept other files from becoming pairs."""
+
+    pairs: list[Pair] = field(default_factory=list)
+    without_mask: list[Path] = field(default_factory=list)
+    without_image: list[Path] = field(default_factory=list)
+    doubled: list[Path] = field(default_factory=list)  # a second file of the same stem
+
+    def check(self) -> list[Pair]:
+        """The pairs; raises ValueError, with a file's name and what to do, unless all is well."""
+        faults = ((self.doubled, "a second file of that name: keep one of them"),
+                  (self.without_mask, "no mask of that name: add it (all black if there are no "
+                                      "cracks) or move the photo away"),
+                  (self.without_image, "no photo of that name: add it or move the mask away"))
+        for files, advice in faults:
+            if files:
+                more = f" (and {len(files) - 1} more)" if len(files) > 1 else ""
+                raise ValueError(f"{files[0]}{more}: {advice}")
+        return self.pairs
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The picture files directly in a folder, sorted; hidden ones left out."""
+    return sorted(path for path in folder.iterdir()
+                  if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
+
+
+def by_stem(paths: Iterable[Path]) -> tuple[dict[str, Path], list[Path]]:
+    """The first file of each stem, and the rest."""
+    files = defaultdict(list)
+    for path in paths:
+        files[path.stem].append(path)
+    return ({stem: paths[0] for stem, paths in files.items()},
+            [path for paths in files.values() for path in paths[1:]])
+
+
+def match(images: Path, masks: Path) -> Part:
+    """Pair two folders by file stem, sorted by stem."""
+    photos, doubled_photos = by_stem(pictures_in(images))
+    partners, doubled_masks = by_stem(pictures_in(masks))
+    pairs = [Pair(photos[stem], partners[stem], source_of(stem), group_of(stem))
+             for stem in sorted(photos.keys() & partners.keys())]
+    return Part(pairs, [photos[stem] for stem in sorted(photos.keys() - partners.keys())],
+                [partners[stem] for stem in sorted(partners.keys() - photos.keys())],
+                doubled_photos + doubled_masks)
+
+
+def layout(paths: Sequence[Path]) -> dict[str, tuple[Path, Path]]:
+    """The folders of photos and masks of a data set, under "train" and perhaps "test".
+
+    `paths` is a folder with images/ and masks/, or with train/images, train/masks and perhaps
+    test/images, test/masks (the layout of khanhha/crack_segmentation), or two folders.
+
+    Raises FileNotFoundError where none of these is found.
+    """
+    for path in paths:
+        if not path.is_dir():
+            raise FileNotFoundError(f"{path}: no such folder")
+    if len(paths) == 2:
+        return {"train": (paths[0], paths[1])}
+    root = paths[0]
+    parts = {}
+    for name, folder in (("train", root), ("train", root / "train"), ("test", root / "test")):
+        if (folder / "images").is_dir() and (folder / "masks").is_dir():
+            parts.setdefault(name, (folder / "images", folder / "masks"))
+    if "train" not in parts:
+        raise FileNotFoundError(
+            f"{root}: neither images/ and masks/ nor train/images/ and train/masks/ in it; "
+            "make one of these, or give the two folders: --data PHOTOS MASKS")
+    return parts

@@ -1,0 +1,61 @@
+"""What does a person look at? Overlays, comparisons and contact sheets, all (3, h, w) uint8."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+# Okabe and Ito (2008): told apart with every common form of colour blindness.
+ORANGE, SKY, GREEN, YELLOW = (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66)
+FOUND, FALSE, MISSED = GREEN, ORANGE, SKY
+
+
+def paint(photo: Tensor, mask: Tensor, colour: Sequence[int], opacity: float = 0.65) -> Tensor:
+    """The photo (3, h, w) uint8 with the pixels of a mask (1, h, w) in a colour."""
+    ink = torch.tensor(colour).view(3, 1, 1)
+    mixed = (photo * (1 - opacity) + ink * opacity).to(torch.uint8)
+    return torch.where(mask.bool(), mixed, photo)
+
+
+def overlay(photo: Tensor, prediction: Tensor, truth: Tensor | None = None) -> Tensor:
+    """The photo with the predicted cracks in orange; or, where the truth is known, true cracks
+    that were found in green, false ones in orange and missed ones in blue.
+
+    Photo (3, h, w) uint8; masks (1, h, w), anything non-zero is crack.
+    """
+    prediction = prediction.bool()
+    if truth is None:
+        return paint(photo, prediction, ORANGE)
+    truth = truth.bool()
+    photo = paint(photo, prediction & truth, FOUND)
+    photo = paint(photo, prediction & ~truth, FALSE)
+    return paint(photo, truth & ~prediction, MISSED)
+
+
+def grey(mask: Tensor) -> Tensor:
+    """A mask or probability (1, h, w) in 0..1 as a grey picture (3, h, w)."""
+    return (mask * 255).round().to(torch.uint8).expand(3, -1, -1)
+
+
+def fit(picture: Tensor, side: int) -> Tensor:
+    """The picture (3, h, w) shrunk or grown to fit into a square, on a dark ground."""
+    height, width = picture.shape[-2:]
+    scale = side / max(height, width)
+    size = max(1, round(height * scale)), max(1, round(width * scale))
+    picture = F.interpolate(picture[None].float(), size, mode="bilinear", antialias=True)[0]
+    square = torch.full((3, side, side), 32, dtype=torch.uint8)
+    top, left = (side - size[0]) // 2, (side - size[1]) // 2
+    square[:, top:top + size[0], left:left + size[1]] = picture.round().to(torch.uint8)
+    return square
+
+
+def sheet(rows: Sequence[Sequence[Tensor]], side: int = 320, gap: int = 4) -> Tensor:
+    """Rows of pictures of any size as one picture, each in a square of `side` pixels."""
+    columns = max(len(row) for row in rows)
+    step = side + gap
+    page = torch.full((3, len(rows) * step - gap, columns * step - gap), 255, dtype=torch.uint8)
+    for y, row in enumerate(rows):
+        for x, picture in enumerate(row):
+            page[:, y * step:y * step + side, x * step:x * step + side] = fit(picture, side)
+    return page

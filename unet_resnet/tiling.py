@@ -1,0 +1,74 @@
+"""How is a photograph larger than a crop predicted without seams?
+
+As nnU-Net does it (Isensee et al., 2021): tiles overlap, and where they do, their probabilities
+are averaged with Gaussian weights, for a tile knows least at its border.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def starts(length: int, tile: int, overlap: float) -> list[int]:
+    """First pixels of the tiles along one side, spread evenly so that the last touches the border.
+
+    The step is at most `tile * (1 - overlap)`, rounded down to a whole pixel. A side of 1000
+    pixels with tiles of 448 and an overlap of 0.5 allows steps of 224; the 552 pixels beyond the
+    first tile need 3 of them, so the tiles start at 0, 184, 368 and 552.
+    """
+    if length <= tile:
+        return [0]
+    step = max(1, int(tile * (1 - overlap)))
+    count = math.ceil((length - tile) / step)
+    return [round(i * (length - tile) / count) for i in range(count + 1)]
+
+
+def gaussian(tile: int) -> Tensor:
+    """Weights along one side of a tile, (tile,), highest in the middle, nowhere zero.
+
+    With sigma = tile / 8 the border's weight is exp(-8) of the middle's: 3e-4.
+    """
+    centre = (tile - 1) / 2
+    return torch.exp(-0.5 * ((torch.arange(tile) - centre) / (tile / 8)) ** 2)
+
+
+def predict(probability: Callable[[Tensor], Tensor], photo: Tensor, tile: int = 448,
+            overlap: float = 0.5, batch: int = 4) -> Tensor:
+    """Probability of crack for a whole photograph, tile by tile.
+
+    `probability` maps (N, 3, h, w) of the photograph's type to (N, 1, h, w) in 0..1; `photo` is
+    (3, h, w) of any size. Returns (1, h, w) float32 in 0..1 on the CPU. `batch` tiles go through
+    the network at once. A photograph no larger than a tile is predicted in one piece.
+
+    Works down the picture one row of tiles at a time: beyond the photograph and the result it
+    holds sums for one row of tiles only.
+    """
+    height, width = photo.shape[-2:]
+    tops, lefts = starts(height, tile, overlap), starts(width, tile, overlap)
+    tile_height, tile_width = min(tile, height), min(tile, width)
+    weight_rows, weight_columns = gaussian(tile_height), gaussian(tile_width)
+    weight = weight_rows[:, None] * weight_columns
+    # The weight of a pixel is a product, so the sums over tiles are two vectors, not a picture.
+    sum_rows = _overlap_add(weight_rows, tops, height)
+    sum_columns = _overlap_add(weight_columns, lefts, width)
+
+    result = torch.empty(1, height, width)
+    band = torch.zeros(tile_height, width)  # weighted sums of the rows still being added to
+    for top, following in zip(tops, [*tops[1:], height]):
+        for some in (lefts[i:i + batch] for i in range(0, len(lefts), batch)):
+            tiles = [photo[:, top:top + tile_height, x:x + tile_width] for x in some]
+            for x, one in zip(some, probability(torch.stack(tiles)).float().cpu()):
+                band[:, x:x + tile_width] += one[0] * weight
+        done = following - top  # no later tile reaches these rows
+        result[0, top:following] = band[:done] / (sum_rows[top:following, None] * sum_columns)
+        band = torch.cat((band[done:], torch.zeros(done, width)))
+    return result
+
+
+def _overlap_add(weights: Tensor, first: list[int], length: int) -> Tensor:
+    total = torch.zeros(length)
+    for start in first:
+        total[start:start + len(weights)] += weights
+    return total
