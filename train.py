@@ -5,6 +5,7 @@ import csv
 import json
 import math
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ from tqdm import tqdm
 from unet_resnet import UNetResNet, checkpoint, pictures, sample, tiling
 from unet_resnet.augment import Augment
 from unet_resnet.data import Crops, Split, WholePictures, describe_split, load_pairs
-from unet_resnet.hardware import autocast, pick_device, pick_precision
+from unet_resnet.hardware import autocast, pick_device, pick_precision, predictor
 from unet_resnet.images import write_png
 from unet_resnet.losses import bce_dice_loss
 from unet_resnet.metrics import ScoreSheet, best_threshold, counts_at
@@ -165,7 +166,8 @@ class Run:
     def save(self) -> None:
         checkpoint.save(self.folder / "last.pt", self.model, settings=self.settings,
                         optimizer=self.optimizer.state_dict(), scaler=self.scaler.state_dict(),
-                        losses=self.losses, history=self.history, split=self.split)
+                        losses=self.losses, history=self.history, split=self.split,
+                        threshold=self.history[-1]["threshold"] if self.history else 0.5)
 
 
 def start(args: argparse.Namespace, split: Split, last: dict[str, Any] | None) -> Run:
@@ -245,16 +247,9 @@ def train_epoch(run: Run, crops: Crops) -> None:
             bar.set_postfix(loss=f"{run.losses[-1]:.3f}", lr=f"{args.lr * factor:.1e}")
 
 
-@torch.inference_mode()
 def validate(run: Run, pairs: Sequence[Pair]) -> tuple[ScoreSheet, list[list[Tensor]]]:
     """Scores of whole photographs, and some of them as [photo, truth, probability] to look at."""
-
-    def probability(tiles: Tensor) -> Tensor:
-        tiles = tiles.to(run.device, memory_format=torch.channels_last) / 255
-        with autocast(run.device, run.precision):
-            return run.model(tiles).float().sigmoid()
-
-    run.model.eval()
+    probability = predictor(run.model.eval(), run.device, run.precision)
     sheet, shown = ScoreSheet(0.5, tolerances=(), skeletons=False), []
     wanted = {round(i * (len(pairs) - 1) / (PREVIEWS - 1)) for i in range(PREVIEWS)}
     loader = DataLoader(WholePictures(pairs), batch_size=None, num_workers=run.args.workers)
@@ -318,6 +313,9 @@ def main() -> None:
           f"{str(run.precision).removeprefix('torch.')}; files go to {run.folder}")
     print(f"the best threshold on grey values alone has an IoU of {grey_baseline(held_out):.3f}")
     crops = Crops(pairs, Augment(args.crop), args.seed)
+    # A cluster stops a run with SIGTERM; a shell's background job is born deaf to SIGINT.
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, signal.default_int_handler)
     try:
         while len(run.history) < args.epochs:
             began = time.perf_counter()

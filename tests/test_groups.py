@@ -36,6 +36,7 @@ NAMES = [  # stem, source, group; the first part are real names of the 11k set a
     ("CFD_014", "CFD", "CFD_014"),
     ("forest_118", "forest", "CFD_118"),
     ("Sylvie_Chambon_069", "Sylvie_Chambon", "CFD_069"),
+    ("Sylvie_Chambon_119", "Sylvie_Chambon", "Sylvie_Chambon_119"),
     ("Sylvie_Chambon_306", "Sylvie_Chambon", "Sylvie_Chambon_306"),
     ("Sylvie_Chambon_Im_noGT_ESAR_33a", "Sylvie_Chambon", "Sylvie_Chambon_Im_noGT_ESAR_33"),
     ("masonry_a_0_10", "masonry", "masonry_a_0"),
@@ -89,6 +90,7 @@ ALTERED = {
     "half": lambda image: image.resize((160, 120)),
     "double": lambda image: image.resize((640, 480)),
     "squeezed": lambda image: jpeg(image.resize((448, 448)), 75),
+    "faint": lambda image: jpeg(image.point(lambda value: 0.1 * value + 100), 40),
     "darker": lambda image: image.point(lambda value: 0.6 * value + 10),
     **{turn.name: lambda image, turn=turn: jpeg(image.transpose(turn), 75)
        for turn in Image.Transpose},
@@ -103,8 +105,8 @@ def test_an_altered_copy_is_found_among_strangers(alter) -> None:
 
 
 def test_an_image_without_content_resembles_nothing() -> None:
-    ramp = torch.linspace(0, 1, 300).expand(200, 300)
-    blank = torch.full((200, 300), 0.7)
+    ramp = torch.linspace(0, 1, 1500).expand(1000, 1500)
+    blank = torch.full((1000, 1500), 0.7)
     hashes = [perceptual_hash(image) for image in (blank, blank, ramp, ramp)]
     assert near_duplicates(hashes) == []
     assert near_duplicates([]) == []
@@ -115,6 +117,7 @@ def test_hash_accepts_a_channel_and_counts_signs() -> None:
     signs = perceptual_hash(gray)
     assert signs.shape == (576,) and signs.dtype == torch.int8
     assert signs.abs().sum() == 384
+    assert signs[0] == 0, "brightness is no mark of a photograph"
     assert torch.equal(signs, perceptual_hash(gray[None]))
 
 
@@ -178,6 +181,17 @@ def test_sources_of_one_group_are_pooled() -> None:
     """Names such as bridge7_crop3 make every photograph a source of its own."""
     groups = [f"bridge{i // 4}" for i in range(400)]
     assert sum(split_groups(groups, groups, share=0.2)) == 80
+
+
+def test_a_source_of_copies_takes_nothing_more() -> None:
+    groups = [f"CFD_{i}" for i in range(100)] * 2
+    assert sum(split_groups(groups, ["CFD"] * 100 + ["forest"] * 100, share=0.2)) == 40
+
+
+def test_a_large_group_is_not_taken_for_a_small_share() -> None:
+    groups = ["long_walk"] * 90 + [str(i) for i in range(10)]
+    for seed in range(10):
+        assert sum(split_groups(groups, ["own"] * 100, 0.1, seed)) in (9, 10)
 
 
 def test_the_seed_changes_the_split() -> None:

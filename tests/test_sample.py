@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.nn import functional as F
 
-from unet_resnet.sample import SOURCES, curve, distance, draw, write
+from unet_resnet.sample import SOURCES, curve, distance, draw, main, write
 
 
 @pytest.fixture(scope="module")
@@ -48,25 +49,18 @@ def test_labels_are_where_the_cracks_darken(pictures):
             assert (darker[crack] > 0).float().mean() > 0.99
             shares = darker[crack] / bare.int().sum(0)[crack].clamp(min=1)
             assert shares.median() > 0.15
-            assert (darker[~crack] > 0).float().mean() < 0.1  # only the edges of cracks
-        else:
-            assert index and not darker.any() or (darker > 0).float().mean() < 0.01
+        far = F.max_pool2d(mask.float(), 9, 1, 4)[0] == 0
+        assert (far & (darker > 0)).float().mean() < 0.005, "cracks that nobody labelled"
 
 
 def test_cracks_are_darker_than_what_surrounds_them(pictures):
     steps = []
     for image, mask in pictures:
         grey, crack = image.float().mean(0), mask.float()
-        wide = torch.nn.functional.max_pool2d(crack[None], 15, 1, 7)[0]
+        wide = F.max_pool2d(crack, 15, 1, 7)
         if crack.any():
             steps.append(grey[(wide > crack)[0]].mean() - grey[crack[0] > 0].mean())
     assert min(steps) > 0 and sum(steps) / len(steps) > 15
-
-
-def test_shares_of_cracks():
-    masks = torch.stack([draw(index, seed=2, size=64)[1] for index in range(200)]).float()
-    empty = (masks.flatten(1).sum(1) == 0).float().mean()
-    assert 0.1 < empty < 0.35  # at 64 pixels some cracks pass the picture by
 
 
 def test_a_sensible_share_of_pixels_is_crack(pictures):
@@ -80,25 +74,22 @@ def test_no_grey_threshold_finds_the_cracks(pictures):
     crack = torch.stack([mask[0] for _, mask in pictures]).bool()
     best = max(float(((grey < t) & crack).sum() / ((grey < t) | crack).sum())
                for t in range(5, 250, 5))
-    assert 0.02 < best < 0.25
+    assert 0.02 < best < 0.3
 
 
 def test_distance_against_brute_force():
+    """Points along the axis stand for it; the radius is read at the nearest of them."""
     g = torch.Generator().manual_seed(0)
     ends = torch.tensor([[[5., 8., 1.], [60., 40., 3.]], [[-20., 50., 2.], [30., 70., 2.]]])
     segments = curve(g, ends, bend=0.1, smooth=1.2, uneven=0.2)
-    found = distance(segments, 64, reach=4)
-    t = torch.linspace(0, 1, 400)[:, None, None]
-    dots = torch.lerp(segments[:, 0], segments[:, 1], t).flatten(0, 1)
     grid = torch.cartesian_prod(torch.arange(64.), torch.arange(64.))
-    # A tapered segment is measured from the nearest point of its axis, so its radius is read there.
-    wanted = torch.full((64 * 64,), torch.inf)
-    for one in torch.lerp(segments[:, 0], segments[:, 1], t).unbind(1):
-        gap, nearest = torch.cdist(grid, one[:, :2]).min(1)
-        wanted = torch.minimum(wanted, gap - one[nearest, 2])
-    wanted = wanted.view(64, 64)
-    close = wanted < 4
-    assert len(dots) and close.sum() > 500
+    wanted = torch.full((len(grid),), torch.inf)
+    for start, end in segments:
+        axis = torch.lerp(start, end, torch.linspace(0, 1, 200)[:, None])
+        gap, nearest = (grid[:, None] - axis[:, :2]).norm(dim=-1).min(1)
+        wanted = torch.minimum(wanted, gap - axis[nearest, 2])
+    found, close = distance(segments, 64, reach=4).flatten(), wanted < 4
+    assert close.sum() > 500 and (wanted < 0).sum() > 100
     assert torch.allclose(found[close], wanted[close], atol=0.02)
     assert (found[~close] >= 3.98).all()
 
@@ -145,9 +136,12 @@ def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_command_line(tmp_path):
-    command = [sys.executable, "-m", "unet_resnet.sample", str(tmp_path / "set"), "--size", "64"]
-    subprocess.run([*command, "--count", "2"], check=True)
+def test_command_line(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", [
+        "sample", str(tmp_path / "set"), "--count", "2", "--size", "64"])
+    main()
     assert len(list((tmp_path / "set" / "images").glob("*_*.png"))) == 2
-    again = subprocess.run([*command, "--count", "4"], capture_output=True, text=True)
-    assert again.returncode == 1 and again.stderr.count("\n") == 1 and "wanted" in again.stderr
+    again = subprocess.run([sys.executable, "-m", "unet_resnet.sample", str(tmp_path / "set")],
+                           capture_output=True, text=True)
+    assert again.returncode == 1 and again.stderr.count("\n") == 1
+    assert "count 2" in again.stderr and "count 200" in again.stderr

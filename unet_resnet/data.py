@@ -81,16 +81,16 @@ def apply_split(pairs: Sequence[Pair], split: Split) -> tuple[list[Pair], list[P
     return train, validation
 
 
-def read_pair(pair: Pair) -> tuple[Tensor, Tensor]:
+def read_pair(photo: Path, mask: Path) -> tuple[Tensor, Tensor]:
     """Photo (3, h, w) uint8 RGB and mask (1, h, w) uint8 0/1.
 
     Raises ValueError, naming the file, where one is unreadable or the sizes differ.
     """
-    image, mask = read_photo(pair.image), read_mask(pair.mask)
-    if image.shape[1:] != mask.shape[1:]:
-        raise ValueError(f"{pair.mask}: {mask.shape[2]}x{mask.shape[1]} pixels, but its photo has "
+    image, truth = read_photo(photo), read_mask(mask)
+    if image.shape[1:] != truth.shape[1:]:
+        raise ValueError(f"{mask}: {truth.shape[2]}x{truth.shape[1]} pixels, but its photo has "
                          f"{image.shape[2]}x{image.shape[1]}; export the mask at the photo's size")
-    return image, mask
+    return image, truth
 
 
 class Crops(Dataset):
@@ -109,11 +109,11 @@ class Crops(Dataset):
 
     def __getitem__(self, position: int) -> tuple[Tensor, Tensor]:
         epoch, place = divmod(position, len(self.pairs))
-        # Odd multipliers keep the streams of shuffling and of cropping apart.
+        # Seeds of shuffling are small, those of cropping begin at two thousand million.
         shuffle = Generator().manual_seed(self.seed * 1_000_003 + 2 * epoch + 1)
         index = torch.randperm(len(self.pairs), generator=shuffle)[place]
-        image, mask = read_pair(self.pairs[index])
-        return self.augment(image, mask, Generator().manual_seed(
+        pair = self.pairs[index]
+        return self.augment(*read_pair(pair.image, pair.mask), Generator().manual_seed(
             (self.seed + 1) * 2_000_000_011 + 2 * position))
 
 
@@ -127,4 +127,4 @@ class WholePictures(Dataset):
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        return read_pair(self.pairs[index])
+        return read_pair(self.pairs[index].image, self.pairs[index].mask)

@@ -2,20 +2,23 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn import functional as F
 
 # Okabe and Ito (2008): told apart with every common form of colour blindness.
-ORANGE, SKY, GREEN, YELLOW = (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66)
+ORANGE, SKY, GREEN = (230, 159, 0), (86, 180, 233), (0, 158, 115)
 FOUND, FALSE, MISSED = GREEN, ORANGE, SKY
 
 
 def paint(photo: Tensor, mask: Tensor, colour: Sequence[int], opacity: float = 0.65) -> Tensor:
     """The photo (3, h, w) uint8 with the pixels of a mask (1, h, w) in a colour."""
-    ink = torch.tensor(colour).view(3, 1, 1)
-    mixed = (photo * (1 - opacity) + ink * opacity).to(torch.uint8)
-    return torch.where(mask.bool(), mixed, photo)
+    photo, where = photo.clone(), mask[0].bool()
+    ink = torch.tensor(colour).view(3, 1)
+    photo[:, where] = (photo[:, where] * (1 - opacity) + ink * opacity).to(torch.uint8)
+    return photo
 
 
 def overlay(photo: Tensor, prediction: Tensor, truth: Tensor | None = None) -> Tensor:
@@ -59,3 +62,12 @@ def sheet(rows: Sequence[Sequence[Tensor]], side: int = 320, gap: int = 4) -> Te
         for x, picture in enumerate(row):
             page[:, y * step:y * step + side, x * step:x * step + side] = fit(picture, side)
     return page
+
+
+def caption(picture: Tensor, text: str) -> Tensor:
+    """The picture with a line of text in its upper left corner."""
+    image = Image.fromarray(picture.permute(1, 2, 0).numpy())
+    draw = ImageDraw.Draw(image)
+    draw.rectangle(draw.textbbox((4, 2), text), fill=(0, 0, 0))
+    draw.text((4, 2), text, fill=(255, 255, 255))
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)

@@ -109,21 +109,21 @@ def distance(segments: Tensor, size: int, reach: float) -> Tensor:
     Each of the segments (s, 2, 3) is measured in a window about it, so that the cost goes with the
     length drawn and not with the picture. Beyond reach, distances are too large or infinite.
     """
-    middle, way = segments[..., :2].mean(1).round(), segments[:, 1] - segments[:, 0]
-    half = math.ceil(way[:, :2].norm(dim=-1).max() / 2 + segments[..., 2].max() + reach)
-    near = ((middle >= -half) & (middle < size + half)).all(-1)
-    # Coordinates come first from here on: (2 or 3, segments, pixels of the window).
-    start, way = (x[near].T.contiguous()[..., None] for x in (segments[:, 0], way))
-    window = torch.stack(torch.meshgrid(*2 * [torch.arange(-half, half + 1.0)], indexing="ij"))
-    pixel = middle[near].T.contiguous()[..., None] + window.flatten(1)[:, None]
-    along = ((pixel - start[:2]) * way[:2]).sum(0) / way[:2].square().sum(0).clamp(min=1e-6)
-    nearest = torch.addcmul(start, way, along.clamp(0, 1))
-    gap = torch.hypot(*(pixel - nearest[:2])) - nearest[2]
+    start, end = segments.permute(1, 2, 0).contiguous()  # (3, s) each
+    way, middle = end - start, ((start + end)[:2] / 2).round()
+    half = math.ceil(way[:2].norm(dim=0).max() / 2 + segments[..., 2].max() + reach)
+    near = ((middle >= -half) & (middle < size + half)).all(0)
+    start, way, middle = (x[:, near, None] for x in (start, way, middle))
+    window = torch.cartesian_prod(*2 * [torch.arange(-half, half + 1.0)]).T.contiguous()
+    offset = middle - start[:2] + window[:, None]  # (2, segments, pixels of the window)
+    along = ((offset * way[:2]).sum(0) / way[:2].square().sum(0).clamp(min=1e-6)).clamp(0, 1)
+    gap = torch.hypot(*(offset - along * way[:2])) - torch.addcmul(start[2], along, way[2])
     margin = 2 * half  # no window sticks out of it, so none has to be cut
     side = size + 2 * margin
-    row, column = pixel.long() + margin
+    row, column = middle.long() + margin
+    index = row * side + column + (window[0] * side + window[1]).long()
     field = torch.full((side * side,), math.inf)
-    field.scatter_reduce_(0, (row * side + column).flatten(), gap.flatten(), "amin")
+    field.scatter_reduce_(0, index.flatten(), gap.flatten(), "amin")
     return field.view(side, side)[margin:-margin, margin:-margin]
 
 
@@ -201,7 +201,8 @@ def crazing(g: Generator, size: int) -> Tensor:
     ends = torch.cat((across, torch.stack((nodes[:-1], nodes[1:]), 2)[odd[:-1] == 1]))
     away = (ends[:, 0, :2] - uniform(g, 0.2, 0.8, 2) * size).norm(dim=-1)
     patch = uniform(g, 0.35, 0.9) * size * uniform(g, 0.6, 1, len(ends))
-    return curve(g, ends[away < patch], 0.08, smooth=1.2, uneven=0.3)
+    ends = ends[away <= patch.clamp(min=away.min())]  # one at least, in the smallest picture
+    return curve(g, ends, 0.08, smooth=1.2, uneven=0.3)
 
 
 def draw(index: int, seed: int = 0, size: int = 256, cracks: bool = True) -> tuple[Tensor, Tensor]:

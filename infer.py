@@ -1,0 +1,210 @@
+"""Find cracks in photographs: `python infer.py photo.jpg`, or folders, or patterns."""
+
+import argparse
+import csv
+import glob
+import io
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from unet_resnet import checkpoint, pictures, tiling
+from unet_resnet.data import fingerprint, read_pair
+from unet_resnet.groups import group_of, source_of
+from unet_resnet.hardware import pick_device, pick_precision, predictor
+from unet_resnet.images import SUFFIXES, read_photo, write_png
+from unet_resnet.metrics import ScoreSheet
+from unet_resnet.pairs import by_stem, pictures_in
+
+WORST, CELL = 12, 320  # photos on the contact sheet, side of a picture in pixels
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    add = parser.add_argument
+    add("photos", nargs="+", help="files, folders (with all below them) or patterns")
+    add("--masks", type=Path, metavar="FOLDER", help="the true masks, by the photos' names: "
+        "scores the predictions")
+    add("--checkpoint", type=Path, help="of train.py; without, the newest runs/*/best.pt")
+    add("--output", type=Path, default=Path("predictions"), help="folder for the results")
+    add("--threshold", type=share, help="probability from which a pixel is crack; without, the "
+        "checkpoint's")
+    add("--tile", type=int, default=640, help="side in pixels of the pieces that a large photo "
+        "is predicted in; more is faster and takes more memory")
+    add("--overlap", type=share, default=0.5, help="share of a tile that its neighbour covers too")
+    add("--device", default="auto", help="cpu, cuda, cuda:1, mps; auto: the fastest present")
+    add("--precision", choices=("auto", "fp32", "fp16", "bf16"), default="auto",
+        help="auto: what the hardware is fast at")
+    args = parser.parse_args()
+    if args.tile < 32:
+        parser.error(f"--tile {args.tile}: at least 32")
+    return args
+
+
+def share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not in 0..1 (1 excluded)")
+    return value
+
+
+def find_photos(names: Sequence[str]) -> list[Path]:
+    """The files meant by files, folders and patterns, in order, each once.
+
+    What is not there stays in the list: reading it will say so, after the others are done.
+    """
+    photos = []
+    for name in names:
+        path = Path(name)
+        if path.is_dir():
+            photos += sorted(file for file in path.rglob("*") if file.is_file()
+                             and file.suffix.lower() in SUFFIXES and file.name[0] != ".")
+        elif not path.exists() and (found := sorted(glob.glob(name, recursive=True))):
+            photos += map(Path, found)  # a pattern the shell has not expanded
+        else:
+            photos.append(path)
+    return list(dict.fromkeys(photos))
+
+
+def name_results(photos: Sequence[Path]) -> list[str]:
+    """A name for each photo's results that no other has, whatever the letter case.
+
+    The stem where it is unique, else with the suffix, the folder, or a number as well.
+    """
+    forms = [lambda path: path.stem, lambda path: path.name,
+             lambda path: f"{path.absolute().parent.name}_{path.name}"]
+    uses = [Counter(form(path).casefold() for path in photos) for form in forms]
+    names, taken = [], set()
+    for path in photos:
+        name = next((form(path) for form, used in zip(forms, uses)
+                     if used[form(path).casefold()] == 1), None) or f"{path.name}"
+        base, i = name, 1
+        while name.casefold() in taken:
+            name, i = f"{base}_{i}", i + 1
+        taken.add(name.casefold())
+        names.append(name)
+    return names
+
+
+def newest_checkpoint() -> Path:
+    found = sorted(Path("runs").glob("*/best.pt"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise FileNotFoundError("no runs/*/best.pt here: train one (python train.py), or name one "
+                                "with --checkpoint")
+    return found[-1]
+
+
+def leave_out_trained(photos: Sequence[Path], trained: dict[str, str]) -> list[Path]:
+    """The photos that the checkpoint was not trained on, nor on other crops of them.
+
+    A crop is known by a name that tells its photograph, a copy by its content.
+    """
+    groups = {group_of(Path(name).stem) for name in trained}
+    marks = set(trained.values())
+    kept = []
+    for photo in photos:
+        group = group_of(photo.stem)
+        crop_known = group != photo.stem and group in groups
+        if not crop_known and not (photo.is_file() and fingerprint(photo) in marks):
+            kept.append(photo)
+    if len(kept) < len(photos):
+        print(f"{len(photos) - len(kept)} of {len(photos)} photos left out: they or other crops of"
+              " them were trained on, so a score on them would mean nothing")
+    if not kept:
+        raise ValueError("no photo is left to score")
+    return kept
+
+
+def write_text(path: Path, text: str, mark: str) -> None:
+    """Write a text that contains `mark`, over nothing but a file that contains it as well."""
+    if path.exists() and mark not in path.read_text(errors="replace"):
+        raise FileExistsError(f"{path} exists and is not a score sheet; choose another --output")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text)
+    os.replace(temporary, path)
+
+
+def write_scores(sheet: ScoreSheet, photos: dict[str, Path], output: Path,
+                 about: dict[str, Any]) -> None:
+    """Print the sheet; write scores.json, scores.csv, and worst.png: the lowest Dice first."""
+    write_text(output / "scores.json", json.dumps(about | sheet.summary(), indent=1) + "\n",
+               "ods_oracle")
+    table = io.StringIO()
+    writer = csv.DictWriter(table, sheet.rows[0])
+    writer.writeheader()
+    writer.writerows(sheet.rows)
+    write_text(output / "scores.csv", table.getvalue(), "ois_oracle")
+    cells = []
+    worst = sorted(sheet.rows, key=lambda row: row["tp"] / max(1, row["fp"] + row["fn"]))
+    for row in worst[:WORST]:
+        wrong = f"{row['name']}: {row['fp']} false, {row['fn']} missed, {row['tp']} found"
+        cells.append(pictures.caption(pictures.fit(read_photo(photos[row["name"]]), CELL), wrong))
+        cells.append(read_photo(output / f"{row['name']}_overlay.png"))
+    rows = [cells[i:i + 6] for i in range(0, len(cells), 6)]
+    write_png(output / "worst.png", pictures.sheet(rows, CELL))
+    print(sheet.table())
+
+
+def main() -> int:
+    args = parse_arguments()
+    device = pick_device(args.device)
+    args.checkpoint = args.checkpoint or newest_checkpoint()
+    model, content = checkpoint.load(args.checkpoint)
+    threshold = content["threshold"] if args.threshold is None else args.threshold
+    print(f"checkpoint {args.checkpoint}, threshold {threshold:.3f}, {device}")
+    probability = predictor(model.to(device, memory_format=torch.channels_last), device,
+                            pick_precision(args.precision, device))
+    photos = find_photos(args.photos)
+    sheet, masks = None, {}
+    if args.masks:
+        sheet, masks = ScoreSheet(threshold), by_stem(pictures_in(args.masks))[0]
+        photos = leave_out_trained(photos, content["split"]["train"])
+        if unused := masks.keys() - {photo.stem for photo in photos}:
+            print(f"{len(unused)} masks belong to none of these photos")
+    args.output.mkdir(parents=True, exist_ok=True)
+
+    def predict(photo: Path, name: str) -> str:
+        """Write the results of one photo; returns the line to print."""
+        if photo.stem in masks:
+            image, mask = read_pair(photo, masks[photo.stem])
+        else:
+            image, mask = read_photo(photo), None
+        result = tiling.predict(probability, image, args.tile, args.overlap)
+        crack = result >= threshold
+        for kind, picture in (("probability", (result * 255).round().to(torch.uint8)),
+                              ("mask", crack.to(torch.uint8) * 255),
+                              ("overlay", pictures.overlay(image, crack, mask))):
+            write_png(args.output / f"{name}_{kind}.png", picture)
+        if mask is not None:
+            sheet.add(name, source_of(photo.stem), result, mask)
+        return f"{photo}: {crack.float().mean():.2%} crack"
+
+    names, failed = name_results(photos), 0
+    with tqdm(zip(photos, names), total=len(photos), unit="photo", leave=False) as bar:
+        for photo, name in bar:
+            try:
+                bar.write(predict(photo, name))
+            except (OSError, ValueError) as error:
+                bar.write(f"infer.py: {error}", file=sys.stderr)
+                failed += 1
+    print(f"{len(photos) - failed} photos, results in {args.output}"
+          + (f"; {failed} could not be read" if failed else ""))
+    if sheet is not None and sheet.rows:
+        write_scores(sheet, dict(zip(names, photos)), args.output,
+                     {"command": sys.argv, "checkpoint": str(args.checkpoint)})
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except (OSError, ValueError) as error:
+        sys.exit(f"infer.py: {error}")
