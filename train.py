@@ -4,6 +4,7 @@ import argparse
 import csv
 import json
 import math
+import os
 import shlex
 import signal
 import sys
@@ -32,8 +33,9 @@ from unet_resnet.pairs import Pair
 # With --data, and on the drawn sample set: that is small and easy, so a network of one block per
 # stage learns it from random weights in minutes on a CPU.
 DEFAULTS = {"weights": ("imagenet", "none"), "blocks": ([3, 4, 23, 3], [1, 1, 1, 1]),
-            "epochs": (50, 8), "crop": (448, 192), "lr": (5e-4, 2e-3)}
-FIXED = ("data", "blocks", "batch_size", "crop", "seed")  # what --resume must not change
+            "widths": ([256, 128, 64, 32, 16], [64, 48, 32, 24, 16]), "epochs": (50, 8),
+            "crop": (448, 160), "batch_size": (8, 4), "lr": (5e-4, 2e-3)}
+FIXED = ("data", "blocks", "widths", "batch_size", "crop", "seed")  # what --resume must not change
 SAMPLE_FOLDER, SAMPLE_COUNT = Path("sample_set"), 240
 WARMUP = 0.05  # share of all updates
 PREVIEWS = 6
@@ -74,8 +76,9 @@ def make_parser() -> argparse.ArgumentParser:
     add("--weights", "of the encoder: imagenet, none, or the file of a ResNet's state dict")
     add("--blocks", "bottlenecks in the encoder's four stages", type=whole(1), nargs=4,
         metavar="N")
+    add("--widths", "channels of the decoder's five levels", type=whole(1), nargs=5, metavar="N")
     add("--epochs", "passes over the training photos", type=whole(1))
-    add("--batch-size", "crops per update", type=whole(1), default=8)
+    add("--batch-size", "crops per update", type=whole(1))
     add("--micro-batch", "crops per forward pass: less memory, same gradients up to BatchNorm "
         "(default: the batch size)", type=whole(1))
     add("--crop", "side of a training crop in pixels", type=whole(64))
@@ -85,7 +88,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("--precision", "of the forward pass; auto: what the hardware is fast at", default="auto",
         choices=("auto", "fp32", "fp16", "bf16"))
     add("--device", "cpu, cuda, cuda:1, mps; auto: the fastest present", default="auto")
-    add("--workers", "processes that read and augment", type=whole(0), default=2)
+    add("--workers", "processes that read and augment", type=whole(0),
+        default=min(2, os.cpu_count() or 1))
     add("--seed", "of weights, crops and split", type=whole(0), default=0)
     add("--resume", "go on with a run where it stopped, with its settings (without RUN: the "
         "newest)", type=Path, nargs="?", const=Path("newest"), metavar="RUN")
@@ -175,7 +179,7 @@ def start(args: argparse.Namespace, split: Split, last: dict[str, Any] | None) -
     device = pick_device(args.device)
     precision = pick_precision(args.precision, device)
     torch.manual_seed(args.seed)
-    model = UNetResNet(args.blocks)
+    model = UNetResNet(args.blocks, args.widths)
     if last is None:
         print(checkpoint.load_encoder(model.encoder, args.weights))
     else:
@@ -228,6 +232,11 @@ def train_window(run: Run, images: Tensor, masks: Tensor) -> float:
     return total
 
 
+def ignore_interrupts(worker: int) -> None:
+    """Ctrl-C reaches every process of the terminal; the main one alone shall answer it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def train_epoch(run: Run, crops: Crops) -> None:
     """The updates of one epoch, from where the run stands in it."""
     args, epoch = run.args, len(run.history)
@@ -235,7 +244,7 @@ def train_epoch(run: Run, crops: Crops) -> None:
     positions = range(epoch * len(crops) + len(run.losses) * args.batch_size,
                       (epoch + 1) * len(crops))
     loader = DataLoader(crops, args.batch_size, sampler=positions, num_workers=args.workers,
-                        pin_memory=run.device.type == "cuda")
+                        worker_init_fn=ignore_interrupts, pin_memory=run.device.type == "cuda")
     run.model.train()
     with tqdm(loader, f"epoch {epoch + 1}/{args.epochs}", windows, initial=len(run.losses),
               unit="update", leave=False) as bar:
@@ -252,7 +261,8 @@ def validate(run: Run, pairs: Sequence[Pair]) -> tuple[ScoreSheet, list[list[Ten
     probability = predictor(run.model.eval(), run.device, run.precision)
     sheet, shown = ScoreSheet(0.5, tolerances=(), skeletons=False), []
     wanted = {round(i * (len(pairs) - 1) / (PREVIEWS - 1)) for i in range(PREVIEWS)}
-    loader = DataLoader(WholePictures(pairs), batch_size=None, num_workers=run.args.workers)
+    loader = DataLoader(WholePictures(pairs), batch_size=None, num_workers=run.args.workers,
+                        worker_init_fn=ignore_interrupts)
     bar = tqdm(zip(pairs, loader), "validation", len(pairs), unit="photo", leave=False)
     for i, (pair, (photo, mask)) in enumerate(bar):
         prediction = tiling.predict(probability, photo)

@@ -13,8 +13,9 @@ from scipy.ndimage import binary_dilation, distance_transform_edt
 from skimage.morphology import skeletonize
 
 from unet_resnet.metrics import (
-    Counts, Match, ScoreSheet, best_threshold, count, counts_at, dilate, histogram, match_skeletons,
-    match_within, thin)
+    Counts, Match, ScoreSheet, best_threshold, count, counts_at, histogram, match_skeletons,
+    match_within)
+from unet_resnet.morphology import dilate, thin
 
 bounded = settings(deadline=None, max_examples=100, derandomize=True)
 SHAPES = st.tuples(st.integers(1, 12), st.integers(1, 12))
