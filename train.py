@@ -33,7 +33,7 @@ from unet_resnet.pairs import Pair
 # With --data, and on the drawn sample set: that is small and easy, so a network of one block per
 # stage learns it from random weights in minutes on a CPU.
 DEFAULTS = {"weights": ("imagenet", "none"), "blocks": ([3, 4, 23, 3], [1, 1, 1, 1]),
-            "widths": ([256, 128, 64, 32, 16], [64, 48, 32, 24, 16]), "epochs": (50, 8),
+            "widths": ([256, 128, 64, 32, 16], [64, 48, 32, 24, 16]), "epochs": (50, 6),
             "crop": (448, 160), "batch_size": (8, 4), "lr": (5e-4, 2e-3)}
 FIXED = ("data", "blocks", "widths", "batch_size", "crop", "seed")  # what --resume must not change
 SAMPLE_FOLDER, SAMPLE_COUNT = Path("sample_set"), 240
