@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from unet_resnet import checkpoint, pictures, tiling
@@ -20,7 +21,7 @@ from unet_resnet.data import fingerprint, read_pair
 from unet_resnet.groups import group_of, source_of
 from unet_resnet.hardware import pick_device, pick_precision, predictor
 from unet_resnet.images import SUFFIXES, read_photo, write_png
-from unet_resnet.metrics import ScoreSheet
+from unet_resnet.metrics import Counts, ScoreSheet
 from unet_resnet.pairs import by_stem, pictures_in
 
 WORST, CELL = 12, 320  # photos on the contact sheet, side of a picture in pixels
@@ -132,6 +133,11 @@ def write_text(path: Path, text: str, mark: str) -> None:
     os.replace(temporary, path)
 
 
+def dice_of(row: dict[str, Any]) -> float:
+    """Also where the truth is empty and the sheet leaves the cell so: 1 if nothing was found."""
+    return Counts(row["tp"], row["fp"], row["fn"], row["tn"]).dice
+
+
 def write_scores(sheet: ScoreSheet, photos: dict[str, Path], output: Path,
                  about: dict[str, Any]) -> None:
     """Print the sheet; write scores.json, scores.csv, and worst.png: the lowest Dice first."""
@@ -143,7 +149,7 @@ def write_scores(sheet: ScoreSheet, photos: dict[str, Path], output: Path,
     writer.writerows(sheet.rows)
     write_text(output / "scores.csv", table.getvalue(), "ois_oracle")
     cells = []
-    worst = sorted(sheet.rows, key=lambda row: row["tp"] / max(1, row["fp"] + row["fn"]))
+    worst = sorted(sheet.rows, key=lambda row: (dice_of(row), -row["fp"] - row["fn"]))
     for row in worst[:WORST]:
         wrong = f"{row['name']}: {row['fp']} false, {row['fn']} missed, {row['tp']} found"
         cells.append(pictures.caption(pictures.fit(read_photo(photos[row["name"]]), CELL), wrong))
@@ -153,54 +159,52 @@ def write_scores(sheet: ScoreSheet, photos: dict[str, Path], output: Path,
     print(sheet.table())
 
 
+def write_results(stem: Path, photo: Tensor, probability: Tensor, crack: Tensor,
+                  truth: Tensor | None) -> None:
+    """Three pictures of the photo's size: the probability in grey, the mask, the overlay."""
+    for kind, picture in (("probability", (probability * 255).round().to(torch.uint8)),
+                          ("mask", crack.to(torch.uint8) * 255),
+                          ("overlay", pictures.overlay(photo, crack, truth))):
+        write_png(stem.with_name(f"{stem.name}_{kind}.png"), picture)
+
+
 def main() -> int:
     args = parse_arguments()
     device = pick_device(args.device)
-    args.checkpoint = args.checkpoint or newest_checkpoint()
-    model, content = checkpoint.load(args.checkpoint)
+    path = args.checkpoint or newest_checkpoint()
+    model, content = checkpoint.load(path)
     threshold = content["threshold"] if args.threshold is None else args.threshold
-    print(f"checkpoint {args.checkpoint}, threshold {threshold:.3f}, {device}")
-    probability = predictor(model.to(device, memory_format=torch.channels_last), device,
-                            pick_precision(args.precision, device))
-    photos = find_photos(args.photos)
-    sheet, masks = None, {}
+    print(f"checkpoint {path}, threshold {threshold:.3f}, {device}")
+    predict = predictor(model.to(device, memory_format=torch.channels_last), device,
+                        pick_precision(args.precision, device))
+    photos, masks = find_photos(args.photos), {}
     if args.masks:
-        sheet, masks = ScoreSheet(threshold), by_stem(pictures_in(args.masks))[0]
+        masks, _ = by_stem(pictures_in(args.masks))
         photos = leave_out_trained(photos, content["split"]["train"])
         if unused := masks.keys() - {photo.stem for photo in photos}:
             print(f"{len(unused)} masks belong to none of these photos")
     args.output.mkdir(parents=True, exist_ok=True)
-
-    def predict(photo: Path, name: str) -> str:
-        """Write the results of one photo; returns the line to print."""
-        if photo.stem in masks:
-            image, mask = read_pair(photo, masks[photo.stem])
-        else:
-            image, mask = read_photo(photo), None
-        result = tiling.predict(probability, image, args.tile, args.overlap)
-        crack = result >= threshold
-        for kind, picture in (("probability", (result * 255).round().to(torch.uint8)),
-                              ("mask", crack.to(torch.uint8) * 255),
-                              ("overlay", pictures.overlay(image, crack, mask))):
-            write_png(args.output / f"{name}_{kind}.png", picture)
-        if mask is not None:
-            sheet.add(name, source_of(photo.stem), result, mask)
-        return f"{photo}: {crack.float().mean():.2%} crack"
-
-    names, failed = name_results(photos), 0
+    names, sheet, failed = name_results(photos), ScoreSheet(threshold), 0
     with tqdm(zip(photos, names), total=len(photos), unit="photo", leave=False) as bar:
         for photo, name in bar:
             try:
-                bar.write(predict(photo, name))
+                image, truth = (read_pair(photo, masks[photo.stem]) if photo.stem in masks
+                                else (read_photo(photo), None))
+                probability = tiling.predict(predict, image, args.tile, args.overlap)
+                crack = probability >= threshold
+                write_results(args.output / name, image, probability, crack, truth)
+                if truth is not None:
+                    sheet.add(name, source_of(photo.stem), probability, truth)
+                bar.write(f"{photo}: {crack.float().mean():.2%} crack")
             except (OSError, ValueError) as error:
                 bar.write(f"infer.py: {error}", file=sys.stderr)
                 failed += 1
-    print(f"{len(photos) - failed} photos, results in {args.output}"
-          + (f"; {failed} could not be read" if failed else ""))
-    if sheet is not None and sheet.rows:
+    print(f"{len(photos) - failed} photos predicted, results in {args.output}"
+          + f"; {failed} failed" * bool(failed))
+    if sheet.rows:
         write_scores(sheet, dict(zip(names, photos)), args.output,
-                     {"command": sys.argv, "checkpoint": str(args.checkpoint)})
-    return 1 if failed else 0
+                     {"command": sys.argv, "checkpoint": str(path)})
+    return int(failed > 0)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ from tqdm import tqdm
 
 from unet_resnet import UNetResNet, checkpoint, pictures, sample, tiling
 from unet_resnet.augment import Augment
-from unet_resnet.data import Crops, Split, WholePictures, describe_split, load_pairs
+from unet_resnet.data import (
+    Crops, Split, WholePictures, describe_split, difference, load_pairs, read_split)
 from unet_resnet.hardware import autocast, pick_device, pick_precision, predictor
 from unet_resnet.images import write_png
 from unet_resnet.losses import bce_dice_loss
@@ -91,6 +92,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("--workers", "processes that read and augment", type=whole(0),
         default=min(2, os.cpu_count() or 1))
     add("--seed", "of weights, crops and split", type=whole(0), default=0)
+    add("--split", "a split.json, or your own {\"train\": [names], \"validation\": [names]}; "
+        "groups: draw one by photograph even where there is a test/", metavar="FILE")
     add("--resume", "go on with a run where it stopped, with its settings (without RUN: the "
         "newest)", type=Path, nargs="?", const=Path("newest"), metavar="RUN")
     return parser
@@ -316,9 +319,16 @@ def main() -> None:
     args, last = parse_arguments()
     if not args.data:
         sample.write(SAMPLE_FOLDER, SAMPLE_COUNT)
-    pairs, held_out = load_pairs([Path(path) for path in args.data or [SAMPLE_FOLDER]], args.seed,
-                                 last and last["split"])
-    run = start(args, describe_split(pairs, held_out), last)
+    split = args.split if args.split in (None, "groups") else read_split(Path(args.split))
+    folders = [Path(folder) for folder in args.data or [SAMPLE_FOLDER]]
+    pairs, held_out, notes = load_pairs(folders, args.seed, split)
+    for note in notes:
+        print(note)
+    split = describe_split(pairs, held_out)
+    if last and (changed := difference(last["split"], split)):
+        raise ValueError(f"--resume: the data or their split are not those of the run: {changed}; "
+                         "restore them, or start a new run")
+    run = start(args, split, last)
     print(f"{len(pairs)} photos to train on, {len(held_out)} to validate on; {run.device}, "
           f"{str(run.precision).removeprefix('torch.')}; files go to {run.folder}")
     print(f"the best threshold on grey values alone has an IoU of {grey_baseline(held_out):.3f}")

@@ -3,15 +3,22 @@
 `python -m unet_resnet.data FOLDER` reports on a data set.
 """
 
+import argparse
 import hashlib
+import json
+import os
+import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
 from torch import Generator, Tensor
 from torch.utils.data import Dataset
+from tqdm import tqdm
 
-from unet_resnet.groups import split_groups
+from unet_resnet.audit import audit, screen, summarise
+from unet_resnet.groups import join, near_duplicates, perceptual_hash, split_groups
 from unet_resnet.images import SUFFIXES, read_mask, read_photo
 from unet_resnet.pairs import Pair, layout, match
 
@@ -20,33 +27,71 @@ VALIDATION_SHARE = 0.15
 Transform = Callable[[Tensor, Tensor, Generator], tuple[Tensor, Tensor]]
 
 
-Split = dict[str, dict[str, str]]  # "train" and "validation": file name -> fingerprint
+Split = dict[str, dict[str, str | None]]  # "train", "validation": file name -> fingerprint
 
 
-def load_pairs(paths: Sequence[Path], seed: int = 0,
-               split: Split | None = None) -> tuple[list[Pair], list[Pair]]:
-    """The pairs to train on and those to validate on.
+def load_pairs(paths: Sequence[Path], seed: int = 0, split: Split | str | None = None
+               ) -> tuple[list[Pair], list[Pair], list[str]]:
+    """The pairs to train on, those to validate on, and what there is to say about them.
 
-    By `split` where one is given; else validation is the part test/ where the data set has one,
-    else about 15 % of the photographs of each source, drawn by `seed`. All crops of a photograph
-    fall on one side.
+    By `split` where one is given; else validation is the part test/ where the data set has one;
+    else, and with "groups", about 15 % of the photographs of each source, drawn by `seed`. All
+    crops and copies of a photograph fall on one side.
 
-    Raises ValueError or FileNotFoundError, naming the file, for a data set that is not in order.
+    Raises ValueError or FileNotFoundError, naming the file, for a data set that would spoil
+    training.
     """
-    parts = {}
-    for name, (images, masks) in layout(paths).items():
-        parts[name] = match(images, masks).check()
-        if not parts[name]:
-            raise ValueError(f"{images}: no pictures in it ({', '.join(SUFFIXES)})")
-    if split is not None:
-        return apply_split([pair for pairs in parts.values() for pair in pairs], split)
-    if "test" in parts:
-        return parts["train"], parts["test"]
-    pairs = parts["train"]
-    held_out = split_groups([pair.group for pair in pairs], [pair.source for pair in pairs],
-                            VALIDATION_SHARE, seed)
-    return ([pair for pair, held in zip(pairs, held_out) if not held],
-            [pair for pair, held in zip(pairs, held_out) if held])
+    parts = {name: match(*folders) for name, folders in layout(paths).items()}
+    _, findings = audit(parts, thorough=False)
+    errors = [finding.line() for finding in findings if finding.severity == "error"]
+    if errors:
+        raise ValueError(errors[0] + (f" (and {len(errors) - 1} kinds of error more; see python -m "
+                                      "unet_resnet.data)" if len(errors) > 1 else ""))
+    notes = [finding.line() for finding in findings]
+    pairs = [pair for part in parts.values() for pair in part.pairs]
+    if not parts["train"].pairs:
+        raise ValueError(f"{layout(paths)['train'][0]}: no pictures in it ({' '.join(SUFFIXES)})")
+    if isinstance(split, dict):
+        train, validation = apply_split(pairs, split)
+    elif "test" in parts and split is None:
+        train, validation = parts["train"].pairs, parts["test"].pairs
+    else:
+        held_out = split_groups(photographs(pairs), [pair.source for pair in pairs],
+                                VALIDATION_SHARE, seed)
+        train = [pair for pair, held in zip(pairs, held_out) if not held]
+        validation = [pair for pair, held in zip(pairs, held_out) if held]
+    if not train or not validation:
+        raise ValueError("the split leaves no photo to train on, or none to validate on")
+    shared = {pair.group for pair in train} & {pair.group for pair in validation}
+    if shared and isinstance(split, dict):
+        notes.append(f"warning: the split divides {len(shared)} photographs, as {min(shared)}, "
+                     "between training and validation: scores will be too good")
+    return train, validation, notes
+
+
+def photographs(pairs: Sequence[Pair]) -> list[str]:
+    """The group of each pair, with those joined whose pictures are copies under other names."""
+    def hash_of(pair: Pair) -> Tensor:
+        return perceptual_hash(read_photo(pair.image).float().mean(0) / 255)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes outside Python's lock
+        hashes = list(tqdm(pool.map(hash_of, pairs), "looking for copies", len(pairs),
+                           unit="photo", leave=False))
+    return join([pair.group for pair in pairs], near_duplicates(hashes))
+
+
+def read_split(path: Path) -> Split:
+    """A split.json, or a user's own: {"train": [file names], "validation": [file names]}.
+
+    Raises FileNotFoundError, or ValueError for anything else.
+    """
+    try:
+        content = json.loads(path.read_text())
+        return {side: dict(content[side]) if isinstance(content[side], dict)
+                else dict.fromkeys(content[side]) for side in ("train", "validation")}
+    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f'{path}: wanted {{"train": [names], "validation": [names]}} in JSON, '
+                         f"found none ({type(error).__name__}: {error})") from error
 
 
 def fingerprint(path: Path) -> str:
@@ -61,24 +106,29 @@ def describe_split(train: Sequence[Pair], validation: Sequence[Pair]) -> Split:
 
 
 def apply_split(pairs: Sequence[Pair], split: Split) -> tuple[list[Pair], list[Pair]]:
-    """The pairs of each side of a split, found by content, so that files may have moved.
+    """The pairs of each side, found by file name, and by fingerprint where the split has one.
 
     Raises ValueError unless the data set and the split hold the same photographs.
     """
-    sides = {mark: side for side in ("train", "validation") for mark in split[side].values()}
-    train, validation = [], []
+    chosen: dict[str, list[Pair]] = {"train": [], "validation": []}
     for pair in pairs:
-        side = sides.get(fingerprint(pair.image))
-        if side is None:
-            raise ValueError(f"{pair.image}: not in the split, or changed since; train anew, or "
-                             "restore the data set")
-        (train if side == "train" else validation).append(pair)
-    found = {pair.image.name for pair in pairs}
-    missing = [name for side in split.values() for name in side if name not in found]
-    if missing:
-        raise ValueError(f"{missing[0]} (of {len(missing)}): in the split but not in the data set;"
-                         " restore it, or train anew")
-    return train, validation
+        sides = [side for side in chosen if pair.image.name in split[side]
+                 and split[side][pair.image.name] in (None, fingerprint(pair.image))]
+        if len(sides) != 1:
+            raise ValueError(f"{pair.image}: " + ("on both sides of the split" if sides else
+                                                  "not in the split, or changed since"))
+        chosen[sides[0]].append(pair)
+    for side, found in chosen.items():
+        if missing := split[side].keys() - {pair.image.name for pair in found}:
+            raise ValueError(f"{min(missing)}: in the split, not in the data set (one of "
+                             f"{len(missing)})")
+    return chosen["train"], chosen["validation"]
+
+
+def difference(old: Split, new: Split) -> str | None:
+    """The first photo that is not the same in two splits, and how many there are; or None."""
+    changed = sorted({name for side in old for name, _ in old[side].items() ^ new[side].items()})
+    return f"{changed[0]} (one of {len(changed)})" if changed else None
 
 
 def read_pair(photo: Path, mask: Path) -> tuple[Tensor, Tensor]:
@@ -128,3 +178,33 @@ class WholePictures(Dataset):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         return read_pair(self.pairs[index].image, self.pairs[index].mask)
+
+
+def main() -> int:
+    """The report's command: prints it; exit status 1 if something would spoil training."""
+    parser = argparse.ArgumentParser(prog="python -m unet_resnet.data",
+                                     description="Report on a data set and its faults.")
+    parser.add_argument("folder", type=Path, nargs="+",
+                        help="a data set (images/ and masks/, or train/ and test/ with these in "
+                        "them), or its two folders")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all of it to a new file")
+    args = parser.parse_args()
+    parts = {name: match(*folders) for name, folders in layout(args.folder).items()}
+    if not any(part.pairs for part in parts.values()):
+        raise ValueError(f"{args.folder[0]}: no photo with a mask of the same name")
+    records, findings = audit(parts)
+    print(screen(parts, records, findings))
+    if args.json:
+        content = {"pairs": {name: len(part.pairs) for name, part in parts.items()},
+                   "sources": summarise(records),
+                   "findings": [finding.as_dict() for finding in findings]}
+        with open(args.json, "x") as file:  # x: never over a file that exists
+            file.write(json.dumps(content, indent=1) + "\n")
+    return int(any(finding.severity == "error" for finding in findings))
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except (OSError, ValueError) as error:
+        sys.exit(f"unet_resnet.data: {error}")

@@ -28,18 +28,6 @@ class Part:
     without_image: list[Path] = field(default_factory=list)
     doubled: list[Path] = field(default_factory=list)  # a second file of the same stem
 
-    def check(self) -> list[Pair]:
-        """The pairs; raises ValueError, with a file's name and what to do, unless all is well."""
-        faults = ((self.doubled, "a second file of that name: keep one of them"),
-                  (self.without_mask, "no mask of that name: add it (all black if there are no "
-                                      "cracks) or move the photo away"),
-                  (self.without_image, "no photo of that name: add it or move the mask away"))
-        for files, advice in faults:
-            if files:
-                more = f" (and {len(files) - 1} more)" if len(files) > 1 else ""
-                raise ValueError(f"{files[0]}{more}: {advice}")
-        return self.pairs
-
 
 def pictures_in(folder: Path) -> list[Path]:
     """The picture files directly in a folder, sorted; hidden ones left out."""

@@ -1,0 +1,242 @@
+"""Is a picture the same tensor whatever it was saved as, and is every bad file named?"""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from unet_resnet import images
+from unet_resnet.images import is_zero_one, read_grey, read_mask, read_photo, size_of, write_png
+
+RANDOM = np.random.default_rng(0)
+RGB = RANDOM.integers(0, 256, (5, 7, 3), dtype=np.uint8)
+GREY, ALPHA = RGB[..., 0], RANDOM.integers(0, 256, (5, 7), dtype=np.uint8)
+DEEP = RANDOM.integers(0, 65536, (5, 7), dtype=np.uint16)
+PALETTE = RANDOM.integers(0, 256, (8, 3), dtype=np.uint8)
+CMYK = np.kron(RANDOM.integers(0, 256, (2, 3, 4), dtype=np.uint8), np.ones((16, 16, 1), np.uint8))
+INDEX = GREY % 8
+EXACT_JPEG = {"quality": 100, "subsampling": 0}
+
+
+def of(array: np.ndarray) -> Image.Image:
+    return Image.fromarray(array)
+
+
+def palette(transparency: int | bytes | None = None) -> Image.Image:
+    image = Image.frombytes("P", (7, 5), INDEX.tobytes())
+    image.putpalette(PALETTE.tobytes())
+    if transparency is not None:
+        image.info["transparency"] = transparency
+    return image
+
+
+def pixels(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.permute(1, 2, 0).numpy().astype(int)
+
+
+# File name: picture, options of save, the values wanted. Transparency is dropped, not blended.
+GREYS = {
+    "grey.png": (of(GREY), {}, GREY),
+    "grey.bmp": (of(GREY), {}, GREY),
+    "grey.jpg": (of(GREY), EXACT_JPEG, GREY),
+    "grey_alpha.png": (Image.merge("LA", (of(GREY), of(ALPHA))), {}, GREY),
+    "bits.png": (of(GREY > 99), {}, (GREY > 99) * 255),
+    "bits.tif": (of(GREY > 99), {}, (GREY > 99) * 255),
+    "deep.png": (of(DEEP), {}, np.rint(DEEP / 257)),
+    "deep.tif": (of(DEEP), {}, np.rint(DEEP / 257)),
+    "share.tif": (of(np.float32(GREY / 255)), {}, GREY),
+    "float.tif": (of(np.float32(GREY)), {}, GREY),
+}
+COLOURS = {
+    "rgb.png": (of(RGB), {}, RGB),
+    "rgb.bmp": (of(RGB), {}, RGB),
+    "rgb.tiff": (of(RGB), {}, RGB),
+    "rgb.webp": (of(RGB), {"lossless": True}, RGB),
+    "rgb.jpeg": (of(RGB), EXACT_JPEG, RGB),
+    "rgba.png": (of(np.dstack((RGB, ALPHA))), {}, RGB),
+    "rgba.webp": (of(np.dstack((RGB, ALPHA))), {"lossless": True, "exact": True}, RGB),
+    "palette.png": (palette(), {}, PALETTE[INDEX]),
+    "palette_one_clear.png": (palette(3), {}, PALETTE[INDEX]),
+    "palette_half_clear.png": (palette(bytes(range(0, 256, 32))), {}, PALETTE[INDEX]),
+    "cmyk.jpg": (Image.frombytes("CMYK", (48, 32), CMYK.tobytes()), {"quality": 100},
+                 (255.0 - CMYK[..., :3]) * (255.0 - CMYK[..., 3:]) / 255),
+}
+
+
+@pytest.mark.parametrize("name", [*GREYS, *COLOURS])
+def test_every_kind_of_picture(tmp_path, name):
+    image, options, wanted = (GREYS | COLOURS)[name]
+    image.save(tmp_path / name, **options)
+    photo = read_photo(tmp_path / name)
+    assert photo.dtype == torch.uint8 and photo.shape == (3, *wanted.shape[:2])
+    assert size_of(tmp_path / name) == wanted.shape[:2]
+    wanted = wanted if wanted.ndim == 3 else wanted[..., None]
+    difference = np.abs(pixels(photo) - wanted)
+    assert difference.max() <= (5 if name.endswith(("jpg", "jpeg")) else 0)
+    if name in GREYS:
+        assert torch.equal(read_grey(tmp_path / name), photo[:1])
+
+
+# What to do with the stored rows and columns for each EXIF orientation: JEITA CP-3451, 4.6.4.
+UPRIGHT = {1: lambda a: a, 2: lambda a: a[:, ::-1], 3: lambda a: a[::-1, ::-1],
+           4: lambda a: a[::-1], 5: lambda a: a.swapaxes(0, 1), 6: lambda a: np.rot90(a, -1),
+           7: lambda a: a[::-1, ::-1].swapaxes(0, 1), 8: np.rot90}
+
+
+@pytest.mark.parametrize("suffix, options, tolerance", [
+    ("jpg", EXACT_JPEG, 5), ("png", {}, 0), ("tif", {}, 0), ("webp", {"lossless": True}, 0)])
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_exif_orientation(tmp_path, orientation, suffix, options, tolerance):
+    path, exif = tmp_path / f"turned.{suffix}", Image.Exif()
+    exif[0x0112] = orientation
+    of(RGB).save(path, exif=exif, **options)
+    wanted = UPRIGHT[orientation](RGB)
+    photo = read_photo(path)
+    assert size_of(path) == photo.shape[1:] == wanted.shape[:2]
+    assert np.abs(pixels(photo) - wanted).max() <= tolerance
+    assert read_grey(path).shape[1:] == photo.shape[1:]
+
+
+def test_a_turned_16_bit_picture(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    of(DEEP).save(tmp_path / "turned.png", exif=exif)
+    assert np.array_equal(read_photo(tmp_path / "turned.png")[0], np.rot90(np.rint(DEEP / 257), -1))
+
+
+# Masks
+
+BARS = np.zeros((40, 40), bool)
+BARS[9:12] = BARS[:, 21:25] = True
+
+
+def test_crack_is_grey_above_127(tmp_path):
+    of(np.arange(256, dtype=np.uint8).reshape(16, 16)).save(tmp_path / "ramp.png")
+    mask = read_mask(tmp_path / "ramp.png")
+    assert mask.shape == (1, 16, 16) and mask.dtype == torch.uint8
+    assert mask.flatten().tolist() == [0] * 128 + [1] * 128
+
+
+@pytest.mark.parametrize("quality", (50, 75, 95))
+def test_noise_of_jpeg_masks_is_no_crack(tmp_path, quality):
+    path = tmp_path / "mask.jpg"
+    of(np.uint8(BARS * 255)).save(path, quality=quality)
+    assert np.array_equal(read_mask(path)[0], BARS)
+    assert (read_grey(path)[0].numpy() > 0).sum() > BARS.sum(), "no noise: the test shows nothing"
+
+
+@pytest.mark.parametrize("values", [
+    np.bool_(1), np.uint8(1), np.uint8(255), np.uint16(1), np.uint16(255), np.uint16(65535),
+    np.int32(1), np.int32(255), np.float32(1), np.float32(255)], ids=repr)
+def test_labels_of_any_number_type(tmp_path, values):
+    """Programs that count classes write 0 and 1, in the number type that was at hand."""
+    of(BARS * values).save(tmp_path / "mask.tif")
+    assert np.array_equal(read_mask(tmp_path / "mask.tif")[0], BARS)
+
+
+@pytest.mark.parametrize("name, crack", [("mask.png", True), ("mask.JPG", False)])
+def test_zero_and_one_are_noise_in_a_jpeg(tmp_path, name, crack):
+    path = tmp_path / name
+    of(np.kron([[0, 1]], np.ones((8, 8))).astype(np.uint8)).save(path, quality=100)
+    grey = read_grey(path)
+    assert grey.unique().tolist() == [0, 1], "the encoder changed the values"
+    assert is_zero_one(path, grey) == crack
+    assert read_mask(path).any() == crack
+
+
+@pytest.mark.parametrize("colour, crack", [
+    (0, 0), (1, 1), (2, 0), (127, 0), (128, 1), (255, 1),
+    ((255, 255, 255), 1), ((255, 255, 0), 1), ((255, 0, 0), 0)])  # red has a grey value of 76
+def test_masks_of_a_single_colour(tmp_path, colour, crack):
+    mode = "L" if isinstance(colour, int) else "RGB"
+    Image.new(mode, (7, 5), colour).save(tmp_path / "mask.png")
+    assert (read_mask(tmp_path / "mask.png") == crack).all()
+
+
+# Bad files
+
+def cut_short(path: Path) -> None:
+    of(np.kron(RGB, np.ones((9, 9, 1), np.uint8))).save(path)
+    path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
+
+
+BAD = {"text.jpg": lambda path: path.write_text("no picture"),
+       "cut.jpg": cut_short, "cut.png": cut_short, "cut.tif": cut_short, "cut.webp": cut_short,
+       "empty.png": Path.touch,
+       "folder.png": Path.mkdir,
+       "nan.tif": lambda path: of(np.float32([[0, np.nan]])).save(path),
+       "infinite.tif": lambda path: of(np.float32([[0, np.inf]])).save(path)}
+
+
+@pytest.mark.parametrize("read", [read_photo, read_mask])
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_file_is_named(tmp_path, name, read):
+    BAD[name](tmp_path / name)
+    with pytest.raises(ValueError, match=re.escape(str(tmp_path / name))):
+        read(tmp_path / name)
+
+
+@pytest.mark.parametrize("read", [read_photo, read_mask, size_of])
+def test_a_missing_file_is_missing(tmp_path, read):
+    with pytest.raises(FileNotFoundError, match="nowhere.png"):
+        read(tmp_path / "nowhere.png")
+
+
+@pytest.mark.parametrize("read", [read_photo, read_mask, size_of])
+def test_too_many_pixels(tmp_path, monkeypatch, read):
+    of(GREY).save(tmp_path / "large.png")
+    monkeypatch.setattr(images, "MAX_MEGAPIXELS", 36e-6)
+    read(tmp_path / "large.png")  # 35 pixels
+    monkeypatch.setattr(images, "MAX_MEGAPIXELS", 34e-6)
+    with pytest.raises(ValueError, match="large.png.*megapixels"):
+        read(tmp_path / "large.png")
+
+
+# Writing
+
+COLOUR = torch.from_numpy(RGB).permute(2, 0, 1)
+
+
+def test_write_png_round_trip(tmp_path):
+    write_png(tmp_path / "colour.png", COLOUR)
+    assert torch.equal(read_photo(tmp_path / "colour.png"), COLOUR)
+    write_png(tmp_path / "grey.png", COLOUR[:1])
+    assert torch.equal(read_grey(tmp_path / "grey.png"), COLOUR[:1])
+    with Image.open(tmp_path / "colour.png") as colour, Image.open(tmp_path / "grey.png") as grey:
+        assert (colour.format, colour.mode, grey.mode) == ("PNG", "RGB", "L")
+
+
+def test_write_png_replaces_its_own(tmp_path):
+    for picture in (COLOUR, COLOUR.flip(1)):
+        write_png(tmp_path / "x.png", picture)
+    assert torch.equal(read_photo(tmp_path / "x.png"), COLOUR.flip(1))
+    assert [path.name for path in tmp_path.iterdir()] == ["x.png"]
+
+
+@pytest.mark.parametrize("theirs", [
+    lambda path: of(GREY).save(path), lambda path: path.write_text("years of work"), cut_short,
+    Path.touch], ids=["picture", "text", "damaged", "empty"])
+def test_write_png_leaves_what_is_not_its_own(tmp_path, theirs):
+    path = tmp_path / "x.png"
+    theirs(path)
+    before = path.read_bytes()
+    with pytest.raises(FileExistsError, match=re.escape(str(path))):
+        write_png(path, COLOUR)
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "x.png"
+    write_png(path, COLOUR)
+
+    def full_disk(image, file, *_, **__):
+        Path(file).write_bytes(b"half a picture")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        write_png(path, COLOUR.flip(1))
+    assert list(tmp_path.iterdir()) == [path] and torch.equal(read_photo(path), COLOUR)

@@ -1,0 +1,106 @@
+"""Hand-computed values, a brute-force Dice, and laws of the gradient."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from unet_resnet.losses import bce_dice_loss, dice_loss
+
+PARTS = {"bce": (1, 0), "dice": (0, 1), "both": (1, 1)}
+in_parts = pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS)
+
+
+def drawn(seed: int, *shape: int) -> tuple[Tensor, Tensor]:
+    """Logits, and a truth whose images hold very different shares of crack, the last one none."""
+    draw = torch.Generator().manual_seed(seed)
+    shares = torch.linspace(0.6, 0, shape[0]).view(-1, 1, 1, 1)
+    return (3 * torch.randn(shape, generator=draw),
+            (torch.rand(shape, generator=draw) < shares).float())
+
+
+def gradient(logits: Tensor, truth: Tensor, *parts: float) -> Tensor:
+    logits = logits.clone().requires_grad_()
+    return torch.autograd.grad(bce_dice_loss(logits, truth, *parts), logits)[0]
+
+
+def test_hand_computed():
+    """Four pixels at 1/2, one of them crack: overlap 1/2, areas 2 and 1, smoothed by 1."""
+    logits, truth = torch.zeros(1, 1, 2, 2), torch.tensor([[[[1.0, 0], [0, 0]]]])
+    assert dice_loss(logits, truth).item() == pytest.approx(1 - (1 + 1) / (3 + 1))
+    assert dice_loss(logits, truth, smooth=3).item() == pytest.approx(1 - (1 + 3) / (3 + 3))
+    assert bce_dice_loss(logits, truth).item() == pytest.approx(math.log(2) + 0.5)
+    assert bce_dice_loss(logits, truth, bce=2, dice=10).item() == pytest.approx(
+        2 * math.log(2) + 5)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (3, 1, 5, 7), (4, 1, 16, 9)], ids=str)
+def test_equals_brute_force(shape):
+    logits, truth = drawn(0, *shape)
+    p, t = 1 / (1 + np.exp(-logits.double().numpy())), truth.double().numpy()
+    dice = np.mean([1 - (2 * (q * u).sum() + 1) / (q.sum() + u.sum() + 1) for q, u in zip(p, t)])
+    entropy = -np.mean(t * np.log(p) + (1 - t) * np.log(1 - p))
+    assert dice_loss(logits, truth).item() == pytest.approx(dice, rel=1e-4)
+    assert bce_dice_loss(logits, truth, 0.3, 0.7).item() == pytest.approx(
+        0.3 * entropy + 0.7 * dice, rel=1e-4)
+
+
+@pytest.mark.parametrize("logit", [-8.0, -1.0, 3.0])
+def test_dice_of_a_picture_without_cracks(logit):
+    area = 64 * torch.tensor(logit).sigmoid().item()
+    loss = dice_loss(torch.full((1, 1, 8, 8), logit), torch.zeros(1, 1, 8, 8))
+    assert loss.item() == pytest.approx(area / (area + 1), rel=1e-4)
+
+
+@in_parts
+@pytest.mark.parametrize("logit", [-5.0, 0.0, 5.0])
+def test_without_cracks_every_pixel_is_pushed_down(parts, logit):
+    logits, blank = torch.full((2, 1, 8, 8), logit), torch.zeros(2, 1, 8, 8)
+    assert (gradient(logits, blank, *parts) > 0).all()
+
+
+@in_parts
+@pytest.mark.parametrize("halves", [(3, 1), (1, 3), (2, 2)], ids=str)
+def test_micro_batches_have_the_gradient_of_the_batch(parts, halves):
+    """Weighted by their sizes, although the last image has no crack and the first has many."""
+    logits, truth = drawn(1, 4, 1, 12, 12)
+    micro = [len(some) / 4 * gradient(some, part, *parts)
+             for some, part in zip(logits.split(halves), truth.split(halves))]
+    torch.testing.assert_close(torch.cat(micro), gradient(logits, truth, *parts))
+
+
+@in_parts
+def test_perfect_and_opposite_predictions(parts):
+    truth = drawn(2, 3, 1, 16, 16)[1]
+    sure = 40 * (truth - 0.5)
+    assert bce_dice_loss(sure, truth, *parts) < 1e-5
+    assert bce_dice_loss(-sure, truth, *parts) > 0.9
+
+
+@in_parts
+@pytest.mark.parametrize("truth", [0.0, 1.0])
+def test_extreme_logits_stay_finite(parts, truth):
+    for logit in (-1e4, 1e4):
+        logits, target = torch.full((1, 1, 4, 4), logit), torch.full((1, 1, 4, 4), truth)
+        assert gradient(logits, target, *parts).isfinite().all()
+        wrong = (logit > 0) != bool(truth)
+        bce, dice = parts
+        assert bce_dice_loss(logits, target, *parts).item() == pytest.approx(
+            wrong * (bce * 1e4 + dice * 16 / 17))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_float32_inside_autocast(dtype):
+    """Sums over 65,536 pixels: bfloat16 would stop counting at 256, float16 at infinity."""
+    logits, truth = drawn(3, 2, 1, 256, 256)
+    logits = logits.to(dtype).requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = bce_dice_loss(logits, truth.to(dtype))
+    loss.backward()
+    assert loss.dtype == torch.float32 and logits.grad.dtype == dtype
+    assert loss == bce_dice_loss(logits.float(), truth)
+    assert F.cosine_similarity(logits.grad.float().flatten(),
+                               gradient(logits.float(), truth).flatten(), 0) > 0.999
