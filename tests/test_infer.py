@@ -1,0 +1,344 @@
+"""Does every photo get its own results, is nobody's file lost, and are the scores those claimed?"""
+
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, refused, write_pairs
+from PIL import Image
+
+import infer
+from unet_resnet import checkpoint, pictures, tiling
+from unet_resnet.data import fingerprint, read_pair
+from unet_resnet.hardware import predictor
+from unet_resnet.images import read_grey, read_photo
+from unet_resnet.metrics import ScoreSheet
+
+KINDS = ("probability", "mask", "overlay")
+
+
+@pytest.fixture(scope="session")
+def best(trained) -> Path:
+    return trained / "runs" / "walls-1" / "best.pt"
+
+
+@pytest.fixture(scope="session")
+def probability(best):
+    """Photo -> probability, as infer.py shall compute it: the oracle."""
+    model = checkpoint.load(best)[0].to(memory_format=torch.channels_last)
+    predict = predictor(model, torch.device("cpu"), torch.float32)
+    return lambda photo, tile=640, overlap=0.5: tiling.predict(predict, photo, tile, overlap)
+
+
+@pytest.fixture
+def infer_with(script, best):
+    return lambda *arguments: script("infer.py", "--checkpoint", best, "--device", "cpu",
+                                     "--precision", "fp32", *arguments)
+
+
+def results_of(*names: str) -> list[str]:
+    return sorted(f"{name}_{kind}.png" for name in names for kind in KINDS)
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def noise(path: Path, height: int, width: int, channels: int = 3) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draw = np.random.default_rng(height * 1000 + width)
+    Image.fromarray(draw.integers(0, 256, (height, width, channels), dtype=np.uint8)).save(path)
+    return path
+
+
+# Which photos
+
+def test_find_photos(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a/x.jpg", "a/b/c/y.PNG", "a/b/.y.png", "a/notes.txt", "z.tif", "[1].png", "1.png"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+    for names, wanted in (
+            (["z.tif"], ["z.tif"]),
+            (["a"], ["a/b/c/y.PNG", "a/x.jpg"]),
+            (["a/*.jpg", "*.tif"], ["a/x.jpg", "z.tif"]),
+            (["a/**/*.PNG"], ["a/b/c/y.PNG"]),
+            (["[1].png"], ["[1].png"]),  # a file of that name comes before the pattern
+            (["z.tif", "a", "./z.tif", "a/x.jpg", "*.tif"], ["z.tif", "a/b/c/y.PNG", "a/x.jpg"]),
+            (["nowhere.jpg", "no*.png"], ["nowhere.jpg", "no*.png"])):
+        assert infer.find_photos(names) == list(map(Path, wanted))
+
+
+def test_a_pattern_means_the_same_quoted_or_not(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("set/x.jpg", "set/old/y.jpg"):
+        noise(Path(name), 4, 4)
+    expanded = ["set/old", "set/x.jpg"]  # what a shell makes of set/*
+    assert infer.find_photos(["set/*"]) == infer.find_photos(expanded)
+
+
+@pytest.mark.parametrize("photos, wanted", [
+    (["x.jpg", "y.jpg"], ["x", "y"]),
+    (["a/x.jpg", "b/y.jpg"], ["x", "y"]),
+    (["x.jpg", "x.png"], ["x.jpg", "x.png"]),
+    (["a/x.jpg", "b/x.jpg"], ["a_x.jpg", "b_x.jpg"]),
+    (["x.jpg", "X.png", "y.png"], ["x.jpg", "X.png", "y"]),
+])
+def test_names_are_short_where_they_can_be(photos, wanted):
+    assert infer.name_results(list(map(Path, photos))) == wanted
+
+
+@pytest.mark.parametrize("photos", [
+    ["a/x.jpg", "A/X.jpg", "b/a/x.jpg"],
+    ["a/x.jpg", "b/x.jpg", "a_x.jpg.png", "A_x.jpg"],
+    ["1/a/x.png", "2/a/x.png", "x.png_1.jpg", "x.png_1.png", "3/a/x.png"],
+    ["x.jpg", "x.JPG", "X.JPG", "x.jpg.jpg", "x.jpg.png"],
+])
+def test_names_never_collide(photos):
+    """Nor on a disk that does not know letter case."""
+    names = infer.name_results(list(map(Path, photos)))
+    assert len({name.casefold() for name in names}) == len(photos)
+    assert not any("/" in name for name in names)
+
+
+# Predictions
+
+SIZES = [(1, 1), (1, 7), (33, 2), (70, 45)]
+
+
+def test_any_size_and_any_depth_of_folder(infer_with, tmp_path):
+    for i, (height, width) in enumerate(SIZES):
+        folder = tmp_path.joinpath("photos", *["deeper"] * i)
+        noise(folder / f"{height}x{width}.png", height, width, 3 + i % 2)
+    outcome = infer_with("photos")
+    assert outcome.status == 0 and not outcome.err.count("infer.py")
+    assert names_in(tmp_path / "predictions") == results_of(*(f"{h}x{w}" for h, w in SIZES))
+    for height, width in SIZES:
+        for kind in KINDS:
+            result = read_photo(tmp_path / "predictions" / f"{height}x{width}_{kind}.png")
+            assert result.shape == (3, height, width)
+        assert len(re.findall(rf"/{height}x{width}.png.*\d%", outcome.out)) == 1
+
+
+@pytest.mark.parametrize("arguments, tile, overlap, threshold", [
+    ("", 640, 0.5, None), ("--tile 64 --overlap 0.25", 64, 0.25, None),
+    ("--threshold 0.52", 640, 0.5, 0.52), ("--threshold 0", 640, 0.5, 0)])
+def test_results_are_those_of_the_model(infer_with, best, probability, tmp_path, arguments, tile,
+                                        overlap, threshold):
+    photo = noise(tmp_path / "x.png", 100, 150)
+    outcome = infer_with(photo, "--output", "out", *arguments.split())
+    assert outcome.status == 0, outcome.err
+    if threshold is None:
+        threshold = checkpoint.read(best)["threshold"]
+    wanted = probability(read_photo(photo), tile, overlap)
+    crack = wanted >= threshold
+    found = [read_photo(tmp_path / "out" / f"x_{kind}.png") for kind in KINDS]
+    assert torch.equal(found[0][:1], (wanted * 255).round().to(torch.uint8))
+    assert torch.equal(found[1][:1], crack.to(torch.uint8) * 255)
+    assert torch.equal(found[2], pictures.overlay(read_photo(photo), crack))
+    share = re.search(r"x\.png: ([\d.]+)%", outcome.out).group(1)
+    assert float(share) == pytest.approx(100 * crack.float().mean().item(), abs=0.01)
+
+
+def test_the_newest_checkpoint_is_taken_and_named(script, best, tmp_path):
+    """By the time of writing, not by the name of the run."""
+    for age, run in enumerate(("b-2", "a-10", "c-1")):
+        (tmp_path / "runs" / run).mkdir(parents=True)
+        shutil.copy(best, tmp_path / "runs" / run)
+        when = best.stat().st_mtime - 100 * (age != 1)
+        os.utime(tmp_path / "runs" / run / "best.pt", (when, when))
+    noise(tmp_path / "x.png", 8, 8)
+    outcome = script("infer.py", "x.png")
+    assert outcome.status == 0 and re.search(r"runs/a-10/best\.pt", outcome.out)
+    assert not re.search("b-2|c-1", outcome.out)
+
+
+# Faults
+
+def test_bad_photos_are_named_and_the_others_go_on(infer_with, tmp_path):
+    noise(tmp_path / "good.png", 9, 9)
+    noise(tmp_path / "last.png", 9, 9)
+    (tmp_path / "bad.jpg").write_text("no picture")
+    outcome = infer_with("bad.jpg", "good.png", "nowhere.jpg", "no*.tif", "last.png")
+    assert outcome.status == 1 and "Traceback" not in outcome.err
+    for name in ("bad.jpg", "nowhere.jpg", "no*.tif"):
+        assert sum(line.startswith("infer.py: ") and name in line
+                   for line in outcome.err.splitlines()) == 1
+    assert names_in(tmp_path / "predictions") == results_of("good", "last")
+
+
+def test_a_second_run_replaces_its_own_results_only(infer_with, tmp_path):
+    """Results beside the photos, the worst place for them."""
+    for name in ("x.png", "y.png"):
+        noise(tmp_path / name, 9, 9)
+    theirs = noise(tmp_path / "y_mask.png", 9, 9)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for threshold in (0, 0.9999):
+        outcome = infer_with("x.png", "y.png", "--output", ".", "--threshold", threshold)
+        assert outcome.status == 1 and str(theirs.name) in outcome.err
+        assert "x.png" not in outcome.err
+        assert read_grey(tmp_path / "x_mask.png").unique().tolist() == [0 if threshold else 255]
+    assert before == {name: (tmp_path / name).read_bytes() for name in before}
+
+
+def test_results_are_no_photos_for_the_next_run(infer_with, tmp_path):
+    """`python infer.py .` twice: predictions/ lies in the folder of the photos."""
+    noise(tmp_path / "x.png", 9, 9)
+    for _ in range(2):
+        assert infer_with(".").status == 0
+    assert names_in(tmp_path / "predictions") == results_of("x")
+
+
+@pytest.mark.parametrize("arguments, named", [
+    ("--tile 0", "--tile"), ("--tile -64", "--tile"), ("--tile abc", "abc"),
+    ("--overlap 1", "--overlap"), ("--overlap -0.1", "--overlap"), ("--overlap nan", "nan"),
+    ("--threshold 2", "--threshold"), ("--threshold -1", "--threshold"),
+    ("--threshold abc", "abc"), ("--threshold nan", "nan"),
+    ("--device toaster", "toaster"), ("--device cuda:9", "cuda:9"), ("--precision fp16", "fp16"),
+    ("--checkpoint nowhere.pt", "nowhere.pt"), ("--checkpoint notes.txt", "notes.txt"),
+    ("--masks nowhere", "nowhere"), ("--masks notes.txt", "notes.txt"),
+    ("--output notes.txt", "notes.txt"),
+])
+def test_nonsense_is_refused_and_leaves_nothing(infer_with, tmp_path, arguments, named):
+    noise(tmp_path / "x.png", 9, 9)
+    (tmp_path / "notes.txt").write_text("years of work")
+    refused(infer_with("x.png", *arguments.split()), "infer.py", named)
+    assert names_in(tmp_path) == ["notes.txt", "x.png"]
+    assert (tmp_path / "notes.txt").read_text() == "years of work"
+
+
+def test_without_a_checkpoint_in_a_process_of_its_own(tmp_path):
+    done = subprocess.run([sys.executable, str(ROOT / "infer.py"), "x.png"], cwd=tmp_path,
+                          capture_output=True, text=True)
+    assert done.returncode == 1 and not done.stdout and len(done.stderr.splitlines()) == 1
+    assert "train.py" in done.stderr and "--checkpoint" in done.stderr
+
+
+def test_an_empty_folder_is_a_mistake(infer_with, tmp_path):
+    (tmp_path / "empty").mkdir()
+    refused(infer_with("empty"), "infer.py", "empty")
+
+
+# Scores
+
+@pytest.fixture
+def unseen(tmp_path) -> Path:
+    """Six pairs that nothing was trained on; the last mask is black."""
+    folder = write_pairs(tmp_path / "unseen", 20, 6)
+    Image.new("L", (64, 64)).save(folder / "masks" / "wall_25.png")
+    return folder
+
+
+def test_the_score_sheet(infer_with, best, probability, unseen, tmp_path):
+    outcome = infer_with("unseen/images", "--masks", "unseen/masks", "--output", "out")
+    assert outcome.status == 0, outcome.err
+    sheet = ScoreSheet(checkpoint.read(best)["threshold"])
+    for photo in sorted((unseen / "images").iterdir()):
+        image, truth = read_pair(photo, unseen / "masks" / photo.name)
+        sheet.add(photo.stem, "wall", probability(image), truth)
+        crack = probability(image) >= sheet.threshold
+        assert torch.equal(read_photo(tmp_path / "out" / f"{photo.stem}_overlay.png"),
+                           pictures.overlay(image, crack, truth))
+    found = json.loads((tmp_path / "out" / "scores.json").read_text())
+    wanted = json.loads(json.dumps(sheet.summary()))
+    assert {key: found[key] for key in wanted} == wanted and str(best) in found["checkpoint"]
+    assert sheet.table() in outcome.out
+    with open(tmp_path / "out" / "scores.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows == [{key: "" if value is None else str(value) for key, value in row.items()}
+                    for row in sheet.rows]
+    assert read_photo(tmp_path / "out" / "worst.png").float().std() > 1
+
+
+def test_the_worst_come_first(best, monkeypatch, tmp_path):
+    """Right answers on crack-free photos are the best there are, whatever 0/0 may be."""
+    sheet, photos, shown = ScoreSheet(0.5, (), skeletons=False), {}, []
+    left = (torch.arange(64) < 32).expand(1, 64, 64)
+    for name, predicted, truth in (("quiet", left & ~left, left & ~left), ("right", left, left),
+                                   ("wrong", left, ~left), ("alarm", left, left & ~left),
+                                   ("half", left, left | True)):
+        sheet.add(name, "wall", predicted.float(), truth)
+        photos[name] = noise(tmp_path / f"{name}.png", 64, 64)
+        noise(tmp_path / f"{name}_overlay.png", 64, 64)
+    monkeypatch.setattr(pictures, "caption", lambda picture, text: shown.append(text) or picture)
+    infer.write_scores(sheet, photos, tmp_path, {})
+    order = [text.split(":")[0] for text in shown]
+    assert set(order[:2]) == {"wrong", "alarm"} and order[2] == "half"
+    assert set(order[3:]) == {"quiet", "right"}
+
+
+def test_trained_photos_are_left_out_and_counted(infer_with, trained, best, tmp_path):
+    """Also copies under other names; and a mask that belongs to no photo at all is counted."""
+    shutil.copytree(trained / "walls", tmp_path / "walls")
+    split = checkpoint.read(best)["split"]
+    held_out = [Path(name).stem for name in split["validation"]]
+    known = Path(next(iter(split["train"]))).stem
+    for part in ("images", "masks"):
+        shutil.copy(tmp_path / "walls" / part / f"{known}.png",
+                    tmp_path / "walls" / part / "copy.png")
+    (tmp_path / "walls" / "masks" / "stray.png").write_bytes(b"never read")
+    outcome = infer_with("walls/images", "--masks", "walls/masks")
+    assert outcome.status == 0, outcome.err
+    found = json.loads((tmp_path / "predictions" / "scores.json").read_text())
+    assert found["total"]["pooled"]["images"] == len(held_out)
+    with open(tmp_path / "predictions" / "scores.csv", newline="") as file:
+        assert [row["name"] for row in csv.DictReader(file)] == held_out
+    assert re.search(rf"\b{len(split['train']) + 1} of 7 photos", outcome.out)
+    assert re.search(r"^1 masks?\b", outcome.out, re.MULTILINE), "masks of trained photos counted"
+
+
+@pytest.mark.parametrize("trained_on, photo, left_out", [
+    ("wall_1", "wall_2", False),
+    ("wall_1", "wall_1", False),  # another picture that happens to have the name
+    ("DSC01648_211_212", "DSC01648_900_212", True),  # two crops of a photograph
+    ("DSC01648_211_212", "DSC01648", True),  # the photograph of a crop
+    ("DSC01648", "DSC01648_211_212", True),
+    ("DSC01648_211_212", "DSC01649_211_212", False),
+    ("CFD_014", "forest_014", True),  # equal photographs of two sources
+    ("forest_014", "CFD_014", True),
+    ("forest_014", "CFD_015", False),
+])
+def test_crops_of_trained_photographs_are_left_out(tmp_path, trained_on, photo, left_out):
+    path, other = noise(tmp_path / f"{photo}.png", 9, 9), noise(tmp_path / "other.png", 7, 7)
+    kept = infer.leave_out_trained([other, path], {f"{trained_on}.jpg": "0" * 16})
+    assert kept == [other] + [path] * (not left_out)
+
+
+def test_a_copy_is_known_by_its_content(tmp_path):
+    path, other = noise(tmp_path / "renamed.png", 9, 9), noise(tmp_path / "other.png", 7, 7)
+    assert infer.leave_out_trained([path, other], {"wall_1.png": fingerprint(path)}) == [other]
+    with pytest.raises(ValueError, match="no photo"):
+        infer.leave_out_trained([path], {"wall_1.png": fingerprint(path)})
+
+
+def test_a_mask_of_another_size_is_reported_and_the_others_scored(infer_with, unseen, tmp_path):
+    Image.new("L", (64, 63)).save(unseen / "masks" / "wall_22.png")
+    outcome = infer_with("unseen/images", "--masks", "unseen/masks", "--output", "out")
+    assert outcome.status == 1
+    assert [line for line in outcome.err.splitlines()
+            if line.startswith("infer.py: ") and "masks/wall_22.png" in line]
+    found = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert found["total"]["pooled"]["images"] == 5
+
+
+def test_masks_that_fit_no_photo_score_nothing(infer_with, unseen, tmp_path):
+    noise(tmp_path / "x.png", 9, 9)
+    outcome = infer_with("x.png", "--masks", "unseen/masks")
+    assert outcome.status == 1 and "mask" in outcome.err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("name", ["scores.json", "scores.csv", "worst.png"])
+def test_a_users_score_file_is_left_alone(infer_with, unseen, tmp_path, name):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text("years of work")
+    refused(infer_with("unseen/images/wall_20.png", "--masks", "unseen/masks", "--output", "out"),
+            "infer.py", name)
+    assert (tmp_path / "out" / name).read_text() == "years of work"

@@ -1,0 +1,327 @@
+"""Does training keep its promises: exact windows, exact resumption, nonsense refused at once?"""
+
+import csv
+import json
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import urllib.error
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT, TINY, Outcome, refused, run_script, write_pairs
+from torch.optim import SGD
+from torchvision import models
+
+import train
+from unet_resnet import UNetResNet, checkpoint, losses, sample, tiling
+from unet_resnet.data import Crops, describe_split, load_pairs, read_pair
+from unet_resnet.hardware import predictor
+from unet_resnet.images import read_photo
+from unet_resnet.losses import bce_dice_loss
+from unet_resnet.metrics import ScoreSheet, best_threshold, counts_at
+
+FILES = {"last.pt", "best.pt", "history.csv", "preview.png", "settings.json", "split.json"}
+
+
+def history(run: Path) -> list[dict[str, float]]:
+    with open(run / "history.csv", newline="") as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+# What a run leaves
+
+def test_the_files_of_a_run(trained):
+    run = trained / "runs" / "walls-1"
+    assert {path.name for path in run.iterdir()} == FILES
+    last, best = checkpoint.read(run / "last.pt"), checkpoint.read(run / "best.pt")
+    rows = history(run)
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert rows == last["history"] and rows[:len(best["history"])] == best["history"]
+    assert best["history"][-1] == max(rows, key=lambda row: row["iou"])
+    assert best["threshold"] == best["history"][-1]["threshold"]
+
+    train_pairs, validation, _ = load_pairs([trained / "walls"])
+    split = describe_split(train_pairs, validation)
+    assert json.loads((run / "split.json").read_text()) == split == best["split"] == last["split"]
+    settings = json.loads((run / "settings.json").read_text())
+    assert settings == best["settings"] == last["settings"]
+    assert (settings["crop"], settings["widths"], settings["data"]) == (64, [8] * 5, ["walls"])
+    columns = read_photo(run / "preview.png").split(324, dim=2)  # 320 pixels and a gap
+    assert len(columns) == 4, "photo, truth, probability, overlay"
+    grey = [bool((column[0] == column[1]).all()) for column in columns]
+    assert grey == [False, True, True, False]
+
+
+def test_the_scores_of_best_are_those_of_its_model(trained):
+    model, content = checkpoint.load(trained / "runs" / "walls-1" / "best.pt")
+    probability = predictor(model, torch.device("cpu"), torch.float32)
+    validation = load_pairs([trained / "walls"])[1]
+    sheet = ScoreSheet(0.5, (), skeletons=False)
+    for pair in validation:
+        photo, mask = read_pair(pair.image, pair.mask)
+        sheet.add(pair.image.stem, pair.source, tiling.predict(probability, photo), mask)
+    histogram = sum(sheet.histograms.values())
+    threshold, dice = best_threshold(histogram)
+    row = content["history"][-1]
+    assert threshold == row["threshold"] and dice == pytest.approx(row["dice"], abs=1e-3)
+    assert counts_at(histogram, threshold).iou == pytest.approx(row["iou"], abs=1e-3)
+
+
+# Windows and schedule
+
+class Watched(SGD):
+    """Keeps the gradients of the last step."""
+
+    def step(self, closure=None) -> None:
+        self.seen = torch.cat([value.grad.flatten() for group in self.param_groups
+                               for value in group["params"]])
+        super().step(closure)
+
+
+@pytest.fixture(scope="module")
+def window() -> tuple[UNetResNet, torch.Tensor, torch.Tensor]:
+    """A network whose BatchNorm does not look at the batch, and five crops, one without cracks."""
+    torch.manual_seed(0)
+    model, images = UNetResNet((1, 1, 1, 1), (8,) * 5).eval(), torch.rand(5, 3, 32, 32)
+    masks = (torch.rand(5, 1, 32, 32) < torch.tensor([0, .02, .1, .3, .8]).view(5, 1, 1, 1)).float()
+    return model, images, masks
+
+
+@pytest.mark.parametrize("micro_batch", (1, 2, 3, 4, 5))
+def test_micro_batches_add_up_to_the_gradient_of_the_window(window, micro_batch):
+    """Five crops: the last micro-batch is short with 2, 3 and 4."""
+    model, images, masks = window
+    model.zero_grad()
+    loss = bce_dice_loss(model(images), masks)
+    loss.backward()
+    wanted = torch.cat([value.grad.flatten() for value in model.parameters()])
+    model.zero_grad()
+    optimizer = Watched(model.parameters(), lr=0.0)  # 0, so that the model stays as it is
+    run = train.Run(Path(), Namespace(micro_batch=micro_batch), torch.device("cpu"), torch.float32,
+                    model, optimizer, torch.amp.GradScaler("cpu", enabled=False), {})
+    for _ in range(2):  # a gradient left over from the first window would show in the second
+        assert train.train_window(run, images, masks) == pytest.approx(loss.item(), rel=1e-5)
+        assert (optimizer.seen - wanted).norm() < 1e-4 * wanted.norm()
+
+
+@pytest.mark.parametrize("updates", (1, 2, 3, 20, 101, 1000))
+def test_schedule(updates):
+    factors = [train.schedule(update, updates) for update in range(updates)]
+    peak = factors.index(max(factors))
+    assert factors[peak] == 1 and min(factors) > 0
+    assert factors[:peak] == sorted(factors[:peak]) and peak <= 0.1 * updates
+    assert factors[peak:] == sorted(factors[peak:], reverse=True)
+    if updates >= 20:
+        assert factors[-1] < 0.01 and factors[0] <= 1.1 / (0.05 * updates)
+
+
+# Resumption
+
+def strip(content):
+    """A checkpoint without what a clock decides."""
+    if isinstance(content, dict):
+        return {key: strip(value) for key, value in content.items() if key != "seconds"}
+    return [strip(value) for value in content] if isinstance(content, list) else content
+
+
+def same(one, other) -> bool:
+    """Bit-equal, tensors in dicts and lists included."""
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(same, one, other))
+    return one == other
+
+
+def at_call(number: int, before: bool = True):
+    """Ctrl-C at the given call of a function, before or after it has done its work."""
+    def wrap(function):
+        calls = 0
+
+        def wrapped(*arguments, **options):
+            nonlocal calls
+            calls += 1
+            if before and calls == number:
+                signal.raise_signal(signal.SIGINT)
+            result = function(*arguments, **options)
+            if not before and calls == number:
+                signal.raise_signal(signal.SIGINT)
+            return result
+        return wrapped
+    return wrap
+
+
+# Five photos in windows of two crops: three updates and five forward passes an epoch.
+PLACES = {
+    "before anything": (Crops, "__getitem__", at_call(1)),
+    "between updates": (Crops, "__getitem__", at_call(3)),
+    "after a forward pass": (losses, "bce_dice_loss", at_call(4)),
+    "after an update": (torch.optim.Adam, "step", at_call(2, before=False)),
+    "in validation": (tiling, "predict", at_call(1)),
+    "before last.pt of the first epoch": (checkpoint, "save", at_call(1)),
+    "between last.pt and best.pt": (checkpoint, "save", at_call(2)),
+    "before last.pt of the last epoch": (checkpoint, "save", at_call(3)),
+    "after last.pt of the last epoch": (checkpoint, "save", at_call(3, before=False)),
+    "in the second epoch": (Crops, "__getitem__", at_call(8)),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_an_interrupted_run_goes_on_as_if_nothing_had_been(trained, script, tmp_path, monkeypatch,
+                                                           place):
+    """Two runs, of which one is stopped by Ctrl-C and resumed, end in the same bits."""
+    (tmp_path / "walls").symlink_to(trained / "walls")
+    owner, name, wrap = PLACES[place]
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, wrap(getattr(owner, name)))
+        stopped = script("train.py", "--data", "walls", "--output", "a b", *TINY)
+    assert stopped.status == 1 and "Traceback" not in stopped.err
+    command = re.search(r"python (train\.py .*)", stopped.err).group(1)  # as it says, quotes too
+    assert script(*shlex.split(command)).status == 0
+    for file in ("last.pt", "best.pt"):
+        wanted, found = (strip(checkpoint.read(run / file))
+                         for run in (trained / "runs" / "walls-1", tmp_path / "a b"))
+        assert wanted["history"] == found["history"]
+        assert same(wanted, found)
+    assert strip(history(tmp_path / "a b")) == strip(history(trained / "runs" / "walls-1"))
+
+
+def test_resume_takes_the_newest_run_and_a_finished_one_stays(trained):
+    run = trained / "runs" / "walls-1"
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    outcome = run_script(trained, "train.py", "--resume")
+    assert outcome.status == 0 and "walls-1" in outcome.out
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+
+
+@pytest.mark.parametrize("change, named", [
+    ("--data elsewhere", "--data"), ("--seed 1", "--seed"), ("--crop 96", "--crop"),
+    ("--blocks 1 1 2 1", "--blocks"), ("--widths 8 8 8 8 9", "--widths"),
+    ("--batch-size 4", "--batch-size")])
+def test_resuming_another_run_than_the_old_is_refused(trained, change, named):
+    outcome = run_script(trained, "train.py", "--resume", "runs/walls-1", *change.split())
+    refused(outcome, "train.py", named, change.split()[-1])
+
+
+def test_resuming_on_changed_data_is_refused(trained, script, tmp_path):
+    write_pairs(tmp_path / "walls", 0, 7)
+    refused(script("train.py", "--resume", trained / "runs" / "walls-1"), "train.py", "wall_6")
+
+
+# Refusals
+
+@pytest.mark.parametrize("arguments, named", [
+    ("--epochs -1", "--epochs"), ("--epochs 2.5", "--epochs"), ("--batch-size 0", "--batch-size"),
+    ("--batch-size 2 --micro-batch 3", "--micro-batch"), ("--crop 10", "--crop"),
+    ("--blocks 1 1 1", "--blocks"), ("--widths 8 8 8 8 0", "--widths"), ("--workers -1", "-1"),
+    ("--lr nan", "nan"), ("--lr abc", "abc"), ("--lr -1", "-1"), ("--encoder-lr -1", "-1"),
+    ("--seed -1", "--seed"), ("--seed 99999999999999999999999", "--seed"),
+    ("--device cuda:9", "cuda:9"), ("--device toaster", "toaster"),
+    ("--precision fp16", "fp16"), ("--precision half", "half"),
+    ("--data nowhere", "nowhere"), ("--data walls walls walls", "--data"),
+    ("--data walls/images walls/images", "walls/images"),
+    ("--output full", "full"), ("--output notes.txt", "notes.txt"),
+    ("--weights nowhere.pth", "nowhere.pth"), ("--weights notes.txt", "notes.txt"),
+    ("--weights full", "full"), ("--weights imagenet", "(1, 1, 1, 1)"),
+    ("--split nowhere.json", "nowhere.json"), ("--split notes.txt", "notes.txt"),
+    ("--resume", "runs"), ("--resume full", "last.pt"), ("--resume nowhere", "nowhere"),
+])
+def test_nonsense_is_refused_and_leaves_nothing(trained, script, tmp_path, arguments, named):
+    (tmp_path / "walls").symlink_to(trained / "walls")
+    (tmp_path / "full").mkdir()
+    for notes in (tmp_path / "notes.txt", tmp_path / "full" / "notes.txt"):
+        notes.write_text("years of work")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    refused(script("train.py", "--data", "walls", *TINY, *arguments.split()), "train.py", named)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_a_bad_device_is_refused_before_the_sample_set_is_drawn(script, monkeypatch):
+    monkeypatch.setattr(sample, "write", lambda *_: pytest.fail("drawing takes half a minute"))
+    refused(script("train.py", "--device", "toaster"), "train.py", "toaster")
+
+
+def test_without_a_network_imagenet_is_refused_with_the_choices(trained, script, tmp_path,
+                                                                monkeypatch):
+    """No --weights: ImageNet is what --data starts from. ResNet-50, for it is built faster."""
+    def offline(*_, **__):
+        raise urllib.error.URLError("Name or service not known")
+
+    monkeypatch.setattr(models.WeightsEnum, "get_state_dict", offline)
+    outcome = script("train.py", "--data", trained / "walls", "--blocks", 3, 4, 6, 3)
+    refused(outcome, "train.py", models.ResNet50_Weights.IMAGENET1K_V1.url, "--weights FILE",
+            "--weights none")
+    assert not (tmp_path / "runs").exists()
+
+
+# Flags
+
+def test_defaults_with_data(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train.py", "--data", "cracks"])
+    args, last = train.parse_arguments()
+    assert last is None
+    assert (args.weights, args.blocks, args.epochs) == ("imagenet", [3, 4, 23, 3], 50)
+    assert (args.batch_size, args.micro_batch, args.crop) == (8, 8, 448)
+    assert (args.precision, args.device, args.output) == ("auto", "auto", None)
+    assert 0 < args.encoder_lr < 1, "a trained encoder learns at a lower rate"
+
+
+@pytest.mark.parametrize("flag, defaults", {
+    "--output": ["runs/"], "--weights": ["imagenet", "none"], "--blocks": ["3 4 23 3", "1 1 1 1"],
+    "--widths": ["256 128 64 32 16"], "--epochs": ["50"], "--batch-size": ["8"],
+    "--micro-batch": ["batch size"], "--crop": ["448"], "--lr": ["0.0005"], "--encoder-lr": ["0.2"],
+    "--precision": ["auto"], "--device": ["auto"], "--workers": [], "--seed": ["0"]}.items())
+def test_help_shows_the_default(script, monkeypatch, flag, defaults):
+    monkeypatch.setenv("COLUMNS", "300")
+    text = script("train.py", "--help").out
+    entries = {entry.split()[0]: " ".join(entry.split()) for entry in text.split("\n  --")[1:]}
+    assert len(entries) <= 20
+    entry = entries[flag.removeprefix("--")]
+    default = entry[entry.index("(default: "):]
+    assert all(value in default for value in defaults)
+
+
+# As a user, in processes of their own
+
+def command(*arguments: str, cwd: Path) -> Outcome:
+    done = subprocess.run([sys.executable, *arguments], cwd=cwd, capture_output=True, text=True)
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def test_ctrl_c(trained, script, tmp_path):
+    """A real signal, also to the worker that reads the photos."""
+    arguments = [str(ROOT / "train.py"), "--data", str(trained / "walls"), *TINY, "--epochs", "999",
+                 "--workers", "1", "--output", "run"]
+    with subprocess.Popen([sys.executable, "-u", *arguments], cwd=tmp_path, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        for line in process.stdout:
+            if line.startswith("epoch 1/999"):
+                process.send_signal(signal.SIGINT)
+                break
+        err = process.communicate()[1]
+    assert process.returncode == 1 and "Traceback" not in err
+    assert err.splitlines()[-1].endswith("python train.py --resume run")
+    assert checkpoint.read(tmp_path / "run" / "last.pt")["history"] == history(tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_the_readmes_first_commands(tmp_path, script):
+    """No arguments at all but for a shorter training; then the command that is printed last."""
+    outcome = command(str(ROOT / "train.py"), "--epochs", "1", "--crop", "64", cwd=tmp_path)
+    assert outcome.status == 0, outcome.err
+    baseline = re.search(r"grey values.* (0\.\d+)$", outcome.out, re.MULTILINE)
+    assert 0 < float(baseline.group(1)) < 0.5
+    assert {path.name for path in (tmp_path / "runs" / "sample-1").iterdir()} == FILES
+    advice = re.search(r"python infer\.py (.+)$", outcome.out).group(1)
+    outcome = command(str(ROOT / "infer.py"), *shlex.split(advice), cwd=tmp_path)
+    assert outcome.status == 0 and "sample-1" in outcome.out, outcome.err
+    results = {path.name for path in (tmp_path / "predictions").iterdir()}
+    assert results == {f"{Path(advice).stem}_{kind}.png"
+                       for kind in ("probability", "mask", "overlay")}
