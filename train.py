@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import BatchNorm2d
 from torch.optim import Adam
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -30,6 +31,7 @@ from unet_resnet.images import write_png
 from unet_resnet.losses import bce_dice_loss
 from unet_resnet.metrics import ScoreSheet, best_threshold, counts_at
 from unet_resnet.pairs import Pair
+from unet_resnet.recompute import recompute_activations
 
 # With --data, and on the drawn sample set: that is small and easy, so a network of one block per
 # stage learns it from random weights in minutes on a CPU.
@@ -81,7 +83,11 @@ def make_parser() -> argparse.ArgumentParser:
     add("--epochs", "passes over the training photos", type=whole(1))
     add("--batch-size", "crops per update", type=whole(1))
     add("--micro-batch", "crops per forward pass: less memory, same gradients up to BatchNorm "
-        "(default: the batch size)", type=whole(1))
+        "(default: the batch size; halved when memory runs out)", type=whole(1))
+    add("--recompute", "compute activations a second time in place of keeping them: a fraction of "
+        "the memory, about a third more time", action="store_true")
+    add("--freeze-bn", "leave the encoder's BatchNorm statistics as they were trained; for "
+        "micro-batches of 1 or 2", action="store_true")
     add("--crop", "side of a training crop in pixels", type=whole(64))
     add("--lr", "Adam's highest learning rate", type=rate)
     add("--encoder-lr", "the encoder's learning rate as a factor of --lr (default: 0.2 for "
@@ -187,6 +193,8 @@ def start(args: argparse.Namespace, split: Split, last: dict[str, Any] | None) -
         print(checkpoint.load_encoder(model.encoder, args.weights))
     else:
         model.load_state_dict(last["model"])
+    if args.recompute:
+        recompute_activations(model)
     model.to(device, memory_format=torch.channels_last)
     rest = [*model.decoder.parameters(), *model.head.parameters()]
     optimizer = Adam([{"params": rest, "factor": 1.0},
@@ -213,8 +221,8 @@ def schedule(update: int, updates: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (update - warmup) / max(1, updates - warmup)))
 
 
-def train_window(run: Run, images: Tensor, masks: Tensor) -> float:
-    """One update from a window of crops, a micro-batch at a time; returns the mean loss.
+def accumulate(run: Run, images: Tensor, masks: Tensor) -> float:
+    """Add up the gradients of a window of crops, a micro-batch at a time; returns the mean loss.
 
     The loss is a mean over crops, so micro-batches weighted by their share of the window add up
     to the gradient of the whole window, also when the last ones are smaller. Only BatchNorm,
@@ -229,10 +237,31 @@ def train_window(run: Run, images: Tensor, masks: Tensor) -> float:
         loss = bce_dice_loss(logits, mask) * (len(image) / len(images))
         run.scaler.scale(loss).backward()
         total += loss.item()
+    return total
+
+
+def train_window(run: Run, images: Tensor, masks: Tensor) -> float:
+    """One update from a window of crops; returns the mean loss.
+
+    Where the device's memory does not suffice, the micro-batch is halved for the rest of the run
+    and the window taken again: no crop is lost and the batch stays what it was.
+    """
+    loss = None
+    while loss is None:
+        try:
+            loss = accumulate(run, images, masks)
+        except torch.OutOfMemoryError:
+            if run.args.micro_batch == 1:
+                raise
+            run.args.micro_batch = (run.args.micro_batch + 1) // 2
+        if loss is None:  # here, not above, where the error still holds the failed pass's tensors
+            run.optimizer.zero_grad(set_to_none=True)
+            torch.cuda.empty_cache()
+            tqdm.write(f"out of memory: going on with --micro-batch {run.args.micro_batch}")
     run.scaler.step(run.optimizer)
     run.scaler.update()
     run.optimizer.zero_grad(set_to_none=True)
-    return total
+    return loss
 
 
 def ignore_interrupts(worker: int) -> None:
@@ -249,6 +278,9 @@ def train_epoch(run: Run, crops: Crops) -> None:
     loader = DataLoader(crops, args.batch_size, sampler=positions, num_workers=args.workers,
                         worker_init_fn=ignore_interrupts, pin_memory=run.device.type == "cuda")
     run.model.train()
+    if args.freeze_bn:
+        for module in run.model.encoder.modules():
+            module.train(not isinstance(module, BatchNorm2d))
     with tqdm(loader, f"epoch {epoch + 1}/{args.epochs}", windows, initial=len(run.losses),
               unit="update", leave=False) as bar:
         for images, masks in bar:
@@ -352,5 +384,8 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
+    except torch.OutOfMemoryError:
+        sys.exit("train.py: out of memory with one crop at a time; use --recompute, a smaller --crop "
+                 "or --device cpu, with --resume")
     except (OSError, ValueError) as error:
         sys.exit(f"train.py: {error}")

@@ -63,7 +63,8 @@ def noise(path: Path, height: int, width: int, channels: int = 3) -> Path:
 
 def test_find_photos(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in ("a/x.jpg", "a/b/c/y.PNG", "a/b/.y.png", "a/notes.txt", "z.tif", "[1].png", "1.png"):
+    for name in ("a/x.jpg", "a/b/c/y.PNG", "a/b/.y.png", "a/notes.txt", "z.tif", "[1].png",
+                 "1.png"):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).touch()
     for names, wanted in (

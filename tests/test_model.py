@@ -3,10 +3,10 @@
 import pytest
 import torch
 from torch import Tensor, nn
+from torchvision.models import ResNet101_Weights
 
 from unet_resnet import UNetResNet
 from unet_resnet.decoder import Level, UNetDecoder
-from unet_resnet.model import IMAGENET_MEAN, IMAGENET_STD
 
 SMALL = dict(blocks=(1, 1, 2, 1), widths=(24, 16, 12, 8, 6))
 
@@ -49,7 +49,9 @@ def test_level_doubles_pixels_and_appends_the_skip():
     with torch.no_grad():
         torch.testing.assert_close(level(x, skip), torch.cat((doubled, skip), 1),
                                    rtol=2e-5, atol=0)  # BatchNorm's epsilon of 1e-5, twice
-        assert level(-x, -skip).count_nonzero() == 0, "there is no ReLU"
+        level.conv2.weight.neg_()
+        assert not level(-x, -skip).any(), "no ReLU after the first convolution"
+        assert not level(x, skip).any(), "no ReLU after the second"
 
 
 @pytest.mark.parametrize("stride, reach", [(2, 6), (4, 14), (8, 30), (16, 62), (32, 62)])
@@ -75,15 +77,15 @@ def test_each_map_acts_where_it_lies_and_nowhere_else(stride, reach):
 # Model
 
 def test_default_is_resnet101_with_the_promised_decoder():
-    """Of the encoder's 42,500,160 parameters and of the maps' shapes at 448 pixels.
+    """By its parameters, and by the shapes of its maps at 448 pixels.
 
-    Decoder and head: 9 * (inputs + outputs) * outputs weights and 4 * outputs of BatchNorm in
-    each level, 16 * 9 + 1 in the head.
+    A decoder level has 9 * (inputs + outputs) * outputs weights and 4 * outputs in BatchNorm.
     """
     with torch.device("meta"):  # shapes without memory
         model, image = UNetResNet(), torch.zeros(1, 3, 448, 448)
     levels = ((2048 + 1024, 256), (256 + 512, 128), (128 + 256, 64), (64 + 64, 32), (32, 16))
     expected = sum((9 * (a + b) + 4) * b for a, b in levels) + 16 * 9 + 1
+    assert sum(p.numel() for p in UNetDecoder().parameters()) + 16 * 9 + 1 == expected
     assert sum(p.numel() for p in model.parameters()) == 42_500_160 + expected == 51_513_233
 
     shapes = []
@@ -125,8 +127,9 @@ def test_any_size_is_continued_below_and_to_the_right_and_cut_again(model, heigh
 @pytest.mark.parametrize("height, width", [(64, 32), (40, 33)])
 def test_normalisation_is_inside(model, height, width):
     """A photo in the mean colour of ImageNet becomes zeros, one a deviation brighter ones."""
+    theirs = ResNet101_Weights.IMAGENET1K_V1.transforms()
     for deviations in (0, 1, -2):
-        colour = torch.tensor(IMAGENET_MEAN) + deviations * torch.tensor(IMAGENET_STD)
+        colour = torch.tensor(theirs.mean) + deviations * torch.tensor(theirs.std)
         seen = entering_encoder(model, colour.view(1, 3, 1, 1).expand(1, 3, height, width))
         torch.testing.assert_close(seen, torch.full((1, 3, 64, seen.shape[-1]), deviations * 1.0),
                                    rtol=0, atol=1e-6)

@@ -74,15 +74,15 @@ def test_fit_leaves_a_picture_of_the_right_size_alone():
 
 
 def test_sheet_places_every_picture():
-    """Three columns of 16 pixels with gaps of 4, the second row with a single picture."""
-    pictures = [[flat(16, 16, 10), flat(5, 5, 20), flat(50, 50, 30)], [flat(1, 1, 40)]]
+    """Three columns of 16 pixels with gaps of 4, the first row with a single picture."""
+    pictures = [[flat(1, 1, 40)], [flat(16, 16, 10), flat(5, 5, 20), flat(50, 50, 30)]]
     page = sheet(pictures, side=16)
     assert page.shape == (3, 16 + 4 + 16, 16 + 4 + 16 + 4 + 16) and page.dtype == torch.uint8
     expected = torch.full_like(page, WHITE)
-    for row, column, value in ((0, 0, 10), (0, 1, 20), (0, 2, 30), (1, 0, 40)):
+    for row, column, value in ((0, 0, 40), (1, 0, 10), (1, 1, 20), (1, 2, 30)):
         expected[:, row * 20:row * 20 + 16, column * 20:column * 20 + 16] = value
     assert torch.equal(page, expected)
-    assert sheet(pictures[1:], side=7, gap=9).shape == (3, 7, 7)
+    assert sheet(pictures[:1], side=7, gap=9).shape == (3, 7, 7)
 
 
 @pytest.mark.parametrize("height, width", [(1, 1), (3, 200), (60, 90)])

@@ -82,7 +82,7 @@ def test_weights_are_symmetric_and_nowhere_zero(tile):
 
 # What comes out
 
-@bounded
+@settings(bounded, max_examples=40)
 @given(SIDES, SIDES, TILES, OVERLAPS, st.integers(1, 5))
 def test_equals_the_naive_average(height, width, tile, overlap, batch):
     photo = drawn(height, width)
@@ -135,10 +135,3 @@ def test_a_small_photo_goes_through_whole_and_unpadded(height, width):
     found = predict(probability, photo, tile=32)
     assert len(seen) == 1 and torch.equal(seen[0], photo[None])
     torch.testing.assert_close(found, uneven(photo[None])[0].float(), rtol=0, atol=1e-6)
-
-
-def test_half_precision_is_averaged_in_float32():
-    photo = drawn(40, 50)
-    found = predict(lambda tiles: pointwise(tiles).bfloat16(), photo, 16)
-    torch.testing.assert_close(found, pointwise(photo[None])[0].bfloat16().float(),
-                               rtol=0, atol=1e-6)

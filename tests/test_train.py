@@ -120,6 +120,28 @@ def test_schedule(updates):
         assert factors[-1] < 0.01 and factors[0] <= 1.1 / (0.05 * updates)
 
 
+@pytest.mark.usefixtures("script")  # it removes the large files
+def test_best_stays_when_later_epochs_are_worse(window, tmp_path, monkeypatch):
+    """Three epochs whose predictions lie 10, 2 and 5 rows beside the truth."""
+    model, images, _ = window
+    run = train.Run(tmp_path, Namespace(epochs=3), torch.device("cpu"), torch.float32, model,
+                    torch.optim.Adam(model.parameters()),
+                    torch.amp.GradScaler("cpu", enabled=False), {})
+    truth = (torch.arange(32) < 16).float()[:, None].expand(1, 32, 32)
+    for rows in (10, 2, 5):
+        sheet, prediction = ScoreSheet(0.5, (), skeletons=False), truth.roll(rows, dims=1)
+        sheet.add("x", "wall", prediction, truth)
+        shown = [[(images[0] * 255).byte(), truth, prediction]]
+        monkeypatch.setattr(train, "validate", lambda *_: (sheet, shown))
+        run.losses = [1.0, 3.0]
+        train.finish_epoch(run, [], seconds=1.0)
+    assert [row["iou"] for row in history(tmp_path)] == [
+        (16 - rows) / (16 + rows) for rows in (10, 2, 5)]
+    assert [row["loss"] for row in run.history] == [2.0] * 3 and not run.losses
+    assert checkpoint.read(tmp_path / "best.pt")["history"] == run.history[:2]
+    assert checkpoint.read(tmp_path / "last.pt")["history"] == run.history
+
+
 # Resumption
 
 def strip(content):
