@@ -5,9 +5,8 @@ import csv
 import glob
 import io
 import json
-import os
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,10 @@ from tqdm import tqdm
 
 from unet_resnet import checkpoint, pictures, tiling
 from unet_resnet.data import fingerprint, read_pair
+from unet_resnet.files import written_whole
 from unet_resnet.groups import group_of, source_of
 from unet_resnet.hardware import pick_device, pick_precision, predictor
-from unet_resnet.images import SUFFIXES, read_photo, write_png
+from unet_resnet.images import SUFFIXES, is_ours, read_photo, write_png
 from unet_resnet.metrics import Counts, ScoreSheet
 from unet_resnet.pairs import by_stem, pictures_in
 
@@ -60,19 +60,36 @@ def share(text: str) -> float:
 def find_photos(names: Sequence[str]) -> list[Path]:
     """The files meant by files, folders and patterns, in order, each once.
 
-    What is not there stays in the list: reading it will say so, after the others are done.
+    What is not there stays in the list: reading it will say so, after the others are done. Of a
+    folder, the results of earlier runs are left out.
     """
     photos = []
     for name in names:
         path = Path(name)
         if path.is_dir():
             photos += sorted(file for file in path.rglob("*") if file.is_file()
-                             and file.suffix.lower() in SUFFIXES and file.name[0] != ".")
+                             and file.suffix.lower() in SUFFIXES and file.name[0] != "."
+                             and not is_ours(file))
         elif not path.exists() and (found := sorted(glob.glob(name, recursive=True))):
-            photos += map(Path, found)  # a pattern the shell has not expanded
+            photos += find_photos(found)  # a pattern the shell has not expanded
         else:
             photos.append(path)
     return list(dict.fromkeys(photos))
+
+
+def find_masks(folder: Path, photos: Sequence[Path]) -> dict[str, Path]:
+    """The masks by the stem of their photo; says how many photos and masks have no partner."""
+    masks, doubled = by_stem(pictures_in(folder))
+    if doubled:
+        raise ValueError(f"{doubled[0]}: a second mask of that name; keep one of them")
+    stems = {photo.stem for photo in photos}
+    if not stems & masks.keys():
+        raise ValueError(f"{folder}: no mask in it has the name of one of the photos")
+    for count, what in ((len(stems - masks.keys()), "photos have no mask and are not scored"),
+                        (len(masks.keys() - stems), "masks belong to none of these photos")):
+        if count:
+            print(f"{count} {what}")
+    return masks
 
 
 def name_results(photos: Sequence[Path]) -> list[str]:
@@ -108,13 +125,16 @@ def leave_out_trained(photos: Sequence[Path], trained: dict[str, str]) -> list[P
 
     A crop is known by a name that tells its photograph, a copy by its content.
     """
-    groups = {group_of(Path(name).stem) for name in trained}
+    stems = defaultdict(set)
+    for stem in (Path(name).stem for name in trained):
+        stems[group_of(stem)].add(stem)
     marks = set(trained.values())
     kept = []
     for photo in photos:
         group = group_of(photo.stem)
-        crop_known = group != photo.stem and group in groups
-        if not crop_known and not (photo.is_file() and fingerprint(photo) in marks):
+        # Cameras count from 1 again: the mere name IMG_0001, on both sides, proves nothing.
+        related = group in stems and stems[group] | {photo.stem} != {group}
+        if not related and not (photo.is_file() and fingerprint(photo) in marks):
             kept.append(photo)
     if len(kept) < len(photos):
         print(f"{len(photos) - len(kept)} of {len(photos)} photos left out: they or other crops of"
@@ -128,9 +148,8 @@ def write_text(path: Path, text: str, mark: str) -> None:
     """Write a text that contains `mark`, over nothing but a file that contains it as well."""
     if path.exists() and mark not in path.read_text(errors="replace"):
         raise FileExistsError(f"{path} exists and is not a score sheet; choose another --output")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
-    os.replace(temporary, path)
+    with written_whole(path) as file:
+        file.write(text.encode())
 
 
 def dice_of(row: dict[str, Any]) -> float:
@@ -178,11 +197,11 @@ def main() -> int:
     predict = predictor(model.to(device, memory_format=torch.channels_last), device,
                         pick_precision(args.precision, device))
     photos, masks = find_photos(args.photos), {}
+    if not photos:
+        raise ValueError(f"{args.photos[0]}: no photos in it ({' '.join(SUFFIXES)})")
     if args.masks:
-        masks, _ = by_stem(pictures_in(args.masks))
+        masks = find_masks(args.masks, photos)
         photos = leave_out_trained(photos, content["split"]["train"])
-        if unused := masks.keys() - {photo.stem for photo in photos}:
-            print(f"{len(unused)} masks belong to none of these photos")
     args.output.mkdir(parents=True, exist_ok=True)
     names, sheet, failed = name_results(photos), ScoreSheet(threshold), 0
     with tqdm(zip(photos, names), total=len(photos), unit="photo", leave=False) as bar:

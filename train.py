@@ -38,17 +38,17 @@ from unet_resnet.recompute import recompute_activations
 DEFAULTS = {"weights": ("imagenet", "none"), "blocks": ([3, 4, 23, 3], [1, 1, 1, 1]),
             "widths": ([256, 128, 64, 32, 16], [64, 48, 32, 24, 16]), "epochs": (50, 6),
             "crop": (448, 160), "batch_size": (8, 4), "lr": (5e-4, 2e-3)}
-FIXED = ("data", "blocks", "widths", "batch_size", "crop", "seed")  # what --resume must not change
+FIXED = ("blocks", "widths", "batch_size", "crop", "seed")  # what --resume must not change
 SAMPLE_FOLDER, SAMPLE_COUNT = Path("sample_set"), 240
 WARMUP = 0.05  # share of all updates
 PREVIEWS = 6
 
 
-def whole(low: int) -> Callable[[str], int]:
-    """An argparse type: a whole number of at least `low`."""
+def whole(low: int, high: int = 2**31) -> Callable[[str], int]:
+    """An argparse type: a whole number from `low` to `high`."""
     def parse(text: str) -> int:
-        if not text.isdecimal() or int(text) < low:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {low}")
+        if not text.isdecimal() or not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high}")
         return int(text)
     return parse
 
@@ -74,7 +74,8 @@ def make_parser() -> argparse.ArgumentParser:
         parser.add_argument(flag, help=text, **options)
 
     add("--data", "a data set (images/ and masks/, or train/ and test/ with these in them), or "
-        "its two folders; without, a set drawn by a program", nargs="+", metavar="FOLDER")
+        "its two folders; without, a set drawn by a program", nargs="+", metavar="FOLDER",
+        type=os.path.abspath)
     add("--output", "the run's folder (default: the next free runs/NAME-N)", type=Path)
     add("--weights", "of the encoder: imagenet, none, or the file of a ResNet's state dict")
     add("--blocks", "bottlenecks in the encoder's four stages", type=whole(1), nargs=4,
@@ -115,6 +116,8 @@ def parse_arguments() -> tuple[argparse.Namespace, dict[str, Any] | None]:
         last = checkpoint.read(run / "last.pt")
         parser.set_defaults(**last["settings"])
         args = parser.parse_args()
+        if args.output:
+            raise ValueError(f"--output {args.output}: a resumed run stays in its folder, {run}")
         args.output = run
         for name in FIXED:
             new, old = getattr(args, name), last["settings"][name]
@@ -146,7 +149,7 @@ def newest_run() -> Path:
 def make_run_folder(args: argparse.Namespace) -> Path:
     """The folder for this run's files; refuses one with anything in it unless it is resumed."""
     if args.output is None:
-        name = Path(args.data[0]).resolve().name if args.data else "sample"
+        name = Path(args.data[0]).name if args.data else "sample"
         args.output = next(run for run in (Path("runs") / f"{name}-{i}" for i in count(1))
                            if not run.exists())
     elif not args.resume and args.output.is_dir() and any(args.output.iterdir()):
@@ -154,6 +157,28 @@ def make_run_folder(args: argparse.Namespace) -> Path:
                               f"--resume {args.output}")
     args.output.mkdir(parents=True, exist_ok=True)
     return args.output
+
+
+class Stop:
+    """Turns Ctrl-C and SIGTERM into a question asked between updates, for in the midst of one
+    the state could not be resumed. A second signal stops at once, without saving.
+
+    SIGTERM is how a cluster stops a run; and a shell's background job is born deaf to SIGINT.
+    """
+
+    def __init__(self) -> None:
+        self.signals = 0
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self.receive)
+
+    def receive(self, number: int, frame: object) -> None:
+        self.signals += 1
+        if self.signals > 1:
+            sys.exit("stopped at once; last.pt is as it was")
+
+    def check(self) -> None:
+        if self.signals:
+            raise KeyboardInterrupt
 
 
 @dataclass
@@ -168,6 +193,7 @@ class Run:
     optimizer: Adam
     scaler: torch.amp.GradScaler
     split: Split
+    stop: Stop
     losses: list[float] = field(default_factory=list)  # of this epoch's updates so far
     history: list[dict[str, float]] = field(default_factory=list)  # one row for each epoch
 
@@ -183,10 +209,9 @@ class Run:
                         threshold=self.history[-1]["threshold"] if self.history else 0.5)
 
 
-def start(args: argparse.Namespace, split: Split, last: dict[str, Any] | None) -> Run:
+def start(args: argparse.Namespace, device: torch.device, precision: torch.dtype, split: Split,
+          last: dict[str, Any] | None) -> Run:
     """A new run, or one that goes on from the content of last.pt."""
-    device = pick_device(args.device)
-    precision = pick_precision(args.precision, device)
     torch.manual_seed(args.seed)
     model = UNetResNet(args.blocks, args.widths)
     if last is None:
@@ -200,9 +225,11 @@ def start(args: argparse.Namespace, split: Split, last: dict[str, Any] | None) -
     optimizer = Adam([{"params": rest, "factor": 1.0},
                       {"params": model.encoder.parameters(), "factor": args.encoder_lr}])
     scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
-    run = Run(make_run_folder(args), args, device, precision, model, optimizer, scaler, split)
+    run = Run(make_run_folder(args), args, device, precision, model, optimizer, scaler, split,
+              Stop())
     if last is not None:
         optimizer.load_state_dict(last["optimizer"])
+        optimizer.param_groups[1]["factor"] = args.encoder_lr
         scaler.load_state_dict(last["scaler"])
         run.losses, run.history = last["losses"], last["history"]
     for name, content in (("settings.json", run.settings), ("split.json", split)):
@@ -288,6 +315,7 @@ def train_epoch(run: Run, crops: Crops) -> None:
             for group in run.optimizer.param_groups:
                 group["lr"] = args.lr * group["factor"] * factor
             run.losses.append(train_window(run, images, masks))
+            run.stop.check()
             bar.set_postfix(loss=f"{run.losses[-1]:.3f}", lr=f"{args.lr * factor:.1e}")
 
 
@@ -300,6 +328,7 @@ def validate(run: Run, pairs: Sequence[Pair]) -> tuple[ScoreSheet, list[list[Ten
                         worker_init_fn=ignore_interrupts)
     bar = tqdm(zip(pairs, loader), "validation", len(pairs), unit="photo", leave=False)
     for i, (pair, (photo, mask)) in enumerate(bar):
+        run.stop.check()
         prediction = tiling.predict(probability, photo)
         sheet.add(pair.image.name, pair.source, prediction, mask)
         if i in wanted:
@@ -328,20 +357,21 @@ def finish_epoch(run: Run, held_out: Sequence[Pair], seconds: float) -> None:
            **{name: getattr(scores, name) for name in
               ("iou", "dice", "precision", "recall", "accuracy", "black_accuracy")}}
     best = all(row["iou"] > earlier["iou"] for earlier in run.history)
-    run.history.append(row)
-    run.losses = []
-    run.save()
+    history = [*run.history, row]
     if best:
         checkpoint.save(run.folder / "best.pt", run.model, settings=run.settings,
-                        threshold=threshold, history=run.history, split=run.split)
+                        threshold=threshold, history=history, split=run.split)
     with open(run.folder / "history.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, row)
         writer.writeheader()
-        writer.writerows(run.history)
+        writer.writerows(history)
     rows = [[photo, pictures.grey(truth), pictures.grey(probability),
              pictures.overlay(photo, probability >= threshold, truth)]
             for photo, truth, probability in shown]
     write_png(run.folder / "preview.png", pictures.sheet(rows))
+    # Last of all: a run that dies before this does the epoch's end again when it is resumed.
+    run.history, run.losses = history, []
+    run.save()
     print(f"epoch {row['epoch']}/{run.args.epochs}  loss {row['loss']:.3f}  " + "  ".join(
         f"{name} {row[name]:.3f}" for name in ("iou", "dice", "precision", "recall"))
         + f"  at threshold {threshold:.2f}{'  (best so far)' * best}")
@@ -349,6 +379,8 @@ def finish_epoch(run: Run, held_out: Sequence[Pair], seconds: float) -> None:
 
 def main() -> None:
     args, last = parse_arguments()
+    device = pick_device(args.device)
+    precision = pick_precision(args.precision, device)
     if not args.data:
         sample.write(SAMPLE_FOLDER, SAMPLE_COUNT)
     split = args.split if args.split in (None, "groups") else read_split(Path(args.split))
@@ -360,14 +392,11 @@ def main() -> None:
     if last and (changed := difference(last["split"], split)):
         raise ValueError(f"--resume: the data or their split are not those of the run: {changed}; "
                          "restore them, or start a new run")
-    run = start(args, split, last)
+    run = start(args, device, precision, split, last)
     print(f"{len(pairs)} photos to train on, {len(held_out)} to validate on; {run.device}, "
           f"{str(run.precision).removeprefix('torch.')}; files go to {run.folder}")
     print(f"the best threshold on grey values alone has an IoU of {grey_baseline(held_out):.3f}")
     crops = Crops(pairs, Augment(args.crop), args.seed)
-    # A cluster stops a run with SIGTERM; a shell's background job is born deaf to SIGINT.
-    for stop in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(stop, signal.default_int_handler)
     try:
         while len(run.history) < args.epochs:
             began = time.perf_counter()
@@ -385,7 +414,7 @@ if __name__ == "__main__":
     try:
         main()
     except torch.OutOfMemoryError:
-        sys.exit("train.py: out of memory with one crop at a time; use --recompute, a smaller --crop "
-                 "or --device cpu, with --resume")
+        sys.exit("train.py: out of memory with one crop at a time; use --recompute, a smaller "
+                 "--crop, or --device cpu")
     except (OSError, ValueError) as error:
         sys.exit(f"train.py: {error}")

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import pytest
 from PIL import Image
+from torch import nn
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # the scripts are no package, yet some tests import them
@@ -72,6 +73,17 @@ def write_pairs(folder: Path, first: int, count: int, size: int = 64) -> Path:
         Image.fromarray(photo.permute(1, 2, 0).numpy()).save(folder / f"images/wall_{index}.png")
         Image.fromarray(255 * mask[0].numpy()).save(folder / f"masks/wall_{index}.png")
     return folder
+
+
+def stir(network: nn.Module) -> nn.Module:
+    """Give every BatchNorm numbers of its own: fresh ones are 0 and 1, and hide a mix-up."""
+    for norm in network.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            for tensor in (norm.weight.data, norm.running_var):
+                tensor.uniform_(0.5, 1.5)
+            for tensor in (norm.bias.data, norm.running_mean):
+                tensor.normal_(0, 0.1)
+    return network
 
 
 @pytest.fixture

@@ -9,26 +9,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision import models
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
+from conftest import stir
 from unet_resnet import UNetResNet, checkpoint
 from unet_resnet.encoder import ResNetEncoder
 
 BLOCKS, WIDTHS = (2, 2, 3, 2), (8, 8, 8, 8, 4)
 RESNET50, RESNET101 = (3, 4, 6, 3), (3, 4, 23, 3)
-
-
-def stir(network: nn.Module) -> nn.Module:
-    """Give every BatchNorm numbers of its own: fresh ones are 0 and 1, and hide a mix-up."""
-    for norm in network.modules():
-        if isinstance(norm, nn.BatchNorm2d):
-            for tensor in (norm.weight.data, norm.running_var):
-                tensor.uniform_(0.5, 1.5)
-            for tensor in (norm.bias.data, norm.running_mean):
-                tensor.normal_(0, 0.1)
-    return network
 
 
 def resnet(blocks=BLOCKS, block=Bottleneck, **settings) -> dict[str, Tensor]:
@@ -235,7 +225,7 @@ WRONG_ENCODERS = {
     "ResNeXt": (lambda: resnet(groups=32, width_per_group=4), "size mismatch"),
     "deeper": (lambda: resnet((2, 2, 4, 2)), r"layer3\.3"),
     "deeper and shallower": (lambda: resnet((3, 2, 2, 2)), r"layer1\.2"),
-    "a single block to grow": (lambda: resnet((2, 1, 3, 2)), "stage 2 has a single block"),
+    "a single block to grow": (lambda: resnet((2, 1, 3, 2)), "single block"),
 }
 
 

@@ -8,19 +8,10 @@ from torch import Tensor, nn
 from torchvision import models
 from torchvision.models.resnet import Bottleneck
 
+from conftest import stir
 from unet_resnet.encoder import ResNetEncoder
 
 NETWORKS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3), "resnet152": (3, 8, 36, 3)}
-
-
-def stir(network: nn.Module) -> None:
-    """Give every BatchNorm numbers of its own: fresh ones are 0 and 1, and hide a mix-up."""
-    for norm in network.modules():
-        if isinstance(norm, nn.BatchNorm2d):
-            for tensor in (norm.weight.data, norm.running_var):
-                tensor.uniform_(0.5, 1.5)
-            for tensor in (norm.bias.data, norm.running_mean):
-                tensor.normal_(0, 0.1)
 
 
 def without_classifier(network: nn.Module) -> dict[str, Tensor]:

@@ -233,7 +233,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
     write_png(path, COLOUR)
 
     def full_disk(image, file, *_, **__):
-        Path(file).write_bytes(b"half a picture")
+        file.write(b"half a picture")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Image.Image, "save", full_disk)

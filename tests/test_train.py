@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -50,7 +51,8 @@ def test_the_files_of_a_run(trained):
     assert json.loads((run / "split.json").read_text()) == split == best["split"] == last["split"]
     settings = json.loads((run / "settings.json").read_text())
     assert settings == best["settings"] == last["settings"]
-    assert (settings["crop"], settings["widths"], settings["data"]) == (64, [8] * 5, ["walls"])
+    assert (settings["crop"], settings["widths"], settings["data"]) == (
+        64, [8] * 5, [str(trained / "walls")])
     columns = read_photo(run / "preview.png").split(324, dim=2)  # 320 pixels and a gap
     assert len(columns) == 4, "photo, truth, probability, overlay"
     grey = [bool((column[0] == column[1]).all()) for column in columns]
@@ -103,10 +105,33 @@ def test_micro_batches_add_up_to_the_gradient_of_the_window(window, micro_batch)
     model.zero_grad()
     optimizer = Watched(model.parameters(), lr=0.0)  # 0, so that the model stays as it is
     run = train.Run(Path(), Namespace(micro_batch=micro_batch), torch.device("cpu"), torch.float32,
-                    model, optimizer, torch.amp.GradScaler("cpu", enabled=False), {})
+                    model, optimizer, torch.amp.GradScaler("cpu", enabled=False), {}, None)
     for _ in range(2):  # a gradient left over from the first window would show in the second
         assert train.train_window(run, images, masks) == pytest.approx(loss.item(), rel=1e-5)
         assert (optimizer.seen - wanted).norm() < 1e-4 * wanted.norm()
+
+
+def test_running_out_of_memory_halves_the_micro_batch_and_loses_nothing(window, monkeypatch):
+    """A device that holds at most two crops: 5 are tried, then 3, then 2."""
+    model, images, masks = window
+    run = train.Run(Path(), Namespace(micro_batch=5), torch.device("cpu"), torch.float32, model,
+                    Watched(model.parameters(), lr=0.0),
+                    torch.amp.GradScaler("cpu", enabled=False), {}, None)
+    loss, tried = bce_dice_loss(model(images), masks).item(), []
+
+    def small_device(batch):
+        tried.append(len(batch))
+        if len(batch) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return type(model).forward(model, batch)
+
+    monkeypatch.setattr(model, "forward", small_device)
+    assert train.train_window(run, images, masks) == pytest.approx(loss, rel=1e-5)
+    assert tried == [5, 3, 2, 2, 1] and run.args.micro_batch == 2
+    assert run.optimizer.seen.isfinite().all() and run.optimizer.seen.norm() > 0
+    monkeypatch.setattr(model, "forward", lambda batch: small_device(batch.repeat(3, 1, 1, 1)))
+    with pytest.raises(torch.OutOfMemoryError):  # not even one crop fits
+        train.train_window(run, images, masks)
 
 
 @pytest.mark.parametrize("updates", (1, 2, 3, 20, 101, 1000))
@@ -126,7 +151,7 @@ def test_best_stays_when_later_epochs_are_worse(window, tmp_path, monkeypatch):
     model, images, _ = window
     run = train.Run(tmp_path, Namespace(epochs=3), torch.device("cpu"), torch.float32, model,
                     torch.optim.Adam(model.parameters()),
-                    torch.amp.GradScaler("cpu", enabled=False), {})
+                    torch.amp.GradScaler("cpu", enabled=False), {}, None)
     truth = (torch.arange(32) < 16).float()[:, None].expand(1, 32, 32)
     for rows in (10, 2, 5):
         sheet, prediction = ScoreSheet(0.5, (), skeletons=False), truth.roll(rows, dims=1)
@@ -145,9 +170,10 @@ def test_best_stays_when_later_epochs_are_worse(window, tmp_path, monkeypatch):
 # Resumption
 
 def strip(content):
-    """A checkpoint without what a clock decides."""
+    """A checkpoint without what a clock, or the way to the same folder, decides."""
     if isinstance(content, dict):
-        return {key: strip(value) for key, value in content.items() if key != "seconds"}
+        return {key: strip(value) for key, value in content.items()
+                if key not in ("seconds", "data")}
     return [strip(value) for value in content] if isinstance(content, list) else content
 
 
@@ -187,10 +213,8 @@ PLACES = {
     "after a forward pass": (losses, "bce_dice_loss", at_call(4)),
     "after an update": (torch.optim.Adam, "step", at_call(2, before=False)),
     "in validation": (tiling, "predict", at_call(1)),
-    "before last.pt of the first epoch": (checkpoint, "save", at_call(1)),
-    "between last.pt and best.pt": (checkpoint, "save", at_call(2)),
-    "before last.pt of the last epoch": (checkpoint, "save", at_call(3)),
-    "after last.pt of the last epoch": (checkpoint, "save", at_call(3, before=False)),
+    "before best.pt of the first epoch": (checkpoint, "save", at_call(1)),
+    "between best.pt and last.pt": (checkpoint, "save", at_call(2)),
     "in the second epoch": (Crops, "__getitem__", at_call(8)),
 }
 
@@ -224,7 +248,7 @@ def test_resume_takes_the_newest_run_and_a_finished_one_stays(trained):
 
 
 @pytest.mark.parametrize("change, named", [
-    ("--data elsewhere", "--data"), ("--seed 1", "--seed"), ("--crop 96", "--crop"),
+    ("--seed 1", "--seed"), ("--crop 96", "--crop"),
     ("--blocks 1 1 2 1", "--blocks"), ("--widths 8 8 8 8 9", "--widths"),
     ("--batch-size 4", "--batch-size")])
 def test_resuming_another_run_than_the_old_is_refused(trained, change, named):
@@ -234,7 +258,15 @@ def test_resuming_another_run_than_the_old_is_refused(trained, change, named):
 
 def test_resuming_on_changed_data_is_refused(trained, script, tmp_path):
     write_pairs(tmp_path / "walls", 0, 7)
-    refused(script("train.py", "--resume", trained / "runs" / "walls-1"), "train.py", "wall_6")
+    refused(script("train.py", "--resume", trained / "runs" / "walls-1", "--data", "walls"),
+            "train.py", "wall_6")
+
+
+def test_resuming_on_data_that_moved_goes_on(trained, script, tmp_path):
+    shutil.copytree(trained / "walls", tmp_path / "moved")
+    shutil.copytree(trained / "runs" / "walls-1", tmp_path / "run")
+    outcome = script("train.py", "--resume", "run", "--data", "moved/", "--epochs", 3)
+    assert outcome.status == 0 and len(history(tmp_path / "run")) == 3
 
 
 # Refusals

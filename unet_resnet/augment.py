@@ -71,11 +71,11 @@ def window_size(crop: int, angle: float, scale: float) -> int:
 
 
 def random_window(both: Tensor, size: int, generator: Generator) -> Tensor:
-    """A square of `size` pixels, (c, size, size); beyond the border the picture is mirrored."""
+    """A square of `size` pixels, (c, size, size), from anywhere in the picture; one that is too
+    small lies anywhere in the square, mirrored beyond its borders."""
     index = []
     for length in both.shape[-2:]:
-        # Not more than the half that is missing may lie outside, so that most of it is picture.
-        low, high = min(0, length - size) // 2, max(0, length - size)
+        low, high = sorted((0, length - size))
         start = int(torch.randint(low, high + 1, (), generator=generator))
         position = torch.arange(start, start + size) % (2 * length)
         index.append(torch.where(position < length, position, 2 * length - 1 - position))
@@ -109,7 +109,7 @@ def contrast(image: Tensor, generator: Generator) -> Tensor:
 
 def gamma(image: Tensor, generator: Generator) -> Tensor:
     """Under- and overexposure: shadows and highlights move apart."""
-    return image.clamp(1e-4, 1) ** math.exp(uniform(-0.4, 0.4, generator))
+    return image ** math.exp(uniform(-0.4, 0.4, generator))
 
 
 def colour_cast(image: Tensor, generator: Generator) -> Tensor:
@@ -125,10 +125,9 @@ def saturation(image: Tensor, generator: Generator) -> Tensor:
 
 def shadow(image: Tensor, generator: Generator) -> Tensor:
     """A half-plane in the shade of a wall or a car, with a soft edge."""
-    size = image.shape[-1]
     angle = uniform(-math.pi, math.pi, generator)
-    axis = torch.linspace(-1, 1, size)
-    distance = axis * math.cos(angle) + axis[:, None] * math.sin(angle)
+    down, across = (torch.linspace(-1, 1, length) for length in image.shape[1:])
+    distance = across * math.cos(angle) + down[:, None] * math.sin(angle)
     softness = uniform(0.02, 0.3, generator)
     shade = torch.sigmoid((distance - uniform(-0.7, 0.7, generator)) / softness)
     return image * (1 - uniform(0.2, 0.6, generator) * shade)

@@ -4,7 +4,6 @@ A checkpoint is a plain dict of tensors and numbers, so it is read with `weights
 file from the internet cannot run code. It rebuilds its own model.
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from unet_resnet.encoder import ResNetEncoder
+from unet_resnet.files import written_whole
 from unet_resnet.model import UNetResNet
 
 KIND, VERSION = "unet_resnet checkpoint", 1
@@ -29,19 +29,12 @@ State = dict[str, Tensor]
 def save(path: Path, model: nn.Module, **content: Any) -> None:
     """Write the model and `content` (numbers, strings, tensors in dicts and lists) to `path`.
 
-    The file is written whole or not at all: under another name, flushed to the disk, renamed.
+    The file is written whole or not at all.
     """
     content |= {"kind": KIND, "version": VERSION, "blocks": list(model.blocks),
                 "widths": list(model.widths), "model": model.state_dict()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(temporary, "wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with written_whole(path) as file:
+        torch.save(content, file)
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -50,7 +43,8 @@ def read(path: Path) -> dict[str, Any]:
     Raises FileNotFoundError, or ValueError for a file that is not a checkpoint of this project.
     """
     content = _read_tensors(path)
-    if not isinstance(content, dict) or content.get("kind") != KIND:
+    parts = {"kind", "version", "blocks", "widths", "model"}
+    if not (isinstance(content, dict) and parts <= content.keys() and content["kind"] == KIND):
         raise ValueError(f"{path}: not a checkpoint of train.py; pass a best.pt or last.pt")
     if content["version"] > VERSION:
         raise ValueError(f"{path}: written by a newer version (format {content['version']}, this "
@@ -82,13 +76,15 @@ def load_encoder(encoder: ResNetEncoder, weights: str) -> str:
         state = _imagenet_state(encoder.blocks)
     else:
         state = _read_tensors(Path(weights))
-        if not isinstance(state, dict) or "layer4.0.conv3.weight" not in state:
+        if not (isinstance(state, dict) and "layer4.0.conv3.weight" in state
+                and all(isinstance(tensor, Tensor) for tensor in state.values())):
             raise ValueError(f"{weights}: not the state dict of a bottleneck ResNet with "
                              "torchvision's names (50, 101 or 152 layers)")
-    state = {name: tensor.float() if tensor.is_floating_point() else tensor
-             for name, tensor in state.items() if not name.startswith("fc.")}
+    state = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
     found = blocks_of(state)
     grown = [have < want for have, want in zip(found, encoder.blocks)]
+    if any(have == 1 < want for have, want in zip(found, encoder.blocks)):
+        raise ValueError(f"{weights}: blocks {found}; a stage of a single block cannot be grown")
     if any(grown):
         state = grow(state, encoder.blocks)
     _load_strictly(encoder, state, weights)
@@ -107,7 +103,8 @@ def grow(state: State, blocks: tuple[int, ...]) -> State:
 
     A block that is missing becomes a copy of the stage's last one whose final BatchNorm has scale
     and shift 0, so that it adds nothing to its input (Net2Net, Chen et al., 2016). The scale has
-    a gradient, through which the new block learns.
+    a gradient, through which the new block learns. A stage of one block cannot be grown: that
+    block changes the number of channels.
     """
     grown = dict(state)
     for stage, (have, want) in enumerate(zip(blocks_of(state), blocks), start=1):
@@ -115,8 +112,6 @@ def grow(state: State, blocks: tuple[int, ...]) -> State:
         for new in range(have, want):
             for name in [name for name in state if name.startswith(last)]:
                 part = name.removeprefix(last)
-                if part.startswith("downsample."):  # a stage of one block: only the first has it
-                    raise ValueError(f"stage {stage} has a single block, which cannot be grown")
                 silent = part in ("bn3.weight", "bn3.bias")
                 copy = torch.zeros_like if silent else torch.clone
                 grown[f"layer{stage}.{new}.{part}"] = copy(state[name])

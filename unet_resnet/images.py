@@ -1,6 +1,5 @@
 """How does a picture file become a tensor, whatever it was saved as, and a tensor a file?"""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +8,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps, PngImagePlugin
 from torch import Tensor
+
+from unet_resnet.files import written_whole
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 MASK_THRESHOLD = 127  # grey values above are crack; JPEG masks carry noise around 0 and 255
@@ -44,6 +45,9 @@ def opened(path: Path) -> Iterator[Image.Image]:
 def size_of(path: Path) -> tuple[int, int]:
     """Height and width in pixels as read_photo would return them, from the header alone."""
     with opened(path) as image:
+        if image.format == "TIFF":  # some versions of Pillow turn its size already when opened
+            image = ImageOps.exif_transpose(image)
+            return image.height, image.width
         turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # quarter turns
         return (image.width, image.height) if turned else (image.height, image.width)
 
@@ -57,7 +61,7 @@ def read_photo(path: Path) -> Tensor:
         image = ImageOps.exif_transpose(image)
         if _is_deep(image):
             return _deep_to_uint8(image).expand(3, -1, -1).contiguous()
-        if image.mode == "P":  # straight to RGB would mix transparency into the palette
+        if image.mode == "P":  # straight to RGB, Pillow warns of a transparent palette
             image = image.convert("RGBA")
         return _to_tensor(image.convert("RGB"))
 
@@ -90,11 +94,16 @@ def _is_deep(image: Image.Image) -> bool:
 
 
 def _deep_to_uint8(image: Image.Image) -> Tensor:
-    """Grey values of 16 bits (0..65535) or float (0..1, or 0..255 if any is above 1)."""
-    grey = torch.from_numpy(np.asarray(image, dtype=np.float32))
+    """Grey values of 16 bits or float; what they mean is told by the highest of them.
+
+    Whole numbers up to 255 are those of 8 bits in a wider type, as label programs write them;
+    above, they fill 16 bits. Floats up to 1 fill 0..1; above, 0..255.
+    """
+    grey = torch.from_numpy(np.array(image, dtype=np.float32))
     if not grey.isfinite().all():
         raise ValueError("its grey values are not all finite; save it again as 8 or 16 bit")
-    top = 65535.0 if image.mode != "F" else 255.0 if grey.max() > 1 else 1.0
+    low, high = (1.0, 255.0) if image.mode == "F" else (255.0, 65535.0)
+    top = low if grey.max() <= low else high
     return (grey / top * 255).round().clamp(0, 255).to(torch.uint8)[None]
 
 
@@ -108,23 +117,20 @@ def write_png(path: Path, pixels: Tensor) -> None:
 
     Raises FileExistsError where `path` is a file that was not written by this function.
     """
-    if path.exists() and not _is_ours(path):
+    if path.exists() and not is_ours(path):
         raise FileExistsError(f"{path} exists and was not written by {SOFTWARE}; it is left alone:"
                               " choose another --output")
     info = PngImagePlugin.PngInfo()
     info.add_text("Software", SOFTWARE)
     array = pixels.permute(1, 2, 0).numpy()
     image = Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with written_whole(path) as file:
         # Level 1 is three times faster than the default and 10 to 20 % larger.
-        image.save(temporary, "PNG", pnginfo=info, compress_level=1)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        image.save(file, "PNG", pnginfo=info, compress_level=1)
 
 
-def _is_ours(path: Path) -> bool:
+def is_ours(path: Path) -> bool:
+    """Whether this is a picture that write_png wrote."""
     try:
         with opened(path) as image:
             return image.info.get("Software") == SOFTWARE

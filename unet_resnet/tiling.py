@@ -59,12 +59,12 @@ def predict(probability: Callable[[Tensor], Tensor], photo: Tensor, tile: int = 
     for top, following in zip(tops, [*tops[1:], height]):
         for some in (lefts[i:i + batch] for i in range(0, len(lefts), batch)):
             tiles = [photo[:, top:top + tile_height, x:x + tile_width] for x in some]
-            for x, one in zip(some, probability(torch.stack(tiles)).float().cpu()):
+            for x, one in zip(some, probability(torch.stack(tiles)).cpu()):
                 band[:, x:x + tile_width] += one[0] * weight
         done = following - top  # no later tile reaches these rows
         result[0, top:following] = band[:done] / (sum_rows[top:following, None] * sum_columns)
         band = torch.cat((band[done:], torch.zeros(done, width)))
-    return result
+    return result.clamp_(max=1)  # a mean of ones may round to more
 
 
 def _overlap_add(weights: Tensor, first: list[int], length: int) -> Tensor:
