@@ -86,7 +86,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--micro-batch", "crops per forward pass: less memory, same gradients up to BatchNorm "
         "(default: the batch size; halved when memory runs out)", type=whole(1))
     add("--recompute", "compute activations a second time in place of keeping them: a fraction of "
-        "the memory, about a third more time", action="store_true")
+        "the memory, more time", action="store_true")
     add("--freeze-bn", "leave the encoder's BatchNorm statistics as they were trained; for "
         "micro-batches of 1 or 2", action="store_true")
     add("--crop", "side of a training crop in pixels", type=whole(64))
@@ -291,9 +291,11 @@ def train_window(run: Run, images: Tensor, masks: Tensor) -> float:
     return loss
 
 
-def ignore_interrupts(worker: int) -> None:
-    """Ctrl-C reaches every process of the terminal; the main one alone shall answer it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def ignore_signals(worker: int) -> None:
+    """Ctrl-C reaches every process of the terminal, and a cluster's SIGTERM every process of the
+    job; the main one alone shall answer."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def train_epoch(run: Run, crops: Crops) -> None:
@@ -303,7 +305,7 @@ def train_epoch(run: Run, crops: Crops) -> None:
     positions = range(epoch * len(crops) + len(run.losses) * args.batch_size,
                       (epoch + 1) * len(crops))
     loader = DataLoader(crops, args.batch_size, sampler=positions, num_workers=args.workers,
-                        worker_init_fn=ignore_interrupts, pin_memory=run.device.type == "cuda")
+                        worker_init_fn=ignore_signals, pin_memory=run.device.type == "cuda")
     run.model.train()
     if args.freeze_bn:
         for module in run.model.encoder.modules():
@@ -325,7 +327,7 @@ def validate(run: Run, pairs: Sequence[Pair]) -> tuple[ScoreSheet, list[list[Ten
     sheet, shown = ScoreSheet(0.5, tolerances=(), skeletons=False), []
     wanted = {round(i * (len(pairs) - 1) / (PREVIEWS - 1)) for i in range(PREVIEWS)}
     loader = DataLoader(WholePictures(pairs), batch_size=None, num_workers=run.args.workers,
-                        worker_init_fn=ignore_interrupts)
+                        worker_init_fn=ignore_signals)
     bar = tqdm(zip(pairs, loader), "validation", len(pairs), unit="photo", leave=False)
     for i, (pair, (photo, mask)) in enumerate(bar):
         run.stop.check()

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import shlex
 import shutil
@@ -349,15 +350,17 @@ def command(*arguments: str, cwd: Path) -> Outcome:
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 
-def test_ctrl_c(trained, script, tmp_path):
+@pytest.mark.parametrize("number", (signal.SIGINT, signal.SIGTERM), ids=("ctrl-c", "cluster"))
+def test_signals_to_the_whole_job(trained, script, tmp_path, number):
     """A real signal, also to the worker that reads the photos."""
     arguments = [str(ROOT / "train.py"), "--data", str(trained / "walls"), *TINY, "--epochs", "999",
                  "--workers", "1", "--output", "run"]
     with subprocess.Popen([sys.executable, "-u", *arguments], cwd=tmp_path, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          start_new_session=True) as process:
         for line in process.stdout:
             if line.startswith("epoch 1/999"):
-                process.send_signal(signal.SIGINT)
+                os.killpg(process.pid, number)
                 break
         err = process.communicate()[1]
     assert process.returncode == 1 and "Traceback" not in err
