@@ -6,7 +6,7 @@ import glob
 import io
 import json
 import sys
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from unet_resnet import checkpoint, pictures, tiling
+from unet_resnet.audit import related
 from unet_resnet.data import fingerprint, read_pair
 from unet_resnet.files import written_whole
-from unet_resnet.groups import group_of, source_of
+from unet_resnet.groups import source_of
 from unet_resnet.hardware import pick_device, pick_precision, predictor
-from unet_resnet.images import SUFFIXES, is_ours, read_photo, write_png
-from unet_resnet.metrics import Counts, ScoreSheet
+from unet_resnet.images import SOFTWARE, SUFFIXES, is_ours, read_photo, write_png
+from unet_resnet.metrics import SCORES, Counts, ScoreSheet
 from unet_resnet.pairs import by_stem, pictures_in
 
 WORST, CELL = 12, 320  # photos on the contact sheet, side of a picture in pixels
@@ -38,8 +39,8 @@ def parse_arguments() -> argparse.Namespace:
     add("--output", type=Path, default=Path("predictions"), help="folder for the results")
     add("--threshold", type=share, help="probability from which a pixel is crack; without, the "
         "checkpoint's")
-    add("--tile", type=int, default=640, help="side in pixels of the pieces that a large photo "
-        "is predicted in; more is faster and takes more memory")
+    add("--tile", type=int, default=tiling.TILE, help="side in pixels of the pieces that a large "
+        "photo is predicted in; more is faster and takes more memory")
     add("--overlap", type=share, default=0.5, help="share of a tile that its neighbour covers too")
     add("--device", default="auto", help="cpu, cuda, cuda:1, mps; auto: the fastest present")
     add("--precision", choices=("auto", "fp32", "fp16", "bf16"), default="auto",
@@ -79,9 +80,15 @@ def find_photos(names: Sequence[str]) -> list[Path]:
 
 def find_masks(folder: Path, photos: Sequence[Path]) -> dict[str, Path]:
     """The masks by the stem of their photo; says how many photos and masks have no partner."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder")
     masks, doubled = by_stem(pictures_in(folder))
     if doubled:
         raise ValueError(f"{doubled[0]}: a second mask of that name; keep one of them")
+    _, doubled = by_stem(photos)
+    if doubled := [photo for photo in doubled if photo.stem in masks]:
+        raise ValueError(f"{doubled[0]}: a second photo of that name, and one mask; score the "
+                         "folders one by one")
     stems = {photo.stem for photo in photos}
     if not stems & masks.keys():
         raise ValueError(f"{folder}: no mask in it has the name of one of the photos")
@@ -103,7 +110,7 @@ def name_results(photos: Sequence[Path]) -> list[str]:
     names, taken = [], set()
     for path in photos:
         name = next((form(path) for form, used in zip(forms, uses)
-                     if used[form(path).casefold()] == 1), None) or f"{path.name}"
+                     if used[form(path).casefold()] == 1), None) or path.name
         base, i = name, 1
         while name.casefold() in taken:
             name, i = f"{base}_{i}", i + 1
@@ -125,17 +132,11 @@ def leave_out_trained(photos: Sequence[Path], trained: dict[str, str]) -> list[P
 
     A crop is known by a name that tells its photograph, a copy by its content.
     """
-    stems = defaultdict(set)
-    for stem in (Path(name).stem for name in trained):
-        stems[group_of(stem)].add(stem)
+    names = [Path(name) for name in trained]
+    crops = related([*names, *photos], border=len(names))
     marks = set(trained.values())
-    kept = []
-    for photo in photos:
-        group = group_of(photo.stem)
-        # Cameras count from 1 again: the mere name IMG_0001, on both sides, proves nothing.
-        related = group in stems and stems[group] | {photo.stem} != {group}
-        if not related and not (photo.is_file() and fingerprint(photo) in marks):
-            kept.append(photo)
+    kept = [photo for i, photo in enumerate(photos, start=len(names))
+            if i not in crops and not (photo.is_file() and fingerprint(photo) in marks)]
     if len(kept) < len(photos):
         print(f"{len(photos) - len(kept)} of {len(photos)} photos left out: they or other crops of"
               " them were trained on, so a score on them would mean nothing")
@@ -144,38 +145,48 @@ def leave_out_trained(photos: Sequence[Path], trained: dict[str, str]) -> list[P
     return kept
 
 
-def write_text(path: Path, text: str, mark: str) -> None:
-    """Write a text that contains `mark`, over nothing but a file that contains it as well."""
-    if path.exists() and mark not in path.read_text(errors="replace"):
-        raise FileExistsError(f"{path} exists and is not a score sheet; choose another --output")
-    with written_whole(path) as file:
-        file.write(text.encode())
+def check_output(output: Path) -> None:
+    """Raise FileExistsError where a sheet would take the place of a user's file."""
+    marks = {"scores.json": "ods_oracle", "scores.csv": "ois_oracle", "worst.png": SOFTWARE}
+    for name, mark in marks.items():
+        path = output / name
+        if path.exists() and mark.encode() not in path.read_bytes():
+            raise FileExistsError(f"{path} exists and was not written by {SOFTWARE}; choose "
+                                  "another --output")
 
 
 def dice_of(row: dict[str, Any]) -> float:
-    """Also where the truth is empty and the sheet leaves the cell so: 1 if nothing was found."""
+    """Of photos without cracks, for which the sheet says None, 1 if nothing was predicted."""
     return Counts(row["tp"], row["fp"], row["fn"], row["tn"]).dice
 
 
 def write_scores(sheet: ScoreSheet, photos: dict[str, Path], output: Path,
                  about: dict[str, Any]) -> None:
     """Print the sheet; write scores.json, scores.csv, and worst.png: the lowest Dice first."""
-    write_text(output / "scores.json", json.dumps(about | sheet.summary(), indent=1) + "\n",
-               "ods_oracle")
+    print(sheet.table())
     table = io.StringIO()
     writer = csv.DictWriter(table, sheet.rows[0])
     writer.writeheader()
     writer.writerows(sheet.rows)
-    write_text(output / "scores.csv", table.getvalue(), "ois_oracle")
+    texts = {"scores.json": json.dumps(about | sheet.summary(), indent=1) + "\n",
+             "scores.csv": table.getvalue()}
+    for name, text in texts.items():
+        with written_whole(output / name) as file:
+            file.write(text.encode())
     cells = []
     worst = sorted(sheet.rows, key=lambda row: (dice_of(row), -row["fp"] - row["fn"]))
     for row in worst[:WORST]:
-        wrong = f"{row['name']}: {row['fp']} false, {row['fn']} missed, {row['tp']} found"
-        cells.append(pictures.caption(pictures.fit(read_photo(photos[row["name"]]), CELL), wrong))
-        cells.append(read_photo(output / f"{row['name']}_overlay.png"))
+        lines = (f"{row['name'][-44:]}\n"
+                 f"{row['tp']} found, {row['fp']} false, {row['fn']} missed")
+        for path in (photos[row["name"]], output / f"{row['name']}_overlay.png"):
+            cells.append(pictures.fit(read_photo(path), CELL))
+        cells[-2] = pictures.caption(cells[-2], lines)
     rows = [cells[i:i + 6] for i in range(0, len(cells), 6)]
     write_png(output / "worst.png", pictures.sheet(rows, CELL))
-    print(sheet.table())
+    total = Counts(*(sum(row[name] for row in sheet.rows) for name in ("tp", "fp", "fn", "tn")))
+    scores = ", ".join(f"{name} {getattr(total, name):.3f}" for name in SCORES)
+    print(f"\n{len(sheet.rows)} photos, pooled: {scores}; scores.json, scores.csv and worst.png "
+          f"are in {output}")
 
 
 def write_results(stem: Path, photo: Tensor, probability: Tensor, crack: Tensor,
@@ -200,8 +211,10 @@ def main() -> int:
     if not photos:
         raise ValueError(f"{args.photos[0]}: no photos in it ({' '.join(SUFFIXES)})")
     if args.masks:
+        photos = [photo for photo in photos if args.masks.resolve() not in photo.resolve().parents]
         masks = find_masks(args.masks, photos)
         photos = leave_out_trained(photos, content["split"]["train"])
+        check_output(args.output)
     args.output.mkdir(parents=True, exist_ok=True)
     names, sheet, failed = name_results(photos), ScoreSheet(threshold), 0
     with tqdm(zip(photos, names), total=len(photos), unit="photo", leave=False) as bar:
@@ -215,19 +228,28 @@ def main() -> int:
                 if truth is not None:
                     sheet.add(name, source_of(photo.stem), probability, truth)
                 bar.write(f"{photo}: {crack.float().mean():.2%} crack")
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, torch.OutOfMemoryError) as error:
+                if isinstance(error, torch.OutOfMemoryError):
+                    error = f"{photo}: out of memory; use a smaller --tile"
                 bar.write(f"infer.py: {error}", file=sys.stderr)
                 failed += 1
     print(f"{len(photos) - failed} photos predicted, results in {args.output}"
           + f"; {failed} failed" * bool(failed))
     if sheet.rows:
+        chose = len({fingerprint(photo) for photo in photos if photo.is_file()}
+                    & set(content["split"]["validation"].values()))
+        if chose:
+            print(f"{chose} of these photos chose the checkpoint's epoch and threshold: their "
+                  "scores are slightly flattered")
         write_scores(sheet, dict(zip(names, photos)), args.output,
-                     {"command": sys.argv, "checkpoint": str(path)})
+                     {"command": sys.argv, "checkpoint": str(path), "validation_photos": chose})
     return int(failed > 0)
 
 
 if __name__ == "__main__":
     try:
         sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("infer.py: stopped")
     except (OSError, ValueError) as error:
         sys.exit(f"infer.py: {error}")

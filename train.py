@@ -25,7 +25,7 @@ from tqdm import tqdm
 from unet_resnet import UNetResNet, checkpoint, pictures, sample, tiling
 from unet_resnet.augment import Augment
 from unet_resnet.data import (
-    Crops, Split, WholePictures, describe_split, difference, load_pairs, read_split)
+    Crops, Split, WholePictures, describe_split, load_pairs, read_split)
 from unet_resnet.hardware import autocast, pick_device, pick_precision, predictor
 from unet_resnet.images import write_png
 from unet_resnet.losses import bce_dice_loss
@@ -38,7 +38,8 @@ from unet_resnet.recompute import recompute_activations
 DEFAULTS = {"weights": ("imagenet", "none"), "blocks": ([3, 4, 23, 3], [1, 1, 1, 1]),
             "widths": ([256, 128, 64, 32, 16], [64, 48, 32, 24, 16]), "epochs": (50, 6),
             "crop": (448, 160), "batch_size": (8, 4), "lr": (5e-4, 2e-3)}
-FIXED = ("blocks", "widths", "batch_size", "crop", "seed")  # what --resume must not change
+# What --resume must not change.
+FIXED = ("weights", "blocks", "widths", "batch_size", "crop", "seed", "split")
 SAMPLE_FOLDER, SAMPLE_COUNT = Path("sample_set"), 240
 WARMUP = 0.05  # share of all updates
 PREVIEWS = 6
@@ -58,6 +59,11 @@ def rate(text: str) -> float:
     if not 0 <= value < 10:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 10")
     return value
+
+
+def usable_cores() -> int:
+    """Fewer than the machine has in a container; what only Linux can tell."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -97,10 +103,11 @@ def make_parser() -> argparse.ArgumentParser:
         choices=("auto", "fp32", "fp16", "bf16"))
     add("--device", "cpu, cuda, cuda:1, mps; auto: the fastest present", default="auto")
     add("--workers", "processes that read and augment", type=whole(0),
-        default=min(2, os.cpu_count() or 1))
+        default=min(2, usable_cores()))
     add("--seed", "of weights, crops and split", type=whole(0), default=0)
     add("--split", "a split.json, or your own {\"train\": [names], \"validation\": [names]}; "
-        "groups: draw one by photograph even where there is a test/", metavar="FILE")
+        "groups: draw one by photograph even where there is a test/", metavar="FILE",
+        type=lambda name: name if name == "groups" else os.path.abspath(name))
     add("--resume", "go on with a run where it stopped, with its settings (without RUN: the "
         "newest)", type=Path, nargs="?", const=Path("newest"), metavar="RUN")
     return parser
@@ -124,6 +131,9 @@ def parse_arguments() -> tuple[argparse.Namespace, dict[str, Any] | None]:
             if new != old:
                 raise ValueError(f"--resume {run}: --{name.replace('_', '-')} was {old}, now "
                                  f"{new}; leave it, or start a new run")
+        for name, old in last["settings"].items():
+            if getattr(args, name) != old:
+                print(f"--{name.replace('_', '-')} was {old}, now {getattr(args, name)}")
     for name, (real, drawn) in DEFAULTS.items():
         if getattr(args, name) is None:
             setattr(args, name, real if args.data else drawn)
@@ -160,8 +170,8 @@ def make_run_folder(args: argparse.Namespace) -> Path:
 
 
 class Stop:
-    """Turns Ctrl-C and SIGTERM into a question asked between updates, for in the midst of one
-    the state could not be resumed. A second signal stops at once, without saving.
+    """Ctrl-C and SIGTERM are noted, and obeyed between updates, where the state is whole. A
+    second signal stops at once, without saving.
 
     SIGTERM is how a cluster stops a run; and a shell's background job is born deaf to SIGINT.
     """
@@ -209,9 +219,7 @@ class Run:
                         threshold=self.history[-1]["threshold"] if self.history else 0.5)
 
 
-def start(args: argparse.Namespace, device: torch.device, precision: torch.dtype, split: Split,
-          last: dict[str, Any] | None) -> Run:
-    """A new run, or one that goes on from the content of last.pt."""
+def make_model(args: argparse.Namespace, last: dict[str, Any] | None) -> UNetResNet:
     torch.manual_seed(args.seed)
     model = UNetResNet(args.blocks, args.widths)
     if last is None:
@@ -220,6 +228,12 @@ def start(args: argparse.Namespace, device: torch.device, precision: torch.dtype
         model.load_state_dict(last["model"])
     if args.recompute:
         recompute_activations(model)
+    return model
+
+
+def start(args: argparse.Namespace, model: UNetResNet, device: torch.device,
+          precision: torch.dtype, split: Split, last: dict[str, Any] | None) -> Run:
+    """A new run, or one that goes on from the content of last.pt."""
     model.to(device, memory_format=torch.channels_last)
     rest = [*model.decoder.parameters(), *model.head.parameters()]
     optimizer = Adam([{"params": rest, "factor": 1.0},
@@ -230,7 +244,8 @@ def start(args: argparse.Namespace, device: torch.device, precision: torch.dtype
     if last is not None:
         optimizer.load_state_dict(last["optimizer"])
         optimizer.param_groups[1]["factor"] = args.encoder_lr
-        scaler.load_state_dict(last["scaler"])
+        if last["scaler"]:  # empty where the run was not in fp16
+            scaler.load_state_dict(last["scaler"])
         run.losses, run.history = last["losses"], last["history"]
     for name, content in (("settings.json", run.settings), ("split.json", split)):
         (run.folder / name).write_text(json.dumps(content, indent=1) + "\n")
@@ -271,7 +286,8 @@ def train_window(run: Run, images: Tensor, masks: Tensor) -> float:
     """One update from a window of crops; returns the mean loss.
 
     Where the device's memory does not suffice, the micro-batch is halved for the rest of the run
-    and the window taken again: no crop is lost and the batch stays what it was.
+    and the window taken again: no crop is lost and the batch stays what it was (BatchNorm's
+    running statistics see some crops twice).
     """
     loss = None
     while loss is None:
@@ -309,7 +325,8 @@ def train_epoch(run: Run, crops: Crops) -> None:
     run.model.train()
     if args.freeze_bn:
         for module in run.model.encoder.modules():
-            module.train(not isinstance(module, BatchNorm2d))
+            if isinstance(module, BatchNorm2d):
+                module.eval()
     with tqdm(loader, f"epoch {epoch + 1}/{args.epochs}", windows, initial=len(run.losses),
               unit="update", leave=False) as bar:
         for images, masks in bar:
@@ -322,7 +339,8 @@ def train_epoch(run: Run, crops: Crops) -> None:
 
 
 def validate(run: Run, pairs: Sequence[Pair]) -> tuple[ScoreSheet, list[list[Tensor]]]:
-    """Scores of whole photographs, and some of them as [photo, truth, probability] to look at."""
+    """Scores of whole photographs, and of some a corner to look at: [photo, truth, probability].
+    """
     probability = predictor(run.model.eval(), run.device, run.precision)
     sheet, shown = ScoreSheet(0.5, tolerances=(), skeletons=False), []
     wanted = {round(i * (len(pairs) - 1) / (PREVIEWS - 1)) for i in range(PREVIEWS)}
@@ -334,7 +352,8 @@ def validate(run: Run, pairs: Sequence[Pair]) -> tuple[ScoreSheet, list[list[Ten
         prediction = tiling.predict(probability, photo)
         sheet.add(pair.image.name, pair.source, prediction, mask)
         if i in wanted:
-            shown.append([photo, mask, prediction])
+            shown.append([tensor[:, :tiling.TILE, :tiling.TILE].clone()
+                          for tensor in (photo, mask, prediction)])
     return sheet, shown
 
 
@@ -383,21 +402,29 @@ def main() -> None:
     args, last = parse_arguments()
     device = pick_device(args.device)
     precision = pick_precision(args.precision, device)
+    model = make_model(args, last)
     if not args.data:
+        print(f"drawing {SAMPLE_COUNT} pictures of pavement into {SAMPLE_FOLDER}/ (once)")
         sample.write(SAMPLE_FOLDER, SAMPLE_COUNT)
-    split = args.split if args.split in (None, "groups") else read_split(Path(args.split))
     folders = [Path(folder) for folder in args.data or [SAMPLE_FOLDER]]
-    pairs, held_out, notes = load_pairs(folders, args.seed, split)
+    split = args.split  # a resumed run has its own
+    if not last and split not in (None, "groups"):
+        split = read_split(Path(split))
+    pairs, held_out, notes = load_pairs(folders, args.seed, last["split"] if last else split,
+                                        strict=bool(last))
     for note in notes:
         print(note)
-    split = describe_split(pairs, held_out)
-    if last and (changed := difference(last["split"], split)):
-        raise ValueError(f"--resume: the data or their split are not those of the run: {changed}; "
-                         "restore them, or start a new run")
-    run = start(args, device, precision, split, last)
+    if not last:
+        print(f"the best threshold on grey values alone has an IoU of "
+              f"{grey_baseline(held_out):.3f}")
+    if last and len(last["history"]) >= args.epochs:
+        print(f"{args.output} is finished: {len(last['history'])} of {args.epochs} epochs; resume "
+              "with a higher --epochs for more")
+        return
+    run = start(args, model, device, precision, describe_split(pairs, held_out), last)
+    last = None  # its tensors are no longer needed
     print(f"{len(pairs)} photos to train on, {len(held_out)} to validate on; {run.device}, "
           f"{str(run.precision).removeprefix('torch.')}; files go to {run.folder}")
-    print(f"the best threshold on grey values alone has an IoU of {grey_baseline(held_out):.3f}")
     crops = Crops(pairs, Augment(args.crop), args.seed)
     try:
         while len(run.history) < args.epochs:
@@ -408,15 +435,21 @@ def main() -> None:
         run.save()
         sys.exit(f"stopped in epoch {len(run.history) + 1}; go on with: "
                  f"python train.py --resume {shlex.quote(str(run.folder))}")
-    photo = shlex.quote(str(held_out[0].image))
-    print(f"look at {run.folder / 'preview.png'}, then try: python infer.py {photo}")
+    except (OSError, ValueError):  # a damaged photo, say: once it is mended, the run can go on
+        run.save()
+        raise
+    command = ["python", "infer.py", str(held_out[0].image)]
+    if run.folder.parent != Path("runs"):  # where infer.py looks by itself
+        command += ["--checkpoint", str(run.folder / "best.pt")]
+    print(f"look at {run.folder / 'preview.png'}, then try: {shlex.join(command)}")
 
 
 if __name__ == "__main__":
     try:
         main()
     except torch.OutOfMemoryError:
-        sys.exit("train.py: out of memory with one crop at a time; use --recompute, a smaller "
-                 "--crop, or --device cpu")
-    except (OSError, ValueError) as error:
-        sys.exit(f"train.py: {error}")
+        sys.exit("train.py: out of memory; use --recompute, a smaller --crop, or --device cpu")
+    except KeyboardInterrupt:
+        sys.exit("train.py: stopped before the first update")
+    except (OSError, ValueError) as error:  # one from a worker carries a traceback; its end counts
+        sys.exit(f"train.py: {str(error).splitlines()[-1].removeprefix('ValueError: ')}")

@@ -271,9 +271,24 @@ def test_the_worst_come_first(best, monkeypatch, tmp_path):
         noise(tmp_path / f"{name}_overlay.png", 64, 64)
     monkeypatch.setattr(pictures, "caption", lambda picture, text: shown.append(text) or picture)
     infer.write_scores(sheet, photos, tmp_path, {})
-    order = [text.split(":")[0] for text in shown]
+    order = [text.splitlines()[0] for text in shown]
     assert set(order[:2]) == {"wrong", "alarm"} and order[2] == "half"
     assert set(order[3:]) == {"quiet", "right"}
+
+
+def test_masks_below_the_photos_are_no_photos(infer_with, trained, tmp_path):
+    """`infer.py walls --masks walls/masks`: no mask may be scored against itself."""
+    shutil.copytree(trained / "walls", tmp_path / "walls")
+    outcome = infer_with("walls", "--masks", "walls/masks")
+    assert outcome.status == 0, outcome.err
+    assert not any("masks" in line for line in outcome.out.splitlines() if "crack" in line)
+
+
+def test_two_photos_of_one_name_cannot_share_a_mask(infer_with, trained, tmp_path):
+    for folder in ("a", "b"):
+        shutil.copytree(trained / "walls", tmp_path / folder)
+    outcome = infer_with("a/images", "b/images", "--masks", "a/masks")
+    refused(outcome, "infer.py", "b/images", "second photo")
 
 
 def test_trained_photos_are_left_out_and_counted(infer_with, trained, best, tmp_path):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from unet_resnet.pictures import (FALSE, FOUND, MISSED, ORANGE, caption, fit, grey, overlay,
+from unet_resnet.pictures import (FALSE, FOUND, MISSED, PREDICTED, caption, fit, grey, overlay,
                                   paint, sheet)
 
 DARK, WHITE = 32, 255
@@ -41,7 +41,7 @@ def test_overlay_colours(dtype):
         assert pixel == pytest.approx([0.65 * part for part in colour], abs=1)
     assert len({FOUND, FALSE, MISSED}) == 3
     alone = overlay(black, prediction)[:, 0].T.tolist()
-    for pixel, colour in zip(alone, (ORANGE, ORANGE, (0, 0, 0), (0, 0, 0))):
+    for pixel, colour in zip(alone, (PREDICTED, PREDICTED, (0, 0, 0), (0, 0, 0))):
         assert pixel == pytest.approx([0.65 * part for part in colour], abs=1)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import ROOT, TINY, Outcome, refused, run_script, write_pairs
+from PIL import Image
 from torch.optim import SGD
 from torchvision import models
 
@@ -366,6 +367,24 @@ def test_signals_to_the_whole_job(trained, script, tmp_path, number):
     assert process.returncode == 1 and "Traceback" not in err
     assert err.splitlines()[-1].endswith("python train.py --resume run")
     assert checkpoint.read(tmp_path / "run" / "last.pt")["history"] == history(tmp_path / "run")
+
+
+def test_a_photo_that_breaks_in_a_worker_is_named_and_the_run_kept(trained, script, tmp_path):
+    """Cut short behind its header, as by a full disk; once it is mended, the run can go on."""
+    shutil.copytree(trained / "walls", tmp_path / "walls")
+    split = json.loads((trained / "runs/walls-1/split.json").read_text())
+    names = list(split["train"])
+    photo = tmp_path / "walls/images" / names[0]
+    broken = photo.with_suffix(".jpg")
+    Image.open(photo).save(broken)
+    broken.write_bytes(broken.read_bytes()[:-200])
+    photo.unlink()
+    (tmp_path / "mine.json").write_text(json.dumps(
+        {"train": [broken.name, *names[1:]], "validation": list(split["validation"])}))
+    start = ("train.py", "--data", "walls", "--split", "mine.json", "--output", "run", *TINY)
+    outcome = script(*start, "--workers", 1)
+    refused(outcome, "train.py", broken.name)
+    assert checkpoint.read(tmp_path / "run" / "last.pt")["history"] == []
 
 
 @pytest.mark.slow

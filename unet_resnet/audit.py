@@ -14,10 +14,13 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from unet_resnet.groups import join, near_duplicates, perceptual_hash
+from unet_resnet.groups import group_of, near_duplicates, perceptual_hash
 from unet_resnet.images import MASK_THRESHOLD, is_zero_one, read_grey, read_photo, size_of
 from unet_resnet.morphology import thin
 from unet_resnet.pairs import Pair, Part
+
+# Pillow decodes outside Python's lock; each thread holds a whole photo, hence not all cores.
+THREADS = min(8, os.cpu_count() or 1)
 
 # Severity and advice. An error spoils training, a warning spoils what the scores mean.
 KINDS = {
@@ -42,7 +45,8 @@ KINDS = {
                                                            "scores suffer; draw it anew, or smooth "
                                                            "it"),
     "mask has colours": ("warning", "it is read by its grey value; save it as black and white"),
-    "same photo under names of two photos": ("note", "kept on one side of every split"),
+    "same photo under names of two photos": ("note", "a split that is drawn keeps them on one "
+                                                     "side"),
     "mask of 0 and 1 in place of 0 and 255": ("note", "read as such"),
     "mask with values between black and white": ("note", f"read right, with > {MASK_THRESHOLD}; "
                                                          "other programs may read > 0"),
@@ -62,6 +66,11 @@ class Record:
     width: float | None = None  # of the cracks, in pixels
     hash: Tensor | None = None
     findings: list[tuple[str, str]] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"image": str(self.pair.image), "mask": str(self.pair.mask),
+                "source": self.pair.source, "photograph": self.pair.group, "size": self.size,
+                "values": self.values, "crack_pixels": self.crack_pixels, "crack_width": self.width}
 
 
 def examine(pair: Pair, thorough: bool = True) -> Record:
@@ -131,7 +140,7 @@ def is_frayed(crack: Tensor) -> bool:
 
 
 def examine_all(pairs: Sequence[Pair], thorough: bool = True) -> list[Record]:
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes outside Python's lock
+    with ThreadPoolExecutor(THREADS) as pool:
         return list(tqdm(pool.map(lambda pair: examine(pair, thorough), pairs), "examining",
                          len(pairs), unit="pair", leave=False))
 
@@ -139,22 +148,21 @@ def examine_all(pairs: Sequence[Pair], thorough: bool = True) -> list[Record]:
 @dataclass
 class Finding:
     kind: str
-    files: list[Path]
-    detail: str  # of the first file
+    files: list[tuple[Path, str]]  # each with a detail
 
     @property
     def severity(self) -> str:
         return KINDS[self.kind][0]
 
     def line(self) -> str:
-        detail = f" ({self.detail})" if self.detail else ""
-        return (f"{self.severity}: {self.kind}: {len(self.files)}, as {self.files[0]}{detail}; "
-                f"{KINDS[self.kind][1]}")
+        path, detail = self.files[0]
+        return (f"{self.severity}: {self.kind}: {len(self.files)}, as {path}"
+                f"{f' ({detail})' if detail else ''}; {KINDS[self.kind][1]}")
 
     def as_dict(self) -> dict[str, Any]:
         return {"kind": self.kind, "severity": self.severity, "count": len(self.files),
-                "detail": self.detail, "advice": KINDS[self.kind][1],
-                "files": [str(file) for file in self.files]}
+                "advice": KINDS[self.kind][1],
+                "files": [{"file": str(path), "detail": detail} for path, detail in self.files]}
 
 
 def audit(parts: dict[str, Part], thorough: bool = True) -> tuple[list[Record], list[Finding]]:
@@ -179,15 +187,28 @@ def audit(parts: dict[str, Part], thorough: bool = True) -> tuple[list[Record], 
         if groups[i] != groups[j]:
             files["same photo under names of two photos"].append(
                 (records[i].pair.image, f"and {records[j].pair.image}"))
-    groups = join(groups, twins)
-    trained = {group: i for i, group in reversed(list(enumerate(groups)))
-               if "test" in parts and i < len(parts["train"].pairs)}
-    for i in range(len(parts["train"].pairs), len(records)):
-        if groups[i] in trained:
-            files["photos shared by train and test"].append(
-                (records[i].pair.image, f"and {records[trained[groups[i]]].pair.image}"))
-    return records, [Finding(kind, [path for path, _ in files[kind]], files[kind][0][1])
-                     for kind in KINDS if files[kind]]
+    border = len(parts["train"].pairs)  # records of train/ come first
+    partners = {j: i for i, j in reversed(twins) if i < border <= j}
+    partners |= related([record.pair.image for record in records], border)
+    files["photos shared by train and test"] = [
+        (records[j].pair.image, f"and {records[i].pair.image}")
+        for j, i in sorted(partners.items())]
+    return records, [Finding(kind, files[kind]) for kind in KINDS if files[kind]]
+
+
+def related(photos: Sequence[Path], border: int) -> dict[int, int]:
+    """For photos from index `border` on, one before it that shows the same photograph by name."""
+    earlier: dict[str, dict[str, int]] = defaultdict(dict)  # photograph -> names of its crops
+    for i, photo in enumerate(photos[:border]):
+        earlier[group_of(photo.stem)].setdefault(photo.stem, i)
+    found = {}
+    for j, photo in enumerate(photos[border:], start=border):
+        group = group_of(photo.stem)
+        crops = earlier.get(group, {})
+        # Cameras count from 1 again: the mere name IMG_0001, on both sides, proves nothing.
+        if crops and crops.keys() | {photo.stem} != {group}:
+            found[j] = next(iter(crops.values()))
+    return found
 
 
 def summarise(records: Sequence[Record]) -> dict[str, dict[str, Any]]:

@@ -43,8 +43,8 @@ class Augment:
             angle = uniform(-math.pi, math.pi, generator)
             scale = math.exp(uniform(math.log(0.7), math.log(1.4), generator))
         both = torch.cat((image, mask))
-        both = flip_and_turn(both, generator)
-        both = random_window(both, window_size(self.crop, angle, scale), generator).float()
+        both = random_window(both, window_size(self.crop, angle, scale), generator)
+        both = flip_and_turn(both, generator).float()
         image, mask = both[:3] / 255, both[3:]
         if (angle, scale) != (0.0, 1.0):
             image = warp(image, self.crop, angle, scale, "bilinear")

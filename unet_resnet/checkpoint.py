@@ -26,13 +26,16 @@ IMAGENET = {(3, 4, 6, 3): models.ResNet50_Weights.IMAGENET1K_V1,
 State = dict[str, Tensor]
 
 
-def save(path: Path, model: nn.Module, **content: Any) -> None:
-    """Write the model and `content` (numbers, strings, tensors in dicts and lists) to `path`.
+def save(path: Path, model: nn.Module, threshold: float = 0.5,
+         split: dict[str, dict[str, str]] | None = None, **content: Any) -> None:
+    """Write the model, its threshold, the split it was trained with (file names and fingerprints
+    of "train" and "validation") and `content` (numbers, strings, tensors in dicts and lists).
 
     The file is written whole or not at all.
     """
     content |= {"kind": KIND, "version": VERSION, "blocks": list(model.blocks),
-                "widths": list(model.widths), "model": model.state_dict()}
+                "widths": list(model.widths), "model": model.state_dict(),
+                "threshold": threshold, "split": split or {"train": {}, "validation": {}}}
     with written_whole(path) as file:
         torch.save(content, file)
 
@@ -43,7 +46,7 @@ def read(path: Path) -> dict[str, Any]:
     Raises FileNotFoundError, or ValueError for a file that is not a checkpoint of this project.
     """
     content = _read_tensors(path)
-    parts = {"kind", "version", "blocks", "widths", "model"}
+    parts = {"kind", "version", "blocks", "widths", "model", "threshold", "split"}
     if not (isinstance(content, dict) and parts <= content.keys() and content["kind"] == KIND):
         raise ValueError(f"{path}: not a checkpoint of train.py; pass a best.pt or last.pt")
     if content["version"] > VERSION:

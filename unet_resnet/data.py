@@ -6,8 +6,8 @@
 import argparse
 import hashlib
 import json
-import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from unet_resnet.audit import audit, screen, summarise
+from unet_resnet.audit import THREADS, audit, screen, summarise
 from unet_resnet.groups import join, near_duplicates, perceptual_hash, split_groups
 from unet_resnet.images import SUFFIXES, read_mask, read_photo
 from unet_resnet.pairs import Pair, layout, match
@@ -30,19 +30,20 @@ Transform = Callable[[Tensor, Tensor, Generator], tuple[Tensor, Tensor]]
 Split = dict[str, dict[str, str | None]]  # "train", "validation": file name -> fingerprint
 
 
-def load_pairs(paths: Sequence[Path], seed: int = 0, split: Split | str | None = None
-               ) -> tuple[list[Pair], list[Pair], list[str]]:
+def load_pairs(paths: Sequence[Path], seed: int = 0, split: Split | str | None = None,
+               strict: bool = False) -> tuple[list[Pair], list[Pair], list[str]]:
     """The pairs to train on, those to validate on, and what there is to say about them.
 
     By `split` where one is given; else validation is the part test/ where the data set has one;
-    else, and with "groups", about 15 % of the photographs of each source, drawn by `seed`. All
-    crops and copies of a photograph fall on one side.
+    else, and with "groups", about 15 % of the photographs of each source, drawn by `seed`, so that
+    all crops and copies of a photograph fall on one side. With `strict` a split must name every
+    photo; without, the others are left out.
 
     Raises ValueError or FileNotFoundError, naming the file, for a data set that would spoil
     training.
     """
     parts = {name: match(*folders) for name, folders in layout(paths).items()}
-    _, findings = audit(parts, thorough=False)
+    records, findings = audit(parts, thorough=False)
     errors = [finding.line() for finding in findings if finding.severity == "error"]
     if errors:
         raise ValueError(errors[0] + (f" (and {len(errors) - 1} kinds of error more; see python -m "
@@ -52,7 +53,9 @@ def load_pairs(paths: Sequence[Path], seed: int = 0, split: Split | str | None =
     if not parts["train"].pairs:
         raise ValueError(f"{layout(paths)['train'][0]}: no pictures in it ({' '.join(SUFFIXES)})")
     if isinstance(split, dict):
-        train, validation = apply_split(pairs, split)
+        train, validation = apply_split(pairs, split, strict)
+        if others := len(pairs) - len(train) - len(validation):
+            notes.append(f"note: {others} photos are on neither side of the split: left out")
     elif "test" in parts and split is None:
         train, validation = parts["train"].pairs, parts["test"].pairs
     else:
@@ -62,6 +65,10 @@ def load_pairs(paths: Sequence[Path], seed: int = 0, split: Split | str | None =
         validation = [pair for pair, held in zip(pairs, held_out) if held]
     if not train or not validation:
         raise ValueError("the split leaves no photo to train on, or none to validate on")
+    cracked = {record.pair for record in records if record.crack_pixels}
+    if cracked.isdisjoint(validation):
+        raise ValueError(f"none of the {len(validation)} photos to validate on has a crack: no "
+                         "score would mean anything; choose others")
     shared = {pair.group for pair in train} & {pair.group for pair in validation}
     if shared and isinstance(split, dict):
         notes.append(f"warning: the split divides {len(shared)} photographs, as {min(shared)}, "
@@ -74,7 +81,7 @@ def photographs(pairs: Sequence[Pair]) -> list[str]:
     def hash_of(pair: Pair) -> Tensor:
         return perceptual_hash(read_photo(pair.image).float().mean(0) / 255)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes outside Python's lock
+    with ThreadPoolExecutor(THREADS) as pool:
         hashes = list(tqdm(pool.map(hash_of, pairs), "looking for copies", len(pairs),
                            unit="photo", leave=False))
     return join([pair.group for pair in pairs], near_duplicates(hashes))
@@ -100,35 +107,41 @@ def fingerprint(path: Path) -> str:
 
 
 def describe_split(train: Sequence[Pair], validation: Sequence[Pair]) -> Split:
-    """What split.json and every checkpoint hold: the photos of each side with their hashes."""
+    """What split.json and every checkpoint hold: the photos of each side with their hashes.
+
+    Raises ValueError where two photos of one side have the same file name.
+    """
+    for pairs in (train, validation):
+        names = Counter(pair.image.name for pair in pairs)
+        if twice := [name for name in names if names[name] > 1]:
+            raise ValueError(f"{twice[0]}: a photo in train/ and one in test/ have that name, and "
+                             "the split puts both on one side; rename one and its mask")
     return {name: {pair.image.name: fingerprint(pair.image) for pair in pairs}
             for name, pairs in (("train", train), ("validation", validation))}
 
 
-def apply_split(pairs: Sequence[Pair], split: Split) -> tuple[list[Pair], list[Pair]]:
+def apply_split(pairs: Sequence[Pair], split: Split,
+                strict: bool = False) -> tuple[list[Pair], list[Pair]]:
     """The pairs of each side, found by file name, and by fingerprint where the split has one.
 
-    Raises ValueError unless the data set and the split hold the same photographs.
+    Raises ValueError for a photo of the split that is missing, changed or on both sides, and with
+    `strict` for one that is not in the split.
     """
     chosen: dict[str, list[Pair]] = {"train": [], "validation": []}
     for pair in pairs:
         sides = [side for side in chosen if pair.image.name in split[side]
                  and split[side][pair.image.name] in (None, fingerprint(pair.image))]
-        if len(sides) != 1:
-            raise ValueError(f"{pair.image}: " + ("on both sides of the split" if sides else
-                                                  "not in the split, or changed since"))
-        chosen[sides[0]].append(pair)
+        if len(sides) == 2:
+            raise ValueError(f"{pair.image}: on both sides of the split")
+        if strict and not sides:
+            raise ValueError(f"{pair.image}: not in the split, or changed since")
+        for side in sides:
+            chosen[side].append(pair)
     for side, found in chosen.items():
         if missing := split[side].keys() - {pair.image.name for pair in found}:
-            raise ValueError(f"{min(missing)}: in the split, not in the data set (one of "
-                             f"{len(missing)})")
+            raise ValueError(f"{min(missing)}: in the split, but not in the data set or changed "
+                             f"since (one of {len(missing)})")
     return chosen["train"], chosen["validation"]
-
-
-def difference(old: Split, new: Split) -> str | None:
-    """The first photo that is not the same in two splits, and how many there are; or None."""
-    changed = sorted({name for side in old for name, _ in old[side].items() ^ new[side].items()})
-    return f"{changed[0]} (one of {len(changed)})" if changed else None
 
 
 def read_pair(photo: Path, mask: Path) -> tuple[Tensor, Tensor]:
@@ -141,6 +154,11 @@ def read_pair(photo: Path, mask: Path) -> tuple[Tensor, Tensor]:
         raise ValueError(f"{mask}: {truth.shape[2]}x{truth.shape[1]} pixels, but its photo has "
                          f"{image.shape[2]}x{image.shape[1]}; export the mask at the photo's size")
     return image, truth
+
+
+def seed_of(*purpose: str | int) -> int:
+    """A seed of its own for each purpose; of 32 bits, for torch's CPU generator heeds no more."""
+    return int.from_bytes(hashlib.sha256(repr(purpose).encode()).digest()[:4], "big")
 
 
 class Crops(Dataset):
@@ -159,12 +177,11 @@ class Crops(Dataset):
 
     def __getitem__(self, position: int) -> tuple[Tensor, Tensor]:
         epoch, place = divmod(position, len(self.pairs))
-        # Seeds of shuffling are small, those of cropping begin at two thousand million.
-        shuffle = Generator().manual_seed(self.seed * 1_000_003 + 2 * epoch + 1)
+        shuffle = Generator().manual_seed(seed_of("shuffle", self.seed, epoch))
         index = torch.randperm(len(self.pairs), generator=shuffle)[place]
         pair = self.pairs[index]
-        return self.augment(*read_pair(pair.image, pair.mask), Generator().manual_seed(
-            (self.seed + 1) * 2_000_000_011 + 2 * position))
+        crop = Generator().manual_seed(seed_of("crop", self.seed, position))
+        return self.augment(*read_pair(pair.image, pair.mask), crop)
 
 
 class WholePictures(Dataset):
@@ -197,7 +214,8 @@ def main() -> int:
     if args.json:
         content = {"pairs": {name: len(part.pairs) for name, part in parts.items()},
                    "sources": summarise(records),
-                   "findings": [finding.as_dict() for finding in findings]}
+                   "findings": [finding.as_dict() for finding in findings],
+                   "records": [record.as_dict() for record in records]}
         with open(args.json, "x") as file:  # x: never over a file that exists
             file.write(json.dumps(content, indent=1) + "\n")
     return int(any(finding.severity == "error" for finding in findings))

@@ -25,7 +25,6 @@ SUFFIX = re.compile(
           | [_-](?:crop|tile|patch)(?:[_-]?\d+)*
           | [_-](?:rot(?:ated?)?[_-]?\d*|[hv]?flip(?:ped)?(?:[_-]?(?:h|v|lr|ud))?|mirror(?:ed)?)
           | [_-](?:aug|copy)[_-]?\d*
-          | (?<=[0-9A-Z]\d{4})-\d{1,2}          # DeepCrack counts crops: 11125-1, 7Q3A9060-3
           | (?:_(?:jpe?g|png))?\.rf\.[0-9a-f]+  # Roboflow's name for each augmented copy
           | \.(?:jpe?g|png)
         )+$""", re.IGNORECASE | re.VERBOSE)
@@ -40,6 +39,7 @@ PHOTOGRAPH = re.compile(
            | Rissbilder_for_Florian_[0-9A-Z]+
            | Volker_DSC\d+
            | DeepCrack_[^-]+
+           | (?:\d{{5}}|7Q3A\d{{4}})(?=-\d{{1,2}}$)  # DeepCrack's own names
            | GAPS384_[a-z]+_\d+
            | noncrack_noncrack_concrete_wall_\d+
            | Eugen_Muller_\d+

@@ -33,7 +33,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
                                  "cut it into parts")
             yield image
     except FileNotFoundError:
-        raise
+        raise FileNotFoundError(f"{path}: no such file") from None
     # Pillow's decoders raise nearly anything on damaged files: SyntaxError, struct.error, ...
     except Exception as error:
         reason = str(error) or type(error).__name__

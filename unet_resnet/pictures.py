@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 # Okabe and Ito (2008): told apart with every common form of colour blindness.
-ORANGE, SKY, GREEN = (230, 159, 0), (86, 180, 233), (0, 158, 115)
-FOUND, FALSE, MISSED = GREEN, ORANGE, SKY
+ORANGE, SKY, GREEN, PURPLE = (230, 159, 0), (86, 180, 233), (0, 158, 115), (204, 121, 167)
+FOUND, FALSE, MISSED, PREDICTED = GREEN, ORANGE, SKY, PURPLE
 
 
 def paint(photo: Tensor, mask: Tensor, colour: Sequence[int], opacity: float = 0.65) -> Tensor:
@@ -22,14 +22,14 @@ def paint(photo: Tensor, mask: Tensor, colour: Sequence[int], opacity: float = 0
 
 
 def overlay(photo: Tensor, prediction: Tensor, truth: Tensor | None = None) -> Tensor:
-    """The photo with the predicted cracks in orange; or, where the truth is known, true cracks
+    """The photo with the predicted cracks in purple; or, where the truth is known, true cracks
     that were found in green, false ones in orange and missed ones in blue.
 
     Photo (3, h, w) uint8; masks (1, h, w), anything non-zero is crack.
     """
     prediction = prediction.bool()
     if truth is None:
-        return paint(photo, prediction, ORANGE)
+        return paint(photo, prediction, PREDICTED)
     truth = truth.bool()
     photo = paint(photo, prediction & truth, FOUND)
     photo = paint(photo, prediction & ~truth, FALSE)

@@ -11,6 +11,9 @@ import torch
 from torch import Tensor
 
 
+TILE = 640  # larger than the crops of training: less of a photo lies near the border of a tile
+
+
 def starts(length: int, tile: int, overlap: float) -> list[int]:
     """First pixels of the tiles along one side, spread evenly so that the last touches the border.
 
@@ -34,7 +37,7 @@ def gaussian(tile: int) -> Tensor:
     return torch.exp(-0.5 * ((torch.arange(tile) - centre) / (tile / 8)) ** 2)
 
 
-def predict(probability: Callable[[Tensor], Tensor], photo: Tensor, tile: int = 448,
+def predict(probability: Callable[[Tensor], Tensor], photo: Tensor, tile: int = TILE,
             overlap: float = 0.5, batch: int = 4) -> Tensor:
     """Probability of crack for a whole photograph, tile by tile.
 
