@@ -134,6 +134,9 @@ def parse_arguments() -> tuple[argparse.Namespace, dict[str, Any] | None]:
         for name, old in last["settings"].items():
             if getattr(args, name) != old:
                 print(f"--{name.replace('_', '-')} was {old}, now {getattr(args, name)}")
+    elif args.output and args.output.is_dir() and any(args.output.iterdir()):
+        raise FileExistsError(f"{args.output} is not empty; choose another --output, or "
+                              f"--resume {args.output}")
     for name, (real, drawn) in DEFAULTS.items():
         if getattr(args, name) is None:
             setattr(args, name, real if args.data else drawn)
@@ -157,14 +160,11 @@ def newest_run() -> Path:
 
 
 def make_run_folder(args: argparse.Namespace) -> Path:
-    """The folder for this run's files; refuses one with anything in it unless it is resumed."""
+    """The folder for this run's files: --output, or the next free runs/NAME-N."""
     if args.output is None:
         name = Path(args.data[0]).name if args.data else "sample"
         args.output = next(run for run in (Path("runs") / f"{name}-{i}" for i in count(1))
                            if not run.exists())
-    elif not args.resume and args.output.is_dir() and any(args.output.iterdir()):
-        raise FileExistsError(f"{args.output} is not empty; choose another --output, or "
-                              f"--resume {args.output}")
     args.output.mkdir(parents=True, exist_ok=True)
     return args.output
 
