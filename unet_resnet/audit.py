@@ -3,7 +3,7 @@
 import os
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from unet_resnet.groups import group_of, near_duplicates, perceptual_hash
 from unet_resnet.images import MASK_THRESHOLD, is_zero_one, read_grey, read_photo, size_of
+from unet_resnet.metrics import align
 from unet_resnet.morphology import thin
 from unet_resnet.pairs import Pair, Part
 
@@ -73,14 +74,17 @@ class Record:
                 "values": self.values, "crack_pixels": self.crack_pixels, "crack_width": self.width}
 
 
+def hash_photo(path: Path) -> Tensor:
+    return perceptual_hash(read_photo(path).float().mean(0) / 255)
+
+
 def examine(pair: Pair, thorough: bool = True) -> Record:
     """Read a pair and note all that is odd; without `thorough`, the mask and the photo's header."""
     record = Record(pair)
     try:
         record.size = size_of(pair.image)
         if thorough:
-            photo = read_photo(pair.image)
-            record.hash = perceptual_hash(photo.float().mean(0) / 255)
+            record.hash = hash_photo(pair.image)
     except (OSError, ValueError) as error:
         record.findings.append(("photo cannot be read", str(error)))
     try:
@@ -139,10 +143,9 @@ def is_frayed(crack: Tensor) -> bool:
     return bool(area > 0) and bool(torch.minimum(specks, holes) > 0.02 * area)
 
 
-def examine_all(pairs: Sequence[Pair], thorough: bool = True) -> list[Record]:
+def in_threads(function: Callable[[Pair], Any], pairs: Sequence[Pair], title: str) -> list[Any]:
     with ThreadPoolExecutor(THREADS) as pool:
-        return list(tqdm(pool.map(lambda pair: examine(pair, thorough), pairs), "examining",
-                         len(pairs), unit="pair", leave=False))
+        return list(tqdm(pool.map(function, pairs), title, len(pairs), unit="pair", leave=False))
 
 
 @dataclass
@@ -167,7 +170,8 @@ class Finding:
 
 def audit(parts: dict[str, Part], thorough: bool = True) -> tuple[list[Record], list[Finding]]:
     """Examine a data set ("train" and perhaps "test"); findings in the order of KINDS."""
-    records = examine_all([pair for part in parts.values() for pair in part.pairs], thorough)
+    pairs = [pair for part in parts.values() for pair in part.pairs]
+    records = in_threads(lambda pair: examine(pair, thorough), pairs, "examining")
     files: dict[str, list[tuple[Path, str]]] = defaultdict(list)
     for part in parts.values():
         files["photo without mask"] += [(path, "") for path in part.without_mask]
@@ -247,11 +251,8 @@ def screen(parts: dict[str, Part], records: Sequence[Record], findings: Sequence
                          (numbers["median_crack_width"], "{:.1f}"),
                          (numbers["crack_area_if_read_above_0"], "x {:.2f}"))),
                      *(_commonest(numbers[key]) for key in ("sizes", "masks"))))
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
-             for row in rows]
     counts = ", ".join(f"{len(part.pairs)} pairs in {name}" for name, part in parts.items())
-    lines += ["", counts, *(finding.line() for finding in findings)]
+    lines = [align(rows), "", counts, *(finding.line() for finding in findings)]
     errors = sum(finding.severity == "error" for finding in findings)
     lines.append(f"{errors} kinds of error: training would be spoiled" if errors
                  else "nothing here would spoil training")

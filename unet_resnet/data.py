@@ -9,24 +9,20 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
 from torch import Generator, Tensor
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
-from unet_resnet.audit import THREADS, audit, screen, summarise
-from unet_resnet.groups import join, near_duplicates, perceptual_hash, split_groups
+from unet_resnet.audit import audit, hash_photo, in_threads, screen, summarise
+from unet_resnet.groups import join, near_duplicates, split_groups
 from unet_resnet.images import SUFFIXES, read_mask, read_photo
 from unet_resnet.pairs import Pair, layout, match
 
 VALIDATION_SHARE = 0.15
 
 Transform = Callable[[Tensor, Tensor, Generator], tuple[Tensor, Tensor]]
-
-
 Split = dict[str, dict[str, str | None]]  # "train", "validation": file name -> fingerprint
 
 
@@ -78,12 +74,7 @@ def load_pairs(paths: Sequence[Path], seed: int = 0, split: Split | str | None =
 
 def photographs(pairs: Sequence[Pair]) -> list[str]:
     """The group of each pair, with those joined whose pictures are copies under other names."""
-    def hash_of(pair: Pair) -> Tensor:
-        return perceptual_hash(read_photo(pair.image).float().mean(0) / 255)
-
-    with ThreadPoolExecutor(THREADS) as pool:
-        hashes = list(tqdm(pool.map(hash_of, pairs), "looking for copies", len(pairs),
-                           unit="photo", leave=False))
+    hashes = in_threads(lambda pair: hash_photo(pair.image), pairs, "looking for copies")
     return join([pair.group for pair in pairs], near_duplicates(hashes))
 
 

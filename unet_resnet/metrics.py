@@ -260,7 +260,7 @@ class ScoreSheet:
                 headings = itertools.zip_longest(*(key.split("_") for key in keys), fillvalue="")
                 cells = [(name, *(_cell(group[block][key]) for key in keys))
                          for name, group in groups]
-                parts.append(f"{title}\n{_align([('', *words) for words in headings] + cells)}")
+                parts.append(f"{title}\n{align([('', *words) for words in headings] + cells)}")
         return "\n\n".join([*parts, "oracle: the threshold was chosen with the truth in hand"])
 
 
@@ -282,7 +282,8 @@ def _cell(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
-def _align(lines: list[tuple[str, ...]]) -> str:
+def align(lines: list[tuple[str, ...]]) -> str:
+    """Cells as text in columns, the first to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*lines)]
     return "\n".join("  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
                      for line in lines)
