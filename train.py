@@ -1,9 +1,11 @@
 """Train a crack detector: `python train.py` on drawn pavement, `--data FOLDER` on photographs."""
 
 import argparse
+import atexit
 import csv
 import json
 import math
+import multiprocessing
 import os
 import shlex
 import signal
@@ -180,6 +182,7 @@ class Stop:
         self.signals = 0
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self.receive)
+        atexit.register(kill_workers)
 
     def receive(self, number: int, frame: object) -> None:
         self.signals += 1
@@ -312,6 +315,13 @@ def ignore_signals(worker: int) -> None:
     job; the main one alone shall answer."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+
+
+def kill_workers() -> None:
+    """At exit multiprocessing sends SIGTERM to workers still alive, which are deaf to it, and then
+    waits for them: for ever, where an error holds on to a loader that was not read to its end."""
+    for worker in multiprocessing.active_children():
+        worker.kill()
 
 
 def train_epoch(run: Run, crops: Crops) -> None:

@@ -387,6 +387,14 @@ def test_a_photo_that_breaks_in_a_worker_is_named_and_the_run_kept(trained, scri
     assert checkpoint.read(tmp_path / "run" / "last.pt")["history"] == []
 
 
+def test_a_worker_that_is_still_reading_does_not_hold_up_the_end():
+    """multiprocessing would wait for it for ever, as it ignores SIGTERM."""
+    code = ("import train; from torch.utils.data import DataLoader; train.Stop(); "
+            "photos = iter(DataLoader(range(99), num_workers=1, "
+            "worker_init_fn=train.ignore_signals)); next(photos)")
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=120, check=True)
+
+
 @pytest.mark.slow
 def test_the_readmes_first_commands(tmp_path, script):
     """No arguments at all but for a shorter training; then the command that is printed last."""
