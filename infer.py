@@ -19,6 +19,7 @@ from unet_resnet import checkpoint, pictures, tiling
 from unet_resnet.audit import related
 from unet_resnet.data import fingerprint, read_pair
 from unet_resnet.files import written_whole
+from unet_resnet.fold import fold_batchnorm
 from unet_resnet.groups import source_of
 from unet_resnet.hardware import pick_device, pick_precision, predictor
 from unet_resnet.images import SOFTWARE, SUFFIXES, is_ours, read_photo, write_png
@@ -205,8 +206,8 @@ def main() -> int:
     model, content = checkpoint.load(path)
     threshold = content["threshold"] if args.threshold is None else args.threshold
     print(f"checkpoint {path}, threshold {threshold:.3f}, {device}")
-    predict = predictor(model.to(device, memory_format=torch.channels_last), device,
-                        pick_precision(args.precision, device))
+    predict = predictor(fold_batchnorm(model).to(device, memory_format=torch.channels_last),
+                        device, pick_precision(args.precision, device))
     photos, masks = find_photos(args.photos), {}
     if not photos:
         raise ValueError(f"{args.photos[0]}: no photos in it ({' '.join(SUFFIXES)})")

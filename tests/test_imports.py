@@ -14,7 +14,7 @@ LEVELS = (  # a module imports from lower levels only, never from its own
     {"encoder", "decoder", "losses", "morphology", "augment", "tiling", "sample", "files",
      "groups", "pictures", "hardware"},
     {"model", "metrics", "images"},
-    {"checkpoint", "recompute", "pairs"},
+    {"checkpoint", "fold", "recompute", "pairs"},
     {"audit"},
     {"data"},
     {"__init__"},

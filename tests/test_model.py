@@ -172,3 +172,25 @@ def test_gradients_reach_every_parameter():
     model(photo(2, 64, 50)).square().mean().backward()
     assert [name for name, parameter in model.named_parameters()
             if parameter.grad is None or not parameter.grad.any()] == []
+
+
+@pytest.mark.parametrize("skip", (0, 3))
+def test_level_equals_upsample_concatenate_convolve(skip):
+    """The route that U-Net's figure shows; gradients too, for the weights are used rearranged."""
+    level = Level(5, skip, 4).double()
+    x = torch.randn(2, 5, 6, 7, dtype=torch.float64, requires_grad=True)
+    beside = torch.randn(2, skip, 12, 14, dtype=torch.float64) if skip else None
+
+    def plain():
+        large = nn.functional.interpolate(x, scale_factor=2, mode="nearest")
+        y = level.conv1(large if beside is None else torch.cat((large, beside), dim=1))
+        y = level.bn1(y).relu()
+        return level.bn2(level.conv2(y)).relu()
+
+    inputs = (x, *level.parameters())
+    ours, expected = level(x, beside), plain()
+    torch.testing.assert_close(ours, expected)
+    up = torch.randn_like(ours)
+    for ours, expected in zip(torch.autograd.grad(ours, inputs, up),
+                              torch.autograd.grad(expected, inputs, up)):
+        torch.testing.assert_close(ours, expected)

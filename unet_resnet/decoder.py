@@ -1,7 +1,7 @@
 """How does a U-Net climb back to full resolution?
 
 U-Net (Ronneberger et al., 2015) doubles the resolution level by level and joins each encoder map
-of that resolution. Departures from the paper: nearest upsampling in place of transposed
+of that resolution. Departures from the paper: nearest upsampling in place of free transposed
 convolutions, which leave a checkerboard; padded convolutions, so that nothing is cropped;
 BatchNorm after each.
 """
@@ -14,10 +14,16 @@ from torch.nn import functional as F
 
 
 class Level(nn.Module):
-    """Doubles the resolution, joins the skip (if there is one), and mixes with two 3x3 convs."""
+    """Doubles the resolution, joins the skip (if there is one), and mixes with two 3x3 convs.
+
+    The first is a convolution of the upsampled map and the skip, side by side. Neither the
+    upsampled map nor the pair is ever built: a convolution is linear, so each part is convolved by
+    its half of the weights and the results are added; and see `double`.
+    """
 
     def __init__(self, inputs: int, skip: int, outputs: int) -> None:
         super().__init__()
+        self.inputs = inputs
         self.conv1 = nn.Conv2d(inputs + skip, outputs, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
@@ -27,11 +33,27 @@ class Level(nn.Module):
             nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
 
     def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
-        x = F.interpolate(x, scale_factor=2, mode="nearest")
+        weight = self.conv1.weight
+        x = F.conv_transpose2d(x, double(weight[:, :self.inputs]), self.conv1.bias, stride=2,
+                               padding=1)
         if skip is not None:
-            x = torch.cat((x, skip), dim=1)
-        x = self.relu(self.bn1(self.conv1(x)))
+            x += F.conv2d(skip, weight[:, self.inputs:], padding=1)
+        x = self.relu(self.bn1(x))
         return self.relu(self.bn2(self.conv2(x)))
+
+
+def double(weight: Tensor) -> Tensor:
+    """The kernel, (inputs, outputs, 4, 4), whose transposed convolution with stride 2 and padding 1
+    is nearest upsampling by 2 followed by a 3x3 convolution with `weight` (outputs, inputs, 3, 3).
+
+    Of nine taps on an upsampled map, each falls on one of only four pixels of the small one. Their
+    weights can be added beforehand: 4/9 of the multiplications, and no large map to keep for the
+    backward pass. As the weights are tied, no checkerboard can be learned.
+    """
+    for dim in (2, 3):
+        first, second, third = weight.unbind(dim)
+        weight = torch.stack((third, second + third, first + second, first), dim)
+    return weight.transpose(0, 1)
 
 
 class UNetDecoder(nn.Module):

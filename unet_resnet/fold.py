@@ -1,0 +1,25 @@
+"""How does a trained network predict with fewer passes over its maps?
+
+A BatchNorm that is no longer trained scales and shifts each channel by constants, and the
+convolution before it can do so itself (Jacob et al., 2018, section 3.2).
+"""
+
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from unet_resnet.model import UNetResNet
+
+
+def fold_batchnorm(model: UNetResNet) -> UNetResNet:
+    """Fold each BatchNorm into the convolution before it, in place; returns the model.
+
+    Outputs stay the same up to rounding. For prediction only: the model must be in eval mode, or
+    torch raises AssertionError, and can be neither trained nor saved afterwards.
+    """
+    for parent in list(model.modules()):
+        children = list(parent.named_children())
+        for (before, conv), (name, norm) in zip(children, children[1:]):
+            if isinstance(norm, nn.BatchNorm2d):  # registered behind its convolution everywhere
+                setattr(parent, before, fuse_conv_bn_eval(conv, norm))
+                setattr(parent, name, nn.Identity())
+    return model
