@@ -1,14 +1,12 @@
 """Train a crack detector: `python train.py` on drawn pavement, `--data FOLDER` on photographs."""
 
 import argparse
-import atexit
+import copy
 import csv
 import json
 import math
-import multiprocessing
 import os
 import shlex
-import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -18,22 +16,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.nn import BatchNorm2d
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Adam
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from unet_resnet import UNetResNet, checkpoint, pictures, sample, tiling
+from unet_resnet import UNetResNet, checkpoint, memory, pictures, sample, tiling
 from unet_resnet.augment import Augment
 from unet_resnet.data import (
     Crops, Split, WholePictures, describe_split, load_pairs, read_split)
+from unet_resnet.group import Group
 from unet_resnet.hardware import autocast, pick_device, pick_precision, predictor
 from unet_resnet.images import write_png
 from unet_resnet.losses import bce_dice_loss
-from unet_resnet.metrics import ScoreSheet, best_threshold, counts_at
+from unet_resnet.metrics import BINS, ScoreSheet, best_threshold, counts_at
 from unet_resnet.pairs import Pair
 from unet_resnet.recompute import recompute_activations
+from unet_resnet.signals import Stop, ignore_signals
 
 # With --data, and on the drawn sample set: that is small and easy, so a network of one block per
 # stage learns it from random weights in minutes on a CPU.
@@ -45,6 +45,7 @@ FIXED = ("weights", "blocks", "widths", "batch_size", "crop", "seed", "split")
 SAMPLE_FOLDER, SAMPLE_COUNT = Path("sample_set"), 240
 WARMUP = 0.05  # share of all updates
 PREVIEWS = 6
+SMALL_BATCH = 8  # crops, below which BatchNorm's statistics of one process are rough
 
 
 def whole(low: int, high: int = 2**31) -> Callable[[str], int]:
@@ -54,6 +55,10 @@ def whole(low: int, high: int = 2**31) -> Callable[[str], int]:
             raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high}")
         return int(text)
     return parse
+
+
+def micro_batch(text: str) -> int | str:
+    return text if text == "auto" else whole(1)(text)
 
 
 def rate(text: str) -> float:
@@ -91,12 +96,15 @@ def make_parser() -> argparse.ArgumentParser:
     add("--widths", "channels of the decoder's five levels", type=whole(1), nargs=5, metavar="N")
     add("--epochs", "passes over the training photos", type=whole(1))
     add("--batch-size", "crops per update", type=whole(1))
-    add("--micro-batch", "crops per forward pass: less memory, same gradients up to BatchNorm "
-        "(default: the batch size; halved when memory runs out)", type=whole(1))
+    add("--micro-batch", "crops per forward pass: less memory, same gradients up to BatchNorm; "
+        "auto: as many as fit, found by trying (default: the batch size; halved when memory runs "
+        "out)", type=micro_batch)
     add("--recompute", "compute activations a second time in place of keeping them: a fraction of "
         "the memory, more time", action="store_true")
     add("--freeze-bn", "leave the encoder's BatchNorm statistics as they were trained; for "
         "micro-batches of 1 or 2", action="store_true")
+    add("--compile", "let torch.compile fuse the network's operations: minutes at the start, "
+        "faster updates", action="store_true")
     add("--crop", "side of a training crop in pixels", type=whole(64))
     add("--lr", "Adam's highest learning rate", type=rate)
     add("--encoder-lr", "the encoder's learning rate as a factor of --lr (default: 0.2 for "
@@ -148,7 +156,7 @@ def parse_arguments() -> tuple[argparse.Namespace, dict[str, Any] | None]:
         args.encoder_lr = 1.0 if args.weights == "none" else 0.2
     if args.data and len(args.data) > 2:
         raise ValueError("--data takes one folder, or two: photos and masks")
-    if args.micro_batch > args.batch_size:
+    if args.micro_batch != "auto" and args.micro_batch > args.batch_size:
         raise ValueError(f"--micro-batch {args.micro_batch} is above --batch-size "
                          f"{args.batch_size}: a batch is cut into micro-batches")
     return args, last
@@ -171,29 +179,6 @@ def make_run_folder(args: argparse.Namespace) -> Path:
     return args.output
 
 
-class Stop:
-    """Ctrl-C and SIGTERM are noted, and obeyed between updates, where the state is whole. A
-    second signal stops at once, without saving.
-
-    SIGTERM is how a cluster stops a run; and a shell's background job is born deaf to SIGINT.
-    """
-
-    def __init__(self) -> None:
-        self.signals = 0
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self.receive)
-        atexit.register(kill_workers)
-
-    def receive(self, number: int, frame: object) -> None:
-        self.signals += 1
-        if self.signals > 1:
-            sys.exit("stopped at once; last.pt is as it was")
-
-    def check(self) -> None:
-        if self.signals:
-            raise KeyboardInterrupt
-
-
 @dataclass
 class Run:
     """What a training holds. `save` keeps all of it, for `--resume`."""
@@ -203,10 +188,12 @@ class Run:
     device: torch.device
     precision: torch.dtype
     model: UNetResNet
+    network: nn.Module  # the model as it is trained: compiled, or one of a group
     optimizer: Adam
     scaler: torch.amp.GradScaler
     split: Split
     stop: Stop
+    group: Group = Group()
     losses: list[float] = field(default_factory=list)  # of this epoch's updates so far
     history: list[dict[str, float]] = field(default_factory=list)  # one row for each epoch
 
@@ -216,6 +203,8 @@ class Run:
                 if name not in ("output", "resume")}
 
     def save(self) -> None:
+        if not self.group.first:
+            return
         checkpoint.save(self.folder / "last.pt", self.model, settings=self.settings,
                         optimizer=self.optimizer.state_dict(), scaler=self.scaler.state_dict(),
                         losses=self.losses, history=self.history, split=self.split,
@@ -229,27 +218,52 @@ def make_model(args: argparse.Namespace, last: dict[str, Any] | None) -> UNetRes
         print(checkpoint.load_encoder(model.encoder, args.weights))
     else:
         model.load_state_dict(last["model"])
-    if args.recompute:
-        recompute_activations(model)
     return model
 
 
+def make_optimizer(args: argparse.Namespace, model: UNetResNet) -> Adam:
+    rest = [*model.decoder.parameters(), *model.head.parameters()]
+    # fused: one pass over the memory of the weights in place of ten.
+    return Adam([{"params": rest, "factor": 1.0},
+                 {"params": model.encoder.parameters(), "factor": args.encoder_lr}], fused=True)
+
+
+def find_micro_batch(args: argparse.Namespace, model: UNetResNet, precision: torch.dtype,
+                     group: Group) -> int:
+    """For --micro-batch auto: the largest that fits on every process's device, by trying."""
+    twin = copy.deepcopy(model)  # so that the trials leave no trace
+    if args.recompute:
+        recompute_activations(twin)
+    share = -(-args.batch_size // group.size)
+    found = memory.largest_micro_batch(twin, bce_dice_loss, args.crop, share, precision)
+    return int(group.minimum(torch.tensor(found, device=next(model.parameters()).device)))
+
+
 def start(args: argparse.Namespace, model: UNetResNet, device: torch.device,
-          precision: torch.dtype, split: Split, last: dict[str, Any] | None) -> Run:
+          precision: torch.dtype, split: Split, last: dict[str, Any] | None,
+          group: Group) -> Run:
     """A new run, or one that goes on from the content of last.pt."""
     model.to(device, memory_format=torch.channels_last)
-    rest = [*model.decoder.parameters(), *model.head.parameters()]
-    optimizer = Adam([{"params": rest, "factor": 1.0},
-                      {"params": model.encoder.parameters(), "factor": args.encoder_lr}])
     scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
-    run = Run(make_run_folder(args), args, device, precision, model, optimizer, scaler, split,
-              Stop())
+    if args.micro_batch == "auto":
+        args.micro_batch = find_micro_batch(args, model, precision, group)
+    if group.size > 1 and device.type == "cuda" and args.micro_batch < SMALL_BATCH:
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    if args.recompute:
+        recompute_activations(model)
+    print(memory.estimate(model, bce_dice_loss, args.crop, args.micro_batch, precision))
+    optimizer = make_optimizer(args, model)
+    network = group.wrap(torch.compile(model) if args.compile else model, device)
+    run = Run(make_run_folder(args) if group.first else Path(), args, device, precision, model,
+              network, optimizer, scaler, split, Stop(patient=group.size > 1), group)
     if last is not None:
         optimizer.load_state_dict(last["optimizer"])
         optimizer.param_groups[1]["factor"] = args.encoder_lr
         if last["scaler"]:  # empty where the run was not in fp16
             scaler.load_state_dict(last["scaler"])
         run.losses, run.history = last["losses"], last["history"]
+    if not group.first:
+        return run
     for name, content in (("settings.json", run.settings), ("split.json", split)):
         (run.folder / name).write_text(json.dumps(content, indent=1) + "\n")
     return run
@@ -266,26 +280,28 @@ def schedule(update: int, updates: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (update - warmup) / max(1, updates - warmup)))
 
 
-def accumulate(run: Run, images: Tensor, masks: Tensor) -> float:
+def accumulate(run: Run, images: Tensor, masks: Tensor, weights: Tensor) -> Tensor:
     """Add up the gradients of a window of crops, a micro-batch at a time; returns the mean loss.
 
-    The loss is a mean over crops, so micro-batches weighted by their share of the window add up
-    to the gradient of the whole window, also when the last ones are smaller. Only BatchNorm,
-    which sees one micro-batch at a time, can tell the difference.
+    Each crop's loss counts with its weight in the mean over the window (`Group.weights`), so
+    micro-batches add up to the gradient of the window whole, also when the last ones are smaller.
+    Only BatchNorm, which sees one micro-batch at a time, can tell the difference.
     """
-    total, micro_batch = 0.0, run.args.micro_batch
-    for image, mask in zip(images.split(micro_batch), masks.split(micro_batch)):
+    total = torch.zeros((), device=run.device)
+    parts = list(zip(*(tensor.split(run.args.micro_batch) for tensor in (images, masks, weights))))
+    for part, (image, mask, weight) in enumerate(parts, start=1):
         image = image.to(run.device, memory_format=torch.channels_last, non_blocking=True)
-        mask = mask.to(run.device, non_blocking=True)
-        with autocast(run.device, run.precision):
-            logits = run.model(image)
-        loss = bce_dice_loss(logits, mask) * (len(image) / len(images))
-        run.scaler.scale(loss).backward()
-        total += loss.item()
+        mask, weight = (tensor.to(run.device, non_blocking=True) for tensor in (mask, weight))
+        with run.group.held_back(run.network, last=part == len(parts)):
+            with autocast(run.device, run.precision):
+                logits = run.network(image)
+            loss = bce_dice_loss(logits, mask, weights=weight)
+            run.scaler.scale(loss).backward()
+        total += loss.detach()
     return total
 
 
-def train_window(run: Run, images: Tensor, masks: Tensor) -> float:
+def train_window(run: Run, images: Tensor, masks: Tensor, weights: Tensor) -> float:
     """One update from a window of crops; returns the mean loss.
 
     Where the device's memory does not suffice, the micro-batch is halved for the rest of the run
@@ -295,9 +311,11 @@ def train_window(run: Run, images: Tensor, masks: Tensor) -> float:
     loss = None
     while loss is None:
         try:
-            loss = accumulate(run, images, masks)
-        except torch.OutOfMemoryError:
-            if run.args.micro_batch == 1:
+            loss = accumulate(run, images, masks, weights)
+        except RuntimeError as error:
+            # In a group the others wait for this pass: the run ends, and can be resumed.
+            if not memory.is_out_of_memory(error) or run.args.micro_batch == 1 or (
+                    run.group.size > 1):
                 raise
             run.args.micro_batch = (run.args.micro_batch + 1) // 2
         if loss is None:  # here, not above, where the error still holds the failed pass's tensors
@@ -307,64 +325,65 @@ def train_window(run: Run, images: Tensor, masks: Tensor) -> float:
     run.scaler.step(run.optimizer)
     run.scaler.update()
     run.optimizer.zero_grad(set_to_none=True)
-    return loss
-
-
-def ignore_signals(worker: int) -> None:
-    """Ctrl-C reaches every process of the terminal, and a cluster's SIGTERM every process of the
-    job; the main one alone shall answer."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-
-
-def kill_workers() -> None:
-    """At exit multiprocessing sends SIGTERM to workers still alive, which are deaf to it, and then
-    waits for them: for ever, where an error holds on to a loader that was not read to its end."""
-    for worker in multiprocessing.active_children():
-        worker.kill()
+    return loss.item()
 
 
 def train_epoch(run: Run, crops: Crops) -> None:
     """The updates of one epoch, from where the run stands in it."""
     args, epoch = run.args, len(run.history)
-    windows = math.ceil(len(crops) / args.batch_size)  # the last one may be short
-    positions = range(epoch * len(crops) + len(run.losses) * args.batch_size,
-                      (epoch + 1) * len(crops))
-    loader = DataLoader(crops, args.batch_size, sampler=positions, num_workers=args.workers,
-                        worker_init_fn=ignore_signals, pin_memory=run.device.type == "cuda")
-    run.model.train()
+    positions = range(epoch * len(crops), (epoch + 1) * len(crops))
+    windows = [positions[first:first + args.batch_size]  # the last one may be short
+               for first in range(0, len(crops), args.batch_size)]
+    left = windows[len(run.losses):]
+    loader = DataLoader(crops, batch_sampler=[run.group.share(window) for window in left],
+                        num_workers=args.workers, worker_init_fn=ignore_signals,
+                        pin_memory=run.device.type == "cuda")
+    run.network.train()
     if args.freeze_bn:
         for module in run.model.encoder.modules():
-            if isinstance(module, BatchNorm2d):
+            if isinstance(module, _BatchNorm):
                 module.eval()
-    with tqdm(loader, f"epoch {epoch + 1}/{args.epochs}", windows, initial=len(run.losses),
-              unit="update", leave=False) as bar:
-        for images, masks in bar:
-            factor = schedule(epoch * windows + len(run.losses), args.epochs * windows)
+    with tqdm(zip(left, loader), f"epoch {epoch + 1}/{args.epochs}", len(windows),
+              initial=len(run.losses), unit="update", leave=False,
+              disable=not run.group.first) as bar:
+        for window, (images, masks) in bar:
+            factor = schedule(epoch * len(windows) + len(run.losses), args.epochs * len(windows))
             for group in run.optimizer.param_groups:
                 group["lr"] = args.lr * group["factor"] * factor
-            run.losses.append(train_window(run, images, masks))
-            run.stop.check()
+            loss = train_window(run, images, masks, run.group.weights(len(window)))
+            # What one process of a group knows, all must: to stop after different updates would
+            # leave the last ones waiting.
+            mean, stopped = run.group.sum(torch.tensor(
+                [loss / run.group.size, run.stop.signals], device=run.device)).tolist()
+            run.losses.append(mean)
+            if stopped:
+                raise KeyboardInterrupt
             bar.set_postfix(loss=f"{run.losses[-1]:.3f}", lr=f"{args.lr * factor:.1e}")
 
 
-def validate(run: Run, pairs: Sequence[Pair]) -> tuple[ScoreSheet, list[list[Tensor]]]:
-    """Scores of whole photographs, and of some a corner to look at: [photo, truth, probability].
+def validate(run: Run, pairs: Sequence[Pair]) -> tuple[Tensor, list[list[Tensor]]]:
+    """The histogram of all photographs (`metrics.histogram`), and of some a corner to look at:
+    [photo, truth, probability].
     """
+    run.group.share_buffers(run.model)
+    pairs = pairs[run.group.rank::run.group.size]
     probability = predictor(run.model.eval(), run.device, run.precision)
     sheet, shown = ScoreSheet(0.5, tolerances=(), skeletons=False), []
     wanted = {round(i * (len(pairs) - 1) / (PREVIEWS - 1)) for i in range(PREVIEWS)}
     loader = DataLoader(WholePictures(pairs), batch_size=None, num_workers=run.args.workers,
                         worker_init_fn=ignore_signals)
-    bar = tqdm(zip(pairs, loader), "validation", len(pairs), unit="photo", leave=False)
+    bar = tqdm(zip(pairs, loader), "validation", len(pairs), unit="photo", leave=False,
+               disable=not run.group.first)
     for i, (pair, (photo, mask)) in enumerate(bar):
-        run.stop.check()
+        if run.group.size == 1:  # in a group, not while the others wait for the counts
+            run.stop.check()
         prediction = tiling.predict(probability, photo)
         sheet.add(pair.image.name, pair.source, prediction, mask)
         if i in wanted:
             shown.append([tensor[:, :tiling.TILE, :tiling.TILE].clone()
                           for tensor in (photo, mask, prediction)])
-    return sheet, shown
+    counts = sum(sheet.histograms.values(), torch.zeros(2, BINS, dtype=torch.int64))
+    return run.group.sum(counts.to(run.device)).cpu(), shown
 
 
 def grey_baseline(pairs: Sequence[Pair]) -> float:
@@ -379,8 +398,7 @@ def grey_baseline(pairs: Sequence[Pair]) -> float:
 
 def finish_epoch(run: Run, held_out: Sequence[Pair], seconds: float) -> None:
     """Validate, choose the threshold, and write last.pt, best.pt, history.csv and preview.png."""
-    sheet, shown = validate(run, held_out)
-    histogram = sum(sheet.histograms.values())
+    histogram, shown = validate(run, held_out)
     threshold, _ = best_threshold(histogram)
     scores = counts_at(histogram, threshold)
     row = {"epoch": len(run.history) + 1, "loss": sum(run.losses) / len(run.losses),
@@ -389,6 +407,9 @@ def finish_epoch(run: Run, held_out: Sequence[Pair], seconds: float) -> None:
               ("iou", "dice", "precision", "recall", "accuracy", "black_accuracy")}}
     best = all(row["iou"] > earlier["iou"] for earlier in run.history)
     history = [*run.history, row]
+    if not run.group.first:
+        run.history, run.losses = history, []
+        return
     if best:
         checkpoint.save(run.folder / "best.pt", run.model, settings=run.settings,
                         threshold=threshold, history=history, split=run.split)
@@ -410,12 +431,18 @@ def finish_epoch(run: Run, held_out: Sequence[Pair], seconds: float) -> None:
 
 def main() -> None:
     args, last = parse_arguments()
-    device = pick_device(args.device)
+    group = Group.from_environment()
+    if not group.first:
+        sys.stdout = open(os.devnull, "w")
+    device = pick_device(args.device, group.local_rank)
+    group.join(device)
     precision = pick_precision(args.precision, device)
     model = make_model(args, last)
     if not args.data:
         print(f"drawing {SAMPLE_COUNT} pictures of pavement into {SAMPLE_FOLDER}/ (once)")
-        sample.write(SAMPLE_FOLDER, SAMPLE_COUNT)
+        if group.first:
+            sample.write(SAMPLE_FOLDER, SAMPLE_COUNT)
+        group.wait()
     folders = [Path(folder) for folder in args.data or [SAMPLE_FOLDER]]
     split = args.split  # a resumed run has its own
     if not last and split not in (None, "groups"):
@@ -424,14 +451,14 @@ def main() -> None:
                                         strict=bool(last))
     for note in notes:
         print(note)
-    if not last:
+    if not last and group.first:
         print(f"the best threshold on grey values alone has an IoU of "
               f"{grey_baseline(held_out):.3f}")
     if last and len(last["history"]) >= args.epochs:
         print(f"{args.output} is finished: {len(last['history'])} of {args.epochs} epochs; resume "
               "with a higher --epochs for more")
         return
-    run = start(args, model, device, precision, describe_split(pairs, held_out), last)
+    run = start(args, model, device, precision, describe_split(pairs, held_out), last, group)
     last = None  # its tensors are no longer needed
     print(f"{len(pairs)} photos to train on, {len(held_out)} to validate on; {run.device}, "
           f"{str(run.precision).removeprefix('torch.')}; files go to {run.folder}")
@@ -448,6 +475,7 @@ def main() -> None:
     except (OSError, ValueError):  # a damaged photo, say: once it is mended, the run can go on
         run.save()
         raise
+    group.leave()
     command = ["python", "infer.py", str(held_out[0].image)]
     if run.folder.parent != Path("runs"):  # where infer.py looks by itself
         command += ["--checkpoint", str(run.folder / "best.pt")]
@@ -457,9 +485,11 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except torch.OutOfMemoryError:
-        sys.exit("train.py: out of memory; use --recompute, a smaller --crop, or --device cpu")
     except KeyboardInterrupt:
         sys.exit("train.py: stopped before the first update")
+    except RuntimeError as error:
+        if not memory.is_out_of_memory(error):
+            raise
+        sys.exit("train.py: out of memory; use --recompute, a smaller --crop, or --device cpu")
     except (OSError, ValueError) as error:  # one from a worker carries a traceback; its end counts
         sys.exit(f"train.py: {str(error).splitlines()[-1].removeprefix('ValueError: ')}")

@@ -152,6 +152,7 @@ UNFIT = {  # what is saved, made from a checkpoint's content
     "torchvision": (lambda content: resnet(), "best.pt or last.pt"),
     "other kind": (changed(kind="bicycle"), "best.pt or last.pt"),
     "newer": (changed(version=checkpoint.VERSION + 1), "newer version.*update unet_resnet"),
+    "older": (changed(version=checkpoint.VERSION - 1), "older version.*train it again"),
     "other widths": (changed(widths=[8, 8, 8, 8, 8]), "does not fit.*size mismatch"),
     "fewer blocks": (changed(blocks=[1, 1, 1, 1]), r"does not fit.*layer3\.1"),
     "no head": (without_head, r"does not fit.*head\.weight"),

@@ -12,7 +12,7 @@ PACKAGE = "unet_resnet"
 
 LEVELS = (  # a module imports from lower levels only, never from its own
     {"encoder", "decoder", "losses", "morphology", "augment", "tiling", "sample", "files",
-     "groups", "pictures", "hardware"},
+     "groups", "pictures", "hardware", "signals", "memory", "group"},
     {"model", "metrics", "images"},
     {"checkpoint", "fold", "recompute", "pairs"},
     {"audit"},

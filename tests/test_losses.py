@@ -73,6 +73,17 @@ def test_micro_batches_have_the_gradient_of_the_batch(parts, halves):
 
 
 @in_parts
+def test_weights_are_those_of_the_images(parts):
+    logits, truth = drawn(1, 3, 1, 12, 12)
+    apart = torch.stack([bce_dice_loss(*pair, *parts) for pair in
+                         zip(logits.split(1), truth.split(1))])
+    weights = torch.tensor([0.5, 0.0, 2.0])
+    torch.testing.assert_close(bce_dice_loss(logits, truth, *parts, weights=weights),
+                               apart @ weights)
+    torch.testing.assert_close(bce_dice_loss(logits, truth, *parts), apart.mean())
+
+
+@in_parts
 def test_perfect_and_opposite_predictions(parts):
     truth = drawn(2, 3, 1, 16, 16)[1]
     sure = 40 * (truth - 0.5)

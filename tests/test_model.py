@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torchvision.models import ResNet101_Weights
 
 from unet_resnet import UNetResNet
-from unet_resnet.decoder import Level, UNetDecoder
+from unet_resnet.decoder import Level, UNetDecoder, UpConv
 
 SMALL = dict(blocks=(1, 1, 2, 1), widths=(24, 16, 12, 8, 6))
 
@@ -39,27 +39,43 @@ def entering_encoder(model: UNetResNet, image: Tensor) -> Tensor:
 
 # Decoder
 
-def test_level_doubles_pixels_and_appends_the_skip():
+def test_level_doubles_pixels_and_adds_the_skip():
     """Convolutions that hand each channel on show what a level does around them."""
-    level = Level(2, 3, 5).eval()
-    for conv in (level.conv1, level.conv2):
+    level = Level(5, 5, 5).eval()
+    for conv in (level.up, level.lateral, level.conv2):
         nn.init.dirac_(conv.weight)
-    x, skip = torch.rand(1, 2, 3, 4), torch.rand(1, 3, 6, 8)
+    x, skip = torch.rand(1, 5, 3, 4), torch.rand(1, 5, 6, 8)
     doubled = x.repeat_interleave(2, -2).repeat_interleave(2, -1)
     with torch.no_grad():
-        torch.testing.assert_close(level(x, skip), torch.cat((doubled, skip), 1),
+        torch.testing.assert_close(level(x, skip), doubled + skip,
                                    rtol=2e-5, atol=0)  # BatchNorm's epsilon of 1e-5, twice
         level.conv2.weight.neg_()
         assert not level(-x, -skip).any(), "no ReLU after the first convolution"
         assert not level(x, skip).any(), "no ReLU after the second"
 
 
-@pytest.mark.parametrize("stride, reach", [(2, 6), (4, 14), (8, 30), (16, 62), (32, 62)])
-def test_each_map_acts_where_it_lies_and_nowhere_else(stride, reach):
-    """A level's two 3x3 convolutions reach two of its pixels further on each side.
+def test_upconv_is_nearest_upsampling_and_a_convolution():
+    """Gradients too, for the weights are used rearranged."""
+    torch.manual_seed(0)
+    up = UpConv(5, 4).double()
+    x = torch.randn(2, 5, 6, 7, dtype=torch.float64, requires_grad=True)
+    expected = nn.functional.conv2d(nn.functional.interpolate(x, scale_factor=2, mode="nearest"),
+                                    up.weight, padding=1)
+    found = up(x)
+    torch.testing.assert_close(found, expected)
+    pull = torch.randn_like(found)
+    for ours, theirs in zip(torch.autograd.grad(found, (x, up.weight), pull),
+                            torch.autograd.grad(expected, (x, up.weight), pull)):
+        torch.testing.assert_close(ours, theirs)
 
-    From the skip at stride 16 on that makes 2 * (16 + 8 + 4 + 2 + 1) = 62 pixels; the map at
-    stride 32 enters at the same level, and nearest upsampling adds no reach of its own.
+
+@pytest.mark.parametrize("stride, reach", [(2, 4), (4, 10), (8, 22), (16, 46), (32, 62)])
+def test_each_map_acts_where_it_lies_and_nowhere_else(stride, reach):
+    """A level's two 3x3 convolutions reach two of its pixels further on each side; what enters by
+    a skip passes the second one only.
+
+    The map at stride 32 so reaches 2 * (16 + 8 + 4 + 2 + 1) = 62 pixels, the skip at stride 16
+    one of 16 pixels less; nearest upsampling adds no reach of its own.
     """
     torch.manual_seed(0)
     channels, place = (2, 3, 4, 5, 6), 128
@@ -79,17 +95,18 @@ def test_each_map_acts_where_it_lies_and_nowhere_else(stride, reach):
 def test_default_is_resnet101_with_the_promised_decoder():
     """By its parameters, and by the shapes of its maps at 448 pixels.
 
-    A decoder level has 9 * (inputs + outputs) * outputs weights and 4 * outputs in BatchNorm.
+    A decoder level has 9 * (inputs + outputs) * outputs weights, skip * outputs in its 1x1
+    convolution, and 4 * outputs in BatchNorm.
     """
     with torch.device("meta"):  # shapes without memory
         model, image = UNetResNet(), torch.zeros(1, 3, 448, 448)
-    levels = ((2048 + 1024, 256), (256 + 512, 128), (128 + 256, 64), (64 + 64, 32), (32, 16))
-    expected = sum((9 * (a + b) + 4) * b for a, b in levels) + 16 * 9 + 1
+    levels = ((256, 1024, 256), (256, 512, 128), (128, 256, 64), (64, 64, 32), (32, 0, 16))
+    expected = 2048 * 256 + sum((9 * (a + b) + skip + 4) * b for a, skip, b in levels) + 16 * 9 + 1
     assert sum(p.numel() for p in UNetDecoder().parameters()) + 16 * 9 + 1 == expected
     assert sum(p.numel() for p in model.parameters()) == 42_500_160 + expected == 51_513_233
 
     shapes = []
-    for level in model.decoder.children():
+    for level in list(model.decoder.children())[1:]:
         level.register_forward_hook(lambda *call: shapes.append(tuple(call[-1].shape[1:])))
     assert model(image).shape == (1, 1, 448, 448)
     assert shapes == [(256, 28, 28), (128, 56, 56), (64, 112, 112), (32, 224, 224), (16, 448, 448)]
@@ -172,25 +189,3 @@ def test_gradients_reach_every_parameter():
     model(photo(2, 64, 50)).square().mean().backward()
     assert [name for name, parameter in model.named_parameters()
             if parameter.grad is None or not parameter.grad.any()] == []
-
-
-@pytest.mark.parametrize("skip", (0, 3))
-def test_level_equals_upsample_concatenate_convolve(skip):
-    """The route that U-Net's figure shows; gradients too, for the weights are used rearranged."""
-    level = Level(5, skip, 4).double()
-    x = torch.randn(2, 5, 6, 7, dtype=torch.float64, requires_grad=True)
-    beside = torch.randn(2, skip, 12, 14, dtype=torch.float64) if skip else None
-
-    def plain():
-        large = nn.functional.interpolate(x, scale_factor=2, mode="nearest")
-        y = level.conv1(large if beside is None else torch.cat((large, beside), dim=1))
-        y = level.bn1(y).relu()
-        return level.bn2(level.conv2(y)).relu()
-
-    inputs = (x, *level.parameters())
-    ours, expected = level(x, beside), plain()
-    torch.testing.assert_close(ours, expected)
-    up = torch.randn_like(ours)
-    for ours, expected in zip(torch.autograd.grad(ours, inputs, up),
-                              torch.autograd.grad(expected, inputs, up)):
-        torch.testing.assert_close(ours, expected)

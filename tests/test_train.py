@@ -17,7 +17,7 @@ import pytest
 import torch
 from conftest import ROOT, TINY, Outcome, refused, run_script, write_pairs
 from PIL import Image
-from torch.optim import SGD
+from torch.optim import SGD, Optimizer
 from torchvision import models
 
 import train
@@ -87,6 +87,12 @@ class Watched(SGD):
         super().step(closure)
 
 
+def bare_run(model: UNetResNet, optimizer: Optimizer, folder: Path = Path(),
+             **settings: object) -> train.Run:
+    return train.Run(folder, Namespace(**settings), torch.device("cpu"), torch.float32, model, model,
+                     optimizer, torch.amp.GradScaler("cpu", enabled=False), {}, None)
+
+
 @pytest.fixture(scope="module")
 def window() -> tuple[UNetResNet, torch.Tensor, torch.Tensor]:
     """A network whose BatchNorm does not look at the batch, and five crops, one without cracks."""
@@ -106,19 +112,18 @@ def test_micro_batches_add_up_to_the_gradient_of_the_window(window, micro_batch)
     wanted = torch.cat([value.grad.flatten() for value in model.parameters()])
     model.zero_grad()
     optimizer = Watched(model.parameters(), lr=0.0)  # 0, so that the model stays as it is
-    run = train.Run(Path(), Namespace(micro_batch=micro_batch), torch.device("cpu"), torch.float32,
-                    model, optimizer, torch.amp.GradScaler("cpu", enabled=False), {}, None)
+    run = bare_run(model, optimizer, micro_batch=micro_batch)
     for _ in range(2):  # a gradient left over from the first window would show in the second
-        assert train.train_window(run, images, masks) == pytest.approx(loss.item(), rel=1e-5)
+        assert train.train_window(run, images, masks, torch.full((5,), 1 / 5)) == pytest.approx(
+            loss.item(), rel=1e-5)
         assert (optimizer.seen - wanted).norm() < 1e-4 * wanted.norm()
 
 
 def test_running_out_of_memory_halves_the_micro_batch_and_loses_nothing(window, monkeypatch):
     """A device that holds at most two crops: 5 are tried, then 3, then 2."""
     model, images, masks = window
-    run = train.Run(Path(), Namespace(micro_batch=5), torch.device("cpu"), torch.float32, model,
-                    Watched(model.parameters(), lr=0.0),
-                    torch.amp.GradScaler("cpu", enabled=False), {}, None)
+    run = bare_run(model, Watched(model.parameters(), lr=0.0), micro_batch=5)
+    weights = torch.full((5,), 1 / 5)
     loss, tried = bce_dice_loss(model(images), masks).item(), []
 
     def small_device(batch):
@@ -128,12 +133,12 @@ def test_running_out_of_memory_halves_the_micro_batch_and_loses_nothing(window, 
         return type(model).forward(model, batch)
 
     monkeypatch.setattr(model, "forward", small_device)
-    assert train.train_window(run, images, masks) == pytest.approx(loss, rel=1e-5)
+    assert train.train_window(run, images, masks, weights) == pytest.approx(loss, rel=1e-5)
     assert tried == [5, 3, 2, 2, 1] and run.args.micro_batch == 2
     assert run.optimizer.seen.isfinite().all() and run.optimizer.seen.norm() > 0
     monkeypatch.setattr(model, "forward", lambda batch: small_device(batch.repeat(3, 1, 1, 1)))
     with pytest.raises(torch.OutOfMemoryError):  # not even one crop fits
-        train.train_window(run, images, masks)
+        train.train_window(run, images, masks, weights)
 
 
 @pytest.mark.parametrize("updates", (1, 2, 3, 20, 101, 1000))
@@ -151,15 +156,13 @@ def test_schedule(updates):
 def test_best_stays_when_later_epochs_are_worse(window, tmp_path, monkeypatch):
     """Three epochs whose predictions lie 10, 2 and 5 rows beside the truth."""
     model, images, _ = window
-    run = train.Run(tmp_path, Namespace(epochs=3), torch.device("cpu"), torch.float32, model,
-                    torch.optim.Adam(model.parameters()),
-                    torch.amp.GradScaler("cpu", enabled=False), {}, None)
+    run = bare_run(model, torch.optim.Adam(model.parameters()), tmp_path, epochs=3)
     truth = (torch.arange(32) < 16).float()[:, None].expand(1, 32, 32)
     for rows in (10, 2, 5):
         sheet, prediction = ScoreSheet(0.5, (), skeletons=False), truth.roll(rows, dims=1)
         sheet.add("x", "wall", prediction, truth)
         shown = [[(images[0] * 255).byte(), truth, prediction]]
-        monkeypatch.setattr(train, "validate", lambda *_: (sheet, shown))
+        monkeypatch.setattr(train, "validate", lambda *_: (sheet.histograms["wall"], shown))
         run.losses = [1.0, 3.0]
         train.finish_epoch(run, [], seconds=1.0)
     assert [row["iou"] for row in history(tmp_path)] == [

@@ -15,7 +15,7 @@ from unet_resnet.encoder import ResNetEncoder
 from unet_resnet.files import written_whole
 from unet_resnet.model import UNetResNet
 
-KIND, VERSION = "unet_resnet checkpoint", 1
+KIND, VERSION = "unet_resnet checkpoint", 2
 
 # The first training recipe, not the newer "V2": longer, stronger regularised training classifies
 # better but transfers less well (Kornblith et al., 2021), and every peer's scores start here.
@@ -49,9 +49,11 @@ def read(path: Path) -> dict[str, Any]:
     parts = {"kind", "version", "blocks", "widths", "model", "threshold", "split"}
     if not (isinstance(content, dict) and parts <= content.keys() and content["kind"] == KIND):
         raise ValueError(f"{path}: not a checkpoint of train.py; pass a best.pt or last.pt")
-    if content["version"] > VERSION:
-        raise ValueError(f"{path}: written by a newer version (format {content['version']}, this "
-                         f"one reads up to {VERSION}); update unet_resnet")
+    if content["version"] != VERSION:
+        writer = ("a newer version: update unet_resnet" if content["version"] > VERSION
+                  else "an older version, whose network was another: train it again")
+        raise ValueError(f"{path}: format {content['version']}, this version reads {VERSION}; "
+                         f"written by {writer}")
     return content
 
 

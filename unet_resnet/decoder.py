@@ -13,47 +13,48 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class Level(nn.Module):
-    """Doubles the resolution, joins the skip (if there is one), and mixes with two 3x3 convs.
+class UpConv(nn.Conv2d):
+    """Nearest upsampling by 2 and a 3x3 convolution, in one: (N, C, h, w) to (N, C', 2h, 2w).
 
-    The first is a convolution of the upsampled map and the skip, side by side. Neither the
-    upsampled map nor the pair is ever built: a convolution is linear, so each part is convolved by
-    its half of the weights and the results are added; and see `double`.
+    Of the nine taps on an upsampled map, each falls on one of only four pixels of the small one. So
+    the same comes from a transposed convolution of the small map, with the taps that meet added
+    beforehand: 4/9 of the multiplications, and no large map to keep for the backward pass. As the
+    weights stay tied, no checkerboard can be learned.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 3, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel = self.weight
+        for dim in (2, 3):
+            first, second, third = kernel.unbind(dim)
+            kernel = torch.stack((third, second + third, first + second, first), dim)
+        return F.conv_transpose2d(x, kernel.transpose(0, 1), self.bias, stride=2, padding=1)
+
+
+class Level(nn.Module):
+    """Doubles the resolution, adds the skip (if there is one), and mixes with a 3x3 convolution.
+
+    In the paper the two are concatenated before a 3x3 convolution. That is the sum of two
+    convolutions, one for each; the skip's is 1x1 here.
     """
 
     def __init__(self, inputs: int, skip: int, outputs: int) -> None:
         super().__init__()
-        self.inputs = inputs
-        self.conv1 = nn.Conv2d(inputs + skip, outputs, 3, padding=1, bias=False)
+        self.up = UpConv(inputs, outputs)
+        self.lateral = nn.Conv2d(skip, outputs, 1, bias=False) if skip else None
         self.bn1 = nn.BatchNorm2d(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(outputs)
         self.relu = nn.ReLU(inplace=True)
-        for conv in (self.conv1, self.conv2):
-            nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
 
     def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
-        weight = self.conv1.weight
-        x = F.conv_transpose2d(x, double(weight[:, :self.inputs]), self.conv1.bias, stride=2,
-                               padding=1)
+        x = self.up(x)
         if skip is not None:
-            x += F.conv2d(skip, weight[:, self.inputs:], padding=1)
+            x += self.lateral(skip)
         x = self.relu(self.bn1(x))
         return self.relu(self.bn2(self.conv2(x)))
-
-
-def double(weight: Tensor) -> Tensor:
-    """The kernel, (inputs, outputs, 4, 4), whose transposed convolution with stride 2 and padding 1
-    is nearest upsampling by 2 followed by a 3x3 convolution with `weight` (outputs, inputs, 3, 3).
-
-    Of nine taps on an upsampled map, each falls on one of only four pixels of the small one. Their
-    weights can be added beforehand: 4/9 of the multiplications, and no large map to keep for the
-    backward pass. As the weights are tied, no checkerboard can be learned.
-    """
-    for dim in (2, 3):
-        first, second, third = weight.unbind(dim)
-        weight = torch.stack((third, second + third, first + second, first), dim)
-    return weight.transpose(0, 1)
 
 
 class UNetDecoder(nn.Module):
@@ -66,15 +67,19 @@ class UNetDecoder(nn.Module):
     def __init__(self, channels: Sequence[int] = (64, 256, 512, 1024, 2048),
                  widths: Sequence[int] = (256, 128, 64, 32, 16)) -> None:
         super().__init__()
-        self.up16 = Level(channels[4], channels[3], widths[0])
+        self.top = nn.Conv2d(channels[4], widths[0], 1, bias=False)
+        self.up16 = Level(widths[0], channels[3], widths[0])
         self.up8 = Level(widths[0], channels[2], widths[1])
         self.up4 = Level(widths[1], channels[1], widths[2])
         self.up2 = Level(widths[2], channels[0], widths[3])
         self.up1 = Level(widths[3], 0, widths[4])  # the encoder has no map at full resolution
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
 
     def forward(self, stride2: Tensor, stride4: Tensor, stride8: Tensor, stride16: Tensor,
                 stride32: Tensor) -> Tensor:
-        x = self.up16(stride32, stride16)
+        x = self.up16(self.top(stride32), stride16)
         x = self.up8(x, stride8)
         x = self.up4(x, stride4)
         x = self.up2(x, stride2)

@@ -73,8 +73,11 @@ class ResNetEncoder(nn.Module):
         rest = (Bottleneck(width * Bottleneck.expansion, width) for _ in range(count - 1))
         return nn.Sequential(first, *rest)
 
+    def stem(self, x: Tensor) -> Tensor:
+        return self.relu(self.bn1(self.conv1(x)))
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        stride2 = self.relu(self.bn1(self.conv1(x)))
+        stride2 = self.stem(x)
         stride4 = self.layer1(self.maxpool(stride2))
         stride8 = self.layer2(stride4)
         stride16 = self.layer3(stride8)

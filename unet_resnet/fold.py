@@ -4,9 +4,11 @@ A BatchNorm that is no longer trained scales and shifts each channel by constant
 convolution before it can do so itself (Jacob et al., 2018, section 3.2).
 """
 
+import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from unet_resnet.decoder import Level
 from unet_resnet.model import UNetResNet
 
 
@@ -16,8 +18,13 @@ def fold_batchnorm(model: UNetResNet) -> UNetResNet:
     Outputs stay the same up to rounding. For prediction only: the model must be in eval mode, or
     torch raises AssertionError, and can be neither trained nor saved afterwards.
     """
+    for level in model.modules():
+        if isinstance(level, Level) and level.lateral is not None:
+            scale = level.bn1.weight / (level.bn1.running_var + level.bn1.eps).sqrt()
+            with torch.no_grad():  # bn1 follows a sum: `up` takes the shift, both take the scale
+                level.lateral.weight *= scale.view(-1, 1, 1, 1)
     for parent in list(model.modules()):
-        children = list(parent.named_children())
+        children = [pair for pair in parent.named_children() if pair[0] != "lateral"]
         for (before, conv), (name, norm) in zip(children, children[1:]):
             if isinstance(norm, nn.BatchNorm2d):  # registered behind its convolution everywhere
                 setattr(parent, before, fuse_conv_bn_eval(conv, norm))

@@ -8,15 +8,19 @@ from torch import Tensor, nn
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
-def pick_device(name: str = "auto") -> torch.device:
+def pick_device(name: str = "auto", local_rank: int = 0) -> torch.device:
     """cuda, else mps, else cpu; or the one named ("cpu", "cuda", "cuda:1", "mps").
+
+    Of several processes on one machine each takes the GPU of its number, `local_rank`.
 
     Raises ValueError for a device that this machine has not.
     """
     gpus = torch.cuda.device_count()
     mps = torch.backends.mps.is_available()
     if name == "auto":
-        return torch.device("cuda" if gpus else "mps" if mps else "cpu")
+        name = "cuda" if gpus else "mps" if mps else "cpu"
+    if name == "cuda" and local_rank:
+        name = f"cuda:{local_rank}"
     present = ["cpu", *["mps"] * mps, *["cuda"] * bool(gpus), *(f"cuda:{i}" for i in range(gpus))]
     if name not in present:
         raise ValueError(f"--device {name}: not on this machine, which has {', '.join(present)}")

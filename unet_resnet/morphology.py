@@ -49,7 +49,8 @@ def thin(mask: Tensor) -> Tensor:
     deletes at once all outline pixels it may. A pixel is looked at again only after a neighbour
     went, so the cost follows the area of the cracks, however thick they are.
     """
-    padded = np.pad(mask.numpy(), 1)  # a copy; beyond the border is background
+    # A copy, in rows whatever the mask is in; beyond the border is background.
+    padded = np.ascontiguousarray(np.pad(mask.numpy(), 1))
     row, pixels = padded.shape[1], padded.reshape(-1)
     around = np.array([-row, 1 - row, 1, row + 1, row, row - 1, -1, -row - 1])
     now = later = np.flatnonzero(pixels)

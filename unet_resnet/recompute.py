@@ -3,32 +3,49 @@
 Training Deep Nets with Sublinear Memory Cost (Chen et al., 2016): forget, and compute again.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from unet_resnet.model import UNetResNet
 
 
 def recompute_activations(model: UNetResNet) -> None:
-    """From now on, keep only what enters each encoder block and each decoder level, and compute
-    the rest once more in the backward pass.
+    """From now on, keep only what enters each segment of the network, and compute the rest once
+    more in the backward pass, a segment at a time.
+
+    A segment is the stem, a decoder level, or 1, 2, 4, 8 blocks of the encoder's four stages: from
+    stage to stage a block needs half the memory, so all segments need about as much.
 
     Gradients and BatchNorm's running statistics come out the same.
     """
-    encoder, decoder = model.encoder, model.decoder
-    stages = (encoder.layer1, encoder.layer2, encoder.layer3, encoder.layer4)
-    for module in (*(block for stage in stages for block in stage), *decoder.children()):
-        module.forward = _forward_twice(module)
+    encoder = model.encoder
+    encoder.stem = _forward_twice(encoder.stem, [encoder.bn1])
+    for module in (encoder.maxpool, *model.decoder.children()):
+        module.forward = _forward_twice(module.forward, _norms(module))
+    for i, stage in enumerate((encoder.layer1, encoder.layer2, encoder.layer3, encoder.layer4)):
+        segments = [stage[first:first + 2**i] for first in range(0, len(stage), 2**i)]
+        stage.forward = _chain([_forward_twice(segment, _norms(segment)) for segment in segments])
 
 
-def _forward_twice(module: nn.Module) -> Callable[..., Tensor]:
-    forward = module.forward
-    norms = [part for part in module.modules() if isinstance(part, nn.BatchNorm2d)]
+def _norms(module: nn.Module) -> list[_BatchNorm]:
+    return [part for part in module.modules() if isinstance(part, _BatchNorm)]
 
+
+def _chain(functions: Sequence[Callable[[Tensor], Tensor]]) -> Callable[[Tensor], Tensor]:
+    def chain(x: Tensor) -> Tensor:
+        for function in functions:
+            x = function(x)
+        return x
+    return chain
+
+
+def _forward_twice(forward: Callable[..., Tensor],
+                   norms: Sequence[_BatchNorm]) -> Callable[..., Tensor]:
     @contextmanager
     def second_time() -> Iterator[None]:
         """The statistics have seen this batch. Momentum 0 leaves them as they are; to switch them
