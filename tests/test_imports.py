@@ -15,14 +15,15 @@ LEVELS = (  # a module imports from lower levels only, never from its own
      "groups", "pictures", "hardware", "signals", "memory", "group"},
     {"model", "metrics", "images"},
     {"checkpoint", "fold", "recompute", "pairs"},
-    {"audit"},
+    {"audit", "export"},
     {"data"},
     {"__init__"},
     {"train", "infer"},
 )
 LEVEL = {module: level for level, modules in enumerate(LEVELS) for module in modules}
 THIRD_PARTY = {"torch", "numpy", "PIL", "tqdm"}
-ALSO = {"checkpoint": {"torchvision"}}  # for its ImageNet weights; importing it takes seconds
+ALSO = {"checkpoint": {"torchvision"},  # for its ImageNet weights; importing it takes seconds
+        "export": {"onnxruntime"}}  # an extra
 
 
 def imported(source: str) -> set[str]:
