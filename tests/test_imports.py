@@ -12,9 +12,9 @@ PACKAGE = "unet_resnet"
 
 LEVELS = (  # a module imports from lower levels only, never from its own
     {"encoder", "decoder", "losses", "morphology", "augment", "tiling", "sample", "files",
-     "groups", "pictures", "hardware"},
+     "groups", "pictures", "hardware", "page"},
     {"model", "metrics", "images"},
-    {"checkpoint", "fold", "recompute", "pairs"},
+    {"checkpoint", "fold", "recompute", "pairs", "report"},
     {"audit"},
     {"data"},
     {"__init__"},
