@@ -92,6 +92,7 @@ def test_any_name_is_shown_and_linked(tmp_path):
     html = Page(page)
     assert [row["data-value"] for row in html.all("th") if "data-value" in row] == names
     assert html.inside("bdi")[:len(names)] == names
+    assert [tag["alt"] for tag in html.all("img")[:-1:2]] == [f"Photo: {name}" for name in names]
     assert len(html.all("script")) == 1 and not html.all("i") and not html.all("b")
     assert "broken & <b>bad</b>" in html.inside("code")
     links = [tag["href"] for tag in html.all("a", **{"class": "picture"})]

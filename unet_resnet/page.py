@@ -59,9 +59,10 @@ def table(lines: Iterable[Sequence[Number | str]], heads: Sequence[str] = ()) ->
     return f'<table class="{kind}">{head}<tbody>\n{body}</tbody></table>'
 
 
-def tiles(values: Mapping[str, str], alarming: Sequence[str]) -> str:
-    return "".join(f'<div class="{"bad" * (label in alarming)}"><dt>{label}</dt><dd>{value}</dd>'
-                   "</div>\n" for label, value in values.items())
+def tiles(values: Mapping[str, str], alarm: str) -> str:
+    """Large numbers for a first glance; the one labelled `alarm` in red."""
+    return "".join(f'<div{" class=bad" * (label == alarm)}><dt>{label}</dt><dd>{value}</dd></div>\n'
+                   for label, value in values.items())
 
 
 def legend(meanings: Mapping[str, str]) -> str:
