@@ -34,9 +34,10 @@ try:
 except ImportError:  # the extra `video` is not installed
     av = None
 
-VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mts", ".m2ts", ".ts", ".mpg",
-                  ".mpeg", ".wmv", ".3gp")
+VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mts", ".m2ts", ".mpg", ".mpeg",
+                  ".wmv", ".3gp")  # no .ts, which is TypeScript too
 SOUNDS = ("aac", "mp3", "ac3", "alac", "opus")  # what players expect in an MP4
+# Without B-frames (bf), as an MP4 with them and uneven times ends before its last frames do.
 ENCODER, QUALITY = "libx264", {"crf": "18", "preset": "veryfast", "bf": "0"}
 LIMITED, FULL = 1, 2  # luma in 16..235 or 0..255 (AVColorRange)
 BT709, BT601 = 1, 5  # which weights of red, green and blue make luma (AVColorSpace)
@@ -67,6 +68,8 @@ class Source:
         stream = container.streams.best("video")
         if stream is None or stream.disposition & av.stream.Disposition.attached_pic:  # a cover
             raise ValueError(f"{path}: there is no video in it")
+        if stream.codec_context is None:
+            raise ValueError(f"{path}: PyAV knows no decoder for it; convert it to MP4")
         stream.thread_type = "AUTO"  # on all cores
         self.path, self.stream = path, stream
         self._container, self._fault = container, ""
@@ -100,13 +103,14 @@ class Source:
         Those between are decoded, for later ones are built on them, but not turned into RGB. A
         frame of another size than the first is scaled to that.
         """
-        base, last = self.stream.time_base, -1
+        base = self.stream.time_base
+        start, step = round(self.start / base), max(1, round(1 / self.rate / base))
+        ticks = -step
         for index, frame in enumerate(self._decoded):
-            ticks = (last + round(1 / self.rate / base) if frame.pts is None
-                     else frame.pts - round(self.start / base))
-            last = ticks if index == 0 else max(ticks, last + 1)  # players need times that grow
+            told = -math.inf if frame.pts is None else frame.pts - start
+            ticks = told if told > ticks else ticks + step  # joined files may start again at 0
             if index % every == 0:
-                yield Frame(index, float(last * base), last, self._pixels(frame))
+                yield Frame(index, float(ticks * base), ticks, self._pixels(frame))
 
     def _decode(self) -> Iterator[av.VideoFrame]:
         count = 0
@@ -194,18 +198,20 @@ class Writer:
         coder.height = source.height + source.height % 2
         coder.width = source.width + source.width % 2
         coder.time_base = source.stream.time_base
-        coder.colorspace, coder.color_range = source.matrix, LIMITED
+        self._matrix = BT601 if source.matrix == BT601 else BT709  # PyAV 17 writes no other
+        coder.colorspace, coder.color_range = self._matrix, LIMITED
         coder.color_primaries, coder.color_trc = given.color_primaries, given.color_trc
         coder.sample_aspect_ratio = source.pixel_shape
-        self._matrix, self._packets = source.matrix, iter(())
+        self._packets = iter(())
         heard = sound.streams.best("audio")
         if heard is not None:
-            name = heard.codec_context.codec.canonical_name
+            coder = heard.codec_context  # None for what FFmpeg does not know
+            name = coder.codec.canonical_name if coder else "its codec"
             if name in SOUNDS:
                 track = container.add_stream_from_template(heard)
                 self._packets = self._shifted(sound.demux(heard), track)
             else:
-                self.note = (f"{source.path}: its sound is left out, an MP4 with {name} is not "
+                self.note = (f"{source.path}: its sound is left out, for an MP4 with {name} is not "
                              "played everywhere")
         self._next = next(self._packets, None)
 
