@@ -48,8 +48,11 @@ def index_of(pixels: Tensor) -> int:
 def film(path: Path, frames: Sequence[np.ndarray | av.VideoFrame] = (), times: Sequence[int] = (),
          time_base: Fraction = Fraction(1, 25), rate: Fraction = Fraction(25),
          codec: str = "libx264", pix_fmt: str = "yuv420p", sound: str = "",
-         seconds: float = 0.5, movflags: str = "", **tags: object) -> Path:
-    """A video of these frames, by default 12 of 64 x 48 at 25 a second, with a tone if asked."""
+         seconds: float = 0.5, since: int = 0, movflags: str = "", **tags: object) -> Path:
+    """A video of these frames, by default 12 of 64 x 48 at 25 a second, with a tone if asked.
+
+    The tone lasts `seconds`, `since` seconds from the start.
+    """
     frames = frames or [picture(index) for index in range(COUNT)]
     options = {"movflags": movflags} if movflags else {}
     with av.open(str(path), "w", options=options) as container:
@@ -70,7 +73,8 @@ def film(path: Path, frames: Sequence[np.ndarray | av.VideoFrame] = (), times: S
         for start in range(0, int(48000 * seconds) if tone else 0, 960):
             wave = 8000 * np.sin(np.arange(start, start + 960) / 20)
             piece = av.AudioFrame.from_ndarray(wave.astype(np.int16)[None], "s16", "mono")
-            piece.sample_rate, piece.pts, piece.time_base = 48000, start, Fraction(1, 48000)
+            piece.sample_rate, piece.time_base = 48000, Fraction(1, 48000)
+            piece.pts = start + 48000 * since
             container.mux(tone.encode(piece))
         if tone:
             container.mux(tone.encode(None))
@@ -125,7 +129,7 @@ def only(folder: Path, *names: str) -> bool:
 @pytest.mark.parametrize("name, codec", [
     ("a.mp4", "libx264"), ("a.mov", "libx264"), ("a.mkv", "libx265"), ("a.mts", "libx264"),
     ("a.webm", "libvpx"), ("a.avi", "mpeg4"), ("a.mpg", "mpeg2video"), ("a.wmv", "wmv2"),
-    ("a.3gp", "libx264"), ("12:30.mp4", "libx264")])
+    ("a.3gp", "libx264")])
 def test_every_frame_comes_back_at_its_time(tmp_path, name, codec):
     path, destination = tmp_path / name, tmp_path / "again.mp4"
     film(path, codec=codec, bit_rate=0 if "26" in codec else 3_000_000)
@@ -144,6 +148,12 @@ def test_every_frame_comes_back_at_its_time(tmp_path, name, codec):
     with av.open(str(destination)) as container:
         assert container.streams.video[0].average_rate == 25
         assert container.duration == pytest.approx(COUNT / 25 * 1e6, abs=1e3)
+
+
+def test_a_name_that_ffmpeg_would_take_for_an_address(tmp_path, monkeypatch):
+    film(tmp_path / "a.mp4").rename(tmp_path / "12:30.mp4")
+    monkeypatch.chdir(tmp_path)
+    assert len(convert(Path("12:30.mp4"), Path("12:31.mp4"))[0]) == COUNT
 
 
 def test_painted_frames_are_what_is_written(tmp_path):
@@ -170,13 +180,14 @@ def test_uneven_times(tmp_path, name):
 
 def test_joined_files_of_two_sizes_that_both_start_at_zero(tmp_path):
     """Recordings in parts are often put together byte by byte."""
-    first = film(tmp_path / "a.mts").read_bytes()
+    first = film(tmp_path / "a.mts", sound="aac").read_bytes()
     large = [picture(i).repeat(2, axis=0).repeat(2, axis=1) for i in range(COUNT)]
-    second = film(tmp_path / "b.mts", large).read_bytes()
+    second = film(tmp_path / "b.mts", large, sound="aac").read_bytes()
     (tmp_path / "c.mts").write_bytes(first + second)
     frames, *_ = convert(tmp_path / "c.mts", tmp_path / "again.mp4")
     again = read(tmp_path / "again.mp4")
-    assert [frame.seconds for frame in again] == pytest.approx([f.seconds for f in frames])
+    assert [frame.seconds for frame in again] == pytest.approx(
+        [frame.seconds for frame in frames], abs=1e-3)
     assert len(frames) >= 2 * COUNT - 1  # the one at the seam may count as broken
     gaps = np.diff([frame.seconds for frame in frames])
     assert gaps.min() > 0.039 and gaps.max() < 0.09
@@ -371,10 +382,10 @@ def test_sound_is_copied_packet_by_packet(tmp_path, name, sound, seconds):
 
 def test_sound_stays_in_step_where_a_file_does_not_start_at_zero(tmp_path):
     """Streams cut from a broadcast or a camera's long recording do so."""
-    path = film(tmp_path / "a.mts", times=range(250, 250 + COUNT), sound="aac")
+    path = film(tmp_path / "a.mts", times=range(250, 250 + COUNT), sound="aac", since=9)
     frames, *_ = convert(path, tmp_path / "again.mp4")
-    lead = frames[0].seconds  # the sound began ten seconds before the film
-    assert lead == pytest.approx(10, abs=0.1)
+    lead = frames[0].seconds  # the sound began a second before the film
+    assert lead == pytest.approx(1, abs=0.1)
     assert frames[-1].seconds - lead == pytest.approx((COUNT - 1) / 25)
     assert read(tmp_path / "again.mp4")[0].seconds == pytest.approx(lead, abs=1e-3)
     times, times_again = sound_of(path)[1], sound_of(tmp_path / "again.mp4")[1]
@@ -472,13 +483,22 @@ def test_an_mp4_that_lost_its_end_and_with_it_the_index(tmp_path):
     assert "not a video that can be read" in refusal(path)
 
 
-def test_a_file_with_sound_alone(tmp_path):
+@pytest.mark.parametrize("cover", [False, True])
+def test_a_file_with_sound_alone(tmp_path, cover):
+    """A song, which may have a picture on its cover."""
     with av.open(str(tmp_path / "a.mp4"), "w") as container:
         tone = container.add_stream("aac", rate=48000, layout="mono")
+        if cover:
+            stream = container.add_stream("mjpeg", rate=1, pix_fmt="yuvj420p", width=64, height=48)
+            stream.disposition = av.stream.Disposition.attached_pic.value
+            container.mux(stream.encode(av.VideoFrame(64, 48, "yuvj420p")))
+            container.mux(stream.encode(None))
         piece = av.AudioFrame.from_ndarray(np.zeros((1, 960), np.int16), "s16", "mono")
         piece.sample_rate = 48000
         container.mux(tone.encode(piece))
         container.mux(tone.encode(None))
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        assert len(container.streams.video) == cover
     assert "no video in it" in refusal(tmp_path / "a.mp4")
 
 
@@ -512,7 +532,6 @@ def test_own_results_are_known_and_replaced(tmp_path):
     path, destination = film(tmp_path / "a.mp4"), tmp_path / "a_cracks.mp4"
     convert(path, destination)
     assert video.is_ours(destination) and not video.is_ours(path)
-    destination.write_bytes(destination.read_bytes())
     film(path, [picture(5)] * 3)
     convert(path, destination)
     assert [index_of(frame.pixels) for frame in read(destination)] == [5] * 3
@@ -546,6 +565,20 @@ def test_a_failure_leaves_nothing_new(tmp_path, error):
         assert destination.exists() == bool(before)
         assert not before or destination.read_bytes() == before
         assert len(list(tmp_path.iterdir())) == 1 + bool(before)
+
+
+def test_a_full_disk_is_named(tmp_path):
+    """A limit on the size of files stands in for it."""
+    resource = pytest.importorskip("resource")
+    path = film(tmp_path / "a.mkv", noise(COUNT))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        with pytest.raises(ValueError, match="again.mp4: cannot be written, File too large"):
+            convert(path, tmp_path / "again.mp4")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert only(tmp_path, "a.mkv")
 
 
 def test_frames_are_not_kept(tmp_path):

@@ -162,8 +162,7 @@ class Source:
     def _pixels(self, frame: av.VideoFrame) -> Tensor:
         width, height = self._size
         rgb = frame.reformat(width, height, "rgb24", src_colorspace=self.matrix,
-                             src_color_range=frame.color_range, dst_color_range=FULL,
-                             interpolation=EXACT)
+                             dst_color_range=FULL, interpolation=EXACT)
         return _upright(torch.from_numpy(rgb.to_ndarray()).permute(2, 0, 1), self._display)
 
 
@@ -278,7 +277,8 @@ def written(path: Path, source: Source) -> Iterator[Writer]:
     # The sound is read from a second opening, so that neither waits for the other in memory.
     with written_whole(path) as file, _open(source.path) as sound:
         try:
-            with av.open(file, "w", format="mp4") as container:
+            # By its name: through a Python file, PyAV hides why a write failed, as on a full disk.
+            with av.open(f"file:{file.name}", "w", format="mp4") as container:
                 container.metadata["comment"] = SOFTWARE
                 writer = Writer(container, source, sound)
                 yield writer
