@@ -1,0 +1,307 @@
+"""How does a video become frames, one at a time, and painted frames a video again?
+
+    with video.opened(path) as source:
+        with video.written(destination, source) as writer:
+            for frame in source.frames():
+                writer.write(frame, paint(frame.pixels))
+        if source.damage: ...  # complete once the frames are through
+
+Only a few frames are in memory at a time. What is written is MP4 with H.264 in 4:2:0, which every
+common player shows. That needs even sides: an odd one grows by a repeated row or column at the
+bottom or right. Frames keep their times, also uneven ones; none is added or left out. High dynamic
+range is cut to 8 bits and not mapped.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unet_resnet.files import written_whole
+from unet_resnet.images import SOFTWARE
+
+try:
+    import av
+except ImportError:  # the extra `video` is not installed
+    av = None
+
+VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mts", ".m2ts", ".mpg", ".mpeg",
+                  ".wmv", ".3gp")  # no .ts, which is TypeScript too
+SOUNDS = ("aac", "mp3", "ac3", "alac", "opus")  # what players expect in an MP4
+# Without B-frames (bf), as an MP4 with them and uneven times ends before its last frames do.
+ENCODER, QUALITY = "libx264", {"crf": "18", "preset": "veryfast", "bf": "0"}
+LIMITED, FULL = 1, 2  # luma in 16..235 or 0..255 (AVColorRange)
+BT709, BT601 = 1, 5  # which weights of red, green and blue make luma (AVColorSpace)
+MATRICES = {1: BT709, 5: BT601, 6: BT601, 7: 7, 9: 9}  # 6 has the weights of 5
+# SWS_BILINEAR, FULL_CHR_H_INT, FULL_CHR_H_INP, ACCURATE_RND. Without the last three, RGB to YUV and
+# back darkens by 1.4 grey levels.
+EXACT = 0x2 | 0x2000 | 0x4000 | 0x40000
+
+
+class Frame(NamedTuple):
+    """One picture of a video, upright."""
+
+    index: int  # among all frames of the video, from 0
+    seconds: float  # when a player shows it, from the start of the file
+    ticks: int  # the same, exact, in units of the source's time base
+    pixels: Tensor  # (3, h, w) uint8 RGB
+
+
+class Source:
+    """A video being read; `opened` makes it.
+
+    `height` and `width` are those of the upright frames. `count` is the number of frames to
+    expect, 0 if unknown; most files state it, for some it is an estimate. `damage` is "" or, once
+    the frames are through, one line that names the file and says what is wrong with it.
+    """
+
+    def __init__(self, path: Path, container: av.container.InputContainer) -> None:
+        stream = container.streams.best("video")
+        if stream is None or stream.disposition & av.stream.Disposition.attached_pic:  # a cover
+            raise ValueError(f"{path}: there is no video in it")
+        if stream.codec_context is None:
+            raise ValueError(f"{path}: PyAV knows no decoder for it; convert it to MP4")
+        stream.thread_type = "AUTO"  # on all cores
+        self.path, self.stream = path, stream
+        self._container, self._fault = container, ""
+        self.start = Fraction(container.start_time or 0, av.time_base)  # seconds
+        self.rate = stream.average_rate or Fraction(25)
+        length = Fraction(container.duration or 0, av.time_base)
+        self.count = stream.frames or round(length * self.rate)
+        decoded = self._decode()
+        first = next(decoded, None)
+        if first is None:
+            raise ValueError(f"{path}: not one frame of it can be read, {self._fault or 'empty'}")
+        self._decoded, self._size = chain([first], decoded), (first.width, first.height)
+        self.matrix = MATRICES.get(first.colorspace, BT709 if first.height > 576 else BT601)
+        display = first.side_data.get("DISPLAYMATRIX")
+        self._display = ([1, 0, 0, 0, 1] if display is None
+                         else np.frombuffer(display, np.int32)[:5].tolist())
+        self.width, self.height = self._size
+        self.pixel_shape = stream.sample_aspect_ratio or Fraction(1)  # width through height
+        if _is_turned(self._display):
+            self.width, self.height = self.height, self.width
+            self.pixel_shape = 1 / self.pixel_shape
+
+    @property
+    def damage(self) -> str:
+        return self._fault and (f"{self.path}: damaged, only what can be read is used: "
+                                + self._fault)
+
+    def frames(self, every: int = 1) -> Iterator[Frame]:
+        """The first frame and each `every`-th after it; can be gone through once.
+
+        Those between are decoded, for later ones are built on them, but not turned into RGB. A
+        frame of another size than the first is scaled to that.
+        """
+        base = self.stream.time_base
+        start, step = round(self.start / base), max(1, round(1 / self.rate / base))
+        ticks = -step
+        for index, frame in enumerate(self._decoded):
+            told = -math.inf if frame.pts is None else frame.pts - start
+            ticks = told if told > ticks else ticks + step  # joined files may start again at 0
+            if index % every == 0:
+                yield Frame(index, float(ticks * base), ticks, self._pixels(frame))
+
+    def _decode(self) -> Iterator[av.VideoFrame]:
+        count = 0
+        for packet in self._packets():
+            try:
+                for frame in self.stream.decode(packet):
+                    count += 1
+                    yield frame
+            except av.FFmpegError as error:  # later packets may be whole
+                self._note(f"{error.strerror} after frame {count}")
+
+    def _packets(self) -> Iterator[av.Packet | None]:
+        """The video's packets, then None, which makes the decoder give its last frames."""
+        end = Fraction(0)
+        try:
+            for packet in self._container.demux():
+                if packet.pts is not None:
+                    end = max(end, (packet.pts + (packet.duration or 0)) * packet.time_base)
+                if packet.is_corrupt and packet.stream is self.stream:
+                    # Decoders on many threads lose whole frames when they meet one at the end.
+                    self._note(f"a broken packet {float(end):.1f} s from the start")
+                elif packet.stream is self.stream and packet.size:
+                    yield packet
+        except av.FFmpegError as error:
+            self._note(f"{error.strerror} {float(end):.1f} s from the start")
+        # Demuxers take a file that was cut off for a shorter one, without a word.
+        stated = self._stated_end()
+        if end < stated - max(Fraction(1, 10), 2 / self.rate):
+            self._note(f"it ends at {float(end):.1f} of {float(stated):.1f} s")
+        if (self._container.format.name == "mpegts"
+                and all(self.path.stat().st_size % size for size in (188, 192, 204))):
+            self._note("it ends within a packet")
+        yield None
+
+    def _stated_end(self) -> Fraction:
+        """Seconds that the file's header says, 0 where FFmpeg would estimate from what is there."""
+        kind, stream = self._container.format.name, self.stream
+        if kind == "avi":
+            return stream.frames / self.rate
+        if "mp4" in kind:
+            return (stream.duration or 0) * stream.time_base
+        if "matroska" in kind:
+            return Fraction(self._container.duration or 0, av.time_base)
+        return Fraction(0)
+
+    def _note(self, fault: str) -> None:
+        self._fault = self._fault or fault  # the first tells most
+
+    def _pixels(self, frame: av.VideoFrame) -> Tensor:
+        width, height = self._size
+        rgb = frame.reformat(width, height, "rgb24", src_colorspace=self.matrix,
+                             dst_color_range=FULL, interpolation=EXACT)
+        return _upright(torch.from_numpy(rgb.to_ndarray()).permute(2, 0, 1), self._display)
+
+
+def _is_turned(display: Sequence[int]) -> bool:
+    return abs(display[1]) > abs(display[0])
+
+
+def _upright(pixels: Tensor, display: Sequence[int]) -> Tensor:
+    """Turned and mirrored as the numbers a, b, u, c, d of a display matrix say.
+
+    It takes (x, y) to (a x + c y, b x + d y) (ISO/IEC 14496-12, 6.2.2). Turns by other angles
+    than quarters go to the nearest of them.
+    """
+    a, b, _, c, d = display
+    if _is_turned(display):
+        pixels, a, d = pixels.transpose(1, 2), c, b
+    flips = [axis for axis, sign in ((2, a), (1, d)) if sign < 0]
+    return pixels.flip(flips) if flips else pixels
+
+
+class Writer:
+    """A video being written; `written` makes it.
+
+    `note` is "" or one line that says why there is no sound.
+    """
+
+    def __init__(self, container: av.container.OutputContainer, source: Source,
+                 sound: av.container.InputContainer) -> None:
+        self.note, self._container, self._start = "", container, source.start
+        self._film = container.add_stream(ENCODER, rate=source.rate, options=QUALITY)
+        coder, given = self._film.codec_context, source.stream.codec_context
+        coder.height = source.height + source.height % 2
+        coder.width = source.width + source.width % 2
+        coder.time_base = source.stream.time_base
+        self._matrix = BT601 if source.matrix == BT601 else BT709  # PyAV 17 writes no other
+        coder.colorspace, coder.color_range = self._matrix, LIMITED
+        coder.color_primaries, coder.color_trc = given.color_primaries, given.color_trc
+        coder.sample_aspect_ratio = source.pixel_shape
+        self._packets = iter(())
+        heard = sound.streams.best("audio")
+        if heard is not None:
+            coder = heard.codec_context  # None for what FFmpeg does not know
+            name = coder.codec.canonical_name if coder else "its codec"
+            if name in SOUNDS:
+                track = container.add_stream_from_template(heard)
+                self._packets = self._shifted(sound.demux(heard), track)
+            else:
+                self.note = (f"{source.path}: its sound is left out, for an MP4 with {name} is not "
+                             "played everywhere")
+        self._next = next(self._packets, None)
+
+    def write(self, frame: Frame, pixels: Tensor) -> None:
+        """Append (3, h, w) uint8 RGB, shown at the time of `frame`; all of one size."""
+        array = _even(pixels).permute(1, 2, 0).contiguous().numpy()
+        picture = av.VideoFrame.from_ndarray(array, "rgb24").reformat(
+            format="yuv420p", dst_colorspace=self._matrix, src_color_range=FULL,
+            dst_color_range=LIMITED, interpolation=EXACT)
+        picture.pts, picture.time_base = frame.ticks, self._film.codec_context.time_base
+        self._container.mux(self._film.encode(picture))
+        self._copy_sound(frame.seconds)
+
+    def finish(self) -> None:
+        self._container.mux(self._film.encode(None))
+        self._copy_sound(math.inf)
+
+    def _copy_sound(self, until: float) -> None:
+        while self._next and self._next.pts * self._next.time_base <= until:
+            self._container.mux(self._next)
+            self._next = next(self._packets, None)
+
+    def _shifted(self, packets: Iterator[av.Packet], track: av.AudioStream) -> Iterator[av.Packet]:
+        """The sound as it is, its times counted as those of the frames are."""
+        last = -math.inf
+        with suppress(av.FFmpegError):  # the source meets the same damage, and says so
+            for packet in packets:
+                if packet.pts is None or packet.dts is None or packet.dts <= last:
+                    continue  # MP4 takes growing times only
+                last, shift = packet.dts, round(self._start / packet.time_base)
+                packet.pts, packet.dts, packet.stream = packet.pts - shift, last - shift, track
+                yield packet
+
+
+def _even(pixels: Tensor) -> Tensor:
+    """With the last row and column repeated where needed for even sides."""
+    for axis in (1, 2):
+        if pixels.shape[axis] % 2:
+            pixels = torch.cat((pixels, pixels.narrow(axis, -1, 1)), axis)
+    return pixels
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Source]:
+    """The video at `path`.
+
+    Raises FileNotFoundError, and ValueError where not one frame can be read or PyAV is missing.
+    """
+    with _open(path) as container:
+        yield Source(path, container)
+
+
+@contextmanager
+def written(path: Path, source: Source) -> Iterator[Writer]:
+    """A writer of the painted frames of `source` to an MP4 at `path`, whole or not at all.
+
+    The sound comes along as it is where players expect its kind in an MP4.
+
+    Raises FileExistsError where `path` is a file that was not written by this function.
+    """
+    if path.exists() and not is_ours(path):
+        raise FileExistsError(f"{path} exists and was not written by {SOFTWARE}; it is left alone:"
+                              " choose another --output")
+    # The sound is read from a second opening, so that neither waits for the other in memory.
+    with written_whole(path) as file, _open(source.path) as sound:
+        try:
+            # By its name: through a Python file, PyAV hides why a write failed, as on a full disk.
+            with av.open(f"file:{file.name}", "w", format="mp4") as container:
+                container.metadata["comment"] = SOFTWARE
+                writer = Writer(container, source, sound)
+                yield writer
+                writer.finish()
+        except av.FFmpegError as error:
+            raise ValueError(f"{path}: cannot be written, {error.strerror}") from error
+
+
+def is_ours(path: Path) -> bool:
+    """Whether this is a video that `written` wrote; False without PyAV."""
+    try:
+        with _open(path) as container:
+            return container.metadata.get("comment") == SOFTWARE
+    except ValueError:
+        return False
+
+
+def _open(path: Path) -> av.container.InputContainer:
+    if av is None:
+        raise ValueError(f"{path}: videos need PyAV: pip install -e \".[video]\"")
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    try:  # "file:" because FFmpeg takes the start of 12:30.mp4 for a protocol
+        return av.open(f"file:{path}", metadata_errors="ignore")
+    except av.FFmpegError as error:
+        raise ValueError(f"{path}: not a video that can be read, {error.strerror}") from error
