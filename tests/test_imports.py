@@ -12,17 +12,18 @@ PACKAGE = "unet_resnet"
 
 LEVELS = (  # a module imports from lower levels only, never from its own
     {"encoder", "decoder", "losses", "morphology", "augment", "tiling", "sample", "files",
-     "groups", "pictures", "hardware"},
-    {"model", "metrics", "images"},
-    {"checkpoint", "fold", "recompute", "pairs"},
-    {"audit"},
+     "groups", "pictures", "hardware", "branches"},
+    {"model", "metrics", "images", "centreline"},
+    {"checkpoint", "fold", "recompute", "pairs", "measure"},
+    {"audit", "tables", "drawing"},
     {"data"},
     {"__init__"},
     {"train", "infer"},
 )
 LEVEL = {module: level for level, modules in enumerate(LEVELS) for module in modules}
 THIRD_PARTY = {"torch", "numpy", "PIL", "tqdm"}
-ALSO = {"checkpoint": {"torchvision"}}  # for its ImageNet weights; importing it takes seconds
+ALSO = {"checkpoint": {"torchvision"},  # for its ImageNet weights; importing it takes seconds
+        "centreline": {"scipy"}, "measure": {"scipy"}}
 
 
 def imported(source: str) -> set[str]:
