@@ -1,5 +1,7 @@
 """Where is a crack wide? A photo with its centre lines coloured by width, the widest marked."""
 
+import itertools
+
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
@@ -110,17 +112,18 @@ def legend(found: Measurement, scale: Scale, font: ImageFont.FreeTypeFont) -> Im
     return panel
 
 
-def emptiest(found: Measurement, size: tuple[int, int], panel: tuple[int, int]) -> tuple[int, int]:
-    """Left and top of a panel where it hides least of the lines; both sizes are width, height.
-
-    Tried are the corners, then the middles of the sides.
-    """
+def emptiest(found: Measurement, size: tuple[int, int], panel: tuple[int, int], margin: float
+             ) -> tuple[int, int]:
+    """Left and top of a panel where least of the lines is within a margin of it, in a corner or
+    towards one. Sizes are width and height, all in pixels."""
     points = np.concatenate([line[:, :2] for line in found.lines])
-    right, bottom = np.subtract(size, panel).tolist()
-    places = [(left, top) for left in (0, right) for top in (bottom, 0)]
-    places += [(0, bottom // 2), (right, bottom // 2), (right // 2, bottom), (right // 2, 0)]
-    return min(places, key=lambda place: ((points >= place)
-                                          & (points <= np.add(place, panel))).all(1).sum())
+    steps = [0, 1, 0.25, 0.75, 0.5]
+    places = [np.multiply((x, 1 - y), np.subtract(size, panel)).astype(int).tolist()
+              for x, y in sorted(itertools.product(steps, steps),
+                                 key=lambda xy: sum(min(part, 1 - part) for part in xy))]
+    return min(places, key=lambda place: (
+        (points >= np.subtract(place, margin)) & (points <= np.add(place, panel) + margin)
+    ).all(1).sum())
 
 
 def draw(photo: Tensor, found: Measurement) -> Tensor:
@@ -136,7 +139,7 @@ def draw(photo: Tensor, found: Measurement) -> Tensor:
     radius = max(1, max(image.size) / 500)
     draw_lines(canvas, found, scale, radius)
     panel = legend(found, scale, font)
-    image.paste(panel, emptiest(found, image.size, panel.size))
+    image.paste(panel, emptiest(found, image.size, panel.size, 2 * font.size))
     ring = max(total.width_max, 6 * radius)
     for extra, colour in ((radius, DARK), (0, LIGHT)):
         canvas.ellipse((total.max_x - ring - extra, total.max_y - ring - extra,
