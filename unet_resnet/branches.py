@@ -1,0 +1,112 @@
+"""Of which branches is a crack made? From the pixels of its skeleton to lines between nodes.
+
+A skeleton is not yet what a person would draw: noise on the edge grows spurs, crossings fall apart
+into two forks, holes of a pixel become rings. A pixel is a (row, column) here.
+"""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from typing import NamedTuple
+
+SLACK = 2.0  # pixels that noise may add to the length of a spur or of what joins two forks
+
+Pixel = tuple[int, int]
+
+
+class Branch(NamedTuple):
+    """Skeleton between two nodes. A node is a free end or a junction, named by its pixel."""
+    start: Pixel
+    end: Pixel
+    pixels: list[Pixel]  # from node to node, both included
+
+    @property
+    def length(self) -> float:
+        return sum(map(math.dist, self.pixels, self.pixels[1:]))
+
+
+def trace(skeleton: Iterable[Pixel]) -> list[Branch]:
+    """The branches of a connected skeleton. A ring starts anywhere, a lone pixel is a branch."""
+    there, links = set(skeleton), {}
+    for y, x in skeleton:
+        links[y, x] = [p for p in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)) if p in there]
+        # A diagonal counts where no pixel rounds the corner: a fork is then one pixel, not three.
+        links[y, x] += [(v, u) for v in (y - 1, y + 1) for u in (x - 1, x + 1) if (v, u) in there
+                        and (v, x) not in there and (y, u) not in there]
+    branches, seen = [], set()
+    for start in [pixel for pixel in links if len(links[pixel]) != 2] or list(links)[:1]:
+        if not links[start]:
+            branches.append(Branch(start, start, [start]))
+        for step in links[start]:
+            if (start, step) in seen:
+                continue
+            path = [start, step]
+            while len(links[path[-1]]) == 2 and path[-1] != start:
+                one, other = links[path[-1]]
+                path.append(other if one == path[-2] else one)
+            seen |= {(start, step), (path[-1], path[-2])}
+            branches.append(Branch(start, path[-1], path))
+    return branches
+
+
+def degrees(branches: list[Branch]) -> Counter[Pixel]:
+    """How many branches meet at each node: 1 at a free end, 3 or more at a junction."""
+    return Counter(node for branch in branches for node in (branch.start, branch.end))
+
+
+def superfluous(branches: list[Branch], radius: dict[Pixel, float]) -> list[Branch]:
+    """Spurs: free branches no longer than the crack is wide where they start. And of a ring no
+    longer than the circle inscribed there (a hole of a few pixels), the longer side.
+
+    Where all branches of a junction are spurs, the two longest stay.
+    """
+    degree, gone = degrees(branches), []
+    spurs, sides = defaultdict(list), defaultdict(list)
+    for branch in sorted(branches, key=lambda branch: branch.length):
+        first, last = sorted((branch.start, branch.end), key=degree.__getitem__)
+        if degree[first] == 1 and degree[last] > 2 and branch.length <= 2 * radius[last] + SLACK:
+            spurs[last].append(branch)
+        elif degree[first] > 2:
+            sides[frozenset((first, last))].append(branch)
+    for junction, found in spurs.items():
+        gone += found if len(found) < degree[junction] else found[:-2]
+    for nodes, found in sides.items():
+        circle = 2 * math.pi * (SLACK + max(radius[node] for node in nodes))
+        other = found[0].length if len(nodes) == 2 else 0
+        gone += [side for side in found[len(nodes) - 1:] if side.length + other <= circle]
+    return gone
+
+
+def prune(radius: dict[Pixel, float]) -> list[Branch]:
+    """The branches of a connected skeleton, cut back until nothing is superfluous.
+
+    radius: of each of its pixels, the distance to the edge of the crack.
+    """
+    skeleton = list(radius)
+    while True:
+        branches = trace(skeleton)
+        gone = {pixel for branch in superfluous(branches, radius) for pixel in branch.pixels}
+        if not gone:
+            return branches
+        gone -= {node for node, degree in degrees(branches).items() if degree > 2}
+        skeleton = [pixel for pixel in skeleton if pixel not in gone]
+
+
+def join_forks(branches: list[Branch], radius: dict[Pixel, float]
+               ) -> tuple[list[Branch], dict[Pixel, list[Pixel]]]:
+    """Junctions whose inscribed circles touch are one: a crossing thins to two forks.
+
+    Returns the branches without those that led from one to the other, and each node's pixels.
+    """
+    degree = degrees(branches)
+    members = {node: [node] for node in degree}  # what has become one node shares one list
+    rest = []
+    for branch in branches:
+        start, end = members[branch.start], members[branch.end]
+        reach = radius[branch.start] + radius[branch.end] + SLACK
+        if min(degree[branch.start], degree[branch.end]) < 3 or branch.length > reach:
+            rest.append(branch)
+        elif start is not end:
+            start += end
+            members |= dict.fromkeys(end, start)
+    return rest, members
