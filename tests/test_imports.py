@@ -12,10 +12,10 @@ PACKAGE = "unet_resnet"
 
 LEVELS = (  # a module imports from lower levels only, never from its own
     {"encoder", "decoder", "losses", "morphology", "augment", "tiling", "sample", "files",
-     "groups", "pictures", "hardware", "signals", "memory", "group"},
-    {"model", "metrics", "images"},
-    {"checkpoint", "fold", "recompute", "pairs"},
-    {"audit", "export"},
+     "groups", "pictures", "hardware", "signals", "memory", "group", "branches", "page"},
+    {"model", "metrics", "images", "centreline"},
+    {"checkpoint", "fold", "recompute", "pairs", "measure", "report", "video"},
+    {"audit", "export", "tables", "drawing"},
     {"data"},
     {"__init__"},
     {"train", "infer"},
@@ -23,7 +23,8 @@ LEVELS = (  # a module imports from lower levels only, never from its own
 LEVEL = {module: level for level, modules in enumerate(LEVELS) for module in modules}
 THIRD_PARTY = {"torch", "numpy", "PIL", "tqdm"}
 ALSO = {"checkpoint": {"torchvision"},  # for its ImageNet weights; importing it takes seconds
-        "export": {"onnxruntime"}}  # an extra
+        # Extras, of which each module says what to install.
+        "export": {"onnxruntime"}, "video": {"av"}, "measure": {"scipy"}, "centreline": {"scipy"}}
 
 
 def imported(source: str) -> set[str]:

@@ -50,7 +50,8 @@ def test_state_is_what_adam_holds():
     optimizer.step()
     tensors = [value for values in optimizer.state.values() for value in values.values()
                if value.dim()]
-    tensors += [tensor for parameter in model.parameters() for tensor in (parameter, parameter.grad)]
+    tensors += [tensor for parameter in model.parameters()
+                for tensor in (parameter, parameter.grad)]
     held = sum(tensor.nbytes for tensor in tensors)
     assert memory.state_bytes(model, torch.float32) == held
     assert memory.state_bytes(model, torch.bfloat16) == held * 18 / 16

@@ -89,8 +89,8 @@ class Watched(SGD):
 
 def bare_run(model: UNetResNet, optimizer: Optimizer, folder: Path = Path(),
              **settings: object) -> train.Run:
-    return train.Run(folder, Namespace(**settings), torch.device("cpu"), torch.float32, model, model,
-                     optimizer, torch.amp.GradScaler("cpu", enabled=False), {}, None)
+    return train.Run(folder, Namespace(**settings), torch.device("cpu"), torch.float32, model,
+                     model, optimizer, torch.amp.GradScaler("cpu", enabled=False), {}, None)
 
 
 @pytest.fixture(scope="module")
