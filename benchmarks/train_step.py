@@ -1,0 +1,123 @@
+"""What does a training step cost, beside segmentation_models_pytorch's U-Net on the same ResNet-101?
+
+    pip install -e ".[bench]" && python benchmarks/train_step.py
+
+Four sides take the same step (BCE + Dice, Adam) on the same crops, in turn: the peer as its users
+run it (float32, contiguous, plain Adam), the peer with our treatment (the precision that the
+hardware is fast at, channels_last, fused Adam), ours, and ours with --recompute. Bytes kept for the
+backward pass are counted, not measured: they are the same on any machine.
+"""
+
+import argparse
+from collections.abc import Callable
+
+import segmentation_models_pytorch as smp
+import torch
+from timing import interleave, machine, table
+from torch import nn
+from torch.optim import Adam
+
+from unet_resnet import UNetResNet, memory
+from unet_resnet.hardware import autocast, pick_device, pick_precision
+from unet_resnet.losses import bce_dice_loss
+from unet_resnet.recompute import recompute_activations
+
+AS_USED, TREATED = "smp, as used", "smp, treated"
+SIDES = (AS_USED, TREATED, "ours", "ours, recomputed")
+GIGABYTES = (4, 6, 8)  # of cards, on a GPU
+
+
+def make(side: str, device: torch.device) -> nn.Module:
+    torch.manual_seed(0)
+    if side.startswith("smp"):
+        model = smp.Unet("resnet101", encoder_weights=None)
+    else:
+        model = UNetResNet()
+        if "recomputed" in side:
+            recompute_activations(model)
+    layout = torch.contiguous_format if side == AS_USED else torch.channels_last
+    return model.train().to(device, memory_format=layout)
+
+
+def make_step(side: str, crops: int, size: int, device: torch.device,
+              precision: torch.dtype) -> Callable[[], None]:
+    model = make(side, device)
+    optimizer = Adam(model.parameters(), lr=1e-4, fused=None if side == AS_USED else True)
+    image = torch.rand(crops, 3, size, size, device=device)
+    truth = (torch.rand(crops, 1, size, size, device=device) > 0.95).float()
+    if side != AS_USED:
+        image = image.contiguous(memory_format=torch.channels_last)
+
+    def step() -> None:
+        with autocast(device, torch.float32 if side == AS_USED else precision):
+            logits = model(image)
+        bce_dice_loss(logits, truth).backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    return step
+
+
+def peak_gigabytes(side: str, crops: int, size: int, device: torch.device,
+                   precision: torch.dtype) -> float:
+    torch.cuda.reset_peak_memory_stats()
+    step = make_step(side, crops, size, device, precision)
+    for _ in range(2):  # Adam's averages exist after the first
+        step()
+    return torch.cuda.max_memory_allocated() / memory.GB
+
+
+def largest_that_fits(side: str, gigabytes: float, device: torch.device, precision: torch.dtype,
+                      candidates: list[tuple[int, int]]) -> tuple[int, int]:
+    """The last of these (crops, size) that can be stepped on within so much memory."""
+    total = torch.cuda.get_device_properties(device).total_memory
+    torch.cuda.set_per_process_memory_fraction(min(1.0, gigabytes * memory.GB / total))
+    fits = (0, 0)
+    for crops, size in candidates:
+        torch.cuda.empty_cache()
+        try:
+            peak_gigabytes(side, crops, size, device, precision)
+        except torch.OutOfMemoryError:
+            break
+        fits = crops, size
+    torch.cuda.set_per_process_memory_fraction(1.0)
+    return fits
+
+
+def on_a_gpu(device: torch.device, precision: torch.dtype) -> None:
+    for side in SIDES:
+        peak = peak_gigabytes(side, 8, 448, device, precision)
+        print(f"{side}: 8 crops of 448, peak {peak:.2f} GB")
+        torch.cuda.empty_cache()
+    for gigabytes in GIGABYTES:
+        for side in SIDES:
+            crops = largest_that_fits(side, gigabytes, device, precision,
+                                      [(crops, 448) for crops in range(1, 65)])[0]
+            size = largest_that_fits(side, gigabytes, device, precision,
+                                     [(1, size) for size in range(448, 4097, 64)])[1]
+            print(f"{side}, {gigabytes} GB: {crops} crops of 448, or 1 crop of {size}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--micro-batch", type=int, default=2)
+    parser.add_argument("--crop", type=int, default=448)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--device", default="auto")
+    args = parser.parse_args()
+    device = pick_device(args.device)
+    precision = pick_precision("auto", device)
+    print(f"{machine()}, {precision}; {args.micro_batch} crops of {args.crop}")
+    kept = {side: memory.activation_bytes(
+        make(side, device), bce_dice_loss, args.crop,
+        torch.float32 if side == AS_USED else precision) / 1e6 for side in SIDES}
+    print(table("kept for the backward pass, per crop", "MB", kept, (AS_USED, TREATED)))
+    steps = {side: make_step(side, args.micro_batch, args.crop, device, precision)
+             for side in SIDES}
+    print(table("one step", "seconds", interleave(steps, args.rounds), (AS_USED, TREATED)))
+    if device.type == "cuda":
+        del steps
+        on_a_gpu(device, precision)
+
+
+if __name__ == "__main__":
+    main()
