@@ -1,32 +1,38 @@
-"""Find cracks in photographs: `python infer.py photo.jpg`, or folders, or patterns."""
+"""Find cracks in photographs and videos: `python infer.py photo.jpg`, or folders, or patterns."""
 
 import argparse
-import csv
-import glob
-import io
-import json
+import math
+import shlex
 import sys
-from collections import Counter
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from unet_resnet import checkpoint, pictures, tiling
-from unet_resnet.audit import related
+from unet_resnet import pictures, tiling, video
 from unet_resnet.data import fingerprint, read_pair
-from unet_resnet.files import written_whole
-from unet_resnet.fold import fold_batchnorm
+from unet_resnet.files import csv_lines, written_whole
 from unet_resnet.groups import source_of
-from unet_resnet.hardware import pick_device, pick_precision, predictor
-from unet_resnet.images import SOFTWARE, SUFFIXES, is_ours, read_photo, write_png
-from unet_resnet.metrics import SCORES, Counts, ScoreSheet
-from unet_resnet.pairs import by_stem, pictures_in
+from unet_resnet.images import SUFFIXES, read_photo, write_png
+from unet_resnet.memory import is_out_of_memory
+from unet_resnet.metrics import ScoreSheet
+from unet_resnet.page import Histogram
+from unet_resnet.photos import find_masks, find_photos, is_video, leave_out_trained, name_results
+from unet_resnet.prediction import Network, load
+from unet_resnet.report import Report
+from unet_resnet.scores import check_output, write_scores
+from unet_resnet.stream import WriteBehind, read_ahead
 
-WORST, CELL = 12, 320  # photos on the contact sheet, side of a picture in pixels
+FRAME_COLUMNS = ("frame", "seconds", "crack_share")  # of a video's table; more when measured
+BINS, BIN = 4096, 0.5  # of the histogram of widths, in pixels
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -38,17 +44,45 @@ def parse_arguments() -> argparse.Namespace:
         "scores the predictions")
     add("--checkpoint", type=Path, help="of train.py; without, the newest runs/*/best.pt")
     add("--output", type=Path, default=Path("predictions"), help="folder for the results")
-    add("--threshold", type=share, help="probability from which a pixel is crack; without, the "
-        "checkpoint's")
+    add("--threshold", type=share, help="probability from which a pixel is crack, rounded to a "
+        "256th; without, the checkpoint's")
     add("--tile", type=int, default=tiling.TILE, help="side in pixels of the pieces that a large "
         "photo is predicted in; more is faster and takes more memory")
     add("--overlap", type=share, default=0.5, help="share of a tile that its neighbour covers too")
+    add("--batch", type=int, default=4, help="tiles that go through the network at once")
+    add("--scale", type=positive, nargs="+", default=[1.0], metavar="FACTOR", help="predict the "
+        "photo enlarged or reduced: 0.5 for thick cracks in close-ups, 2 for thin ones in large "
+        "views; results of several factors are averaged")
+    add("--tta", action="store_true", help="average the predictions of all flips and quarter "
+        "turns: eight times the work")
+    add("--measure", action="store_true", help="length and width of each crack: cracks.csv, "
+        "photos.csv, measurements.json and NAME_widths.png")
+    scale = parser.add_mutually_exclusive_group()
+    scale.add_argument("--mm-per-pixel", type=positive, metavar="MM", help="measure in mm, too")
+    scale.add_argument("--scale-bar", type=positive, nargs=2, metavar=("PIXELS", "MM"),
+                       help="the same, from a length seen in the photos")
+    add("--width-classes", type=positive, nargs="+", default=[], metavar="MM", help="limits of "
+        "classes of width, of which the lengths are given, such as 0.1 0.2 0.3")
+    add("--report", action="store_true", help="write report.html, a page to look through")
+    add("--every", type=int, metavar="N", help="of a video, every N-th frame as a photo in place "
+        "of a video")
+    add("--skip-existing", action="store_true", help="leave out photos that have their results")
     add("--device", default="auto", help="cpu, cuda, cuda:1, mps; auto: the fastest present")
     add("--precision", choices=("auto", "fp32", "fp16", "bf16"), default="auto",
         help="auto: what the hardware is fast at")
     args = parser.parse_args()
-    if args.tile < 32:
-        parser.error(f"--tile {args.tile}: at least 32")
+    for name, least in (("tile", 32), ("batch", 1), ("every", 1)):
+        value = getattr(args, name)
+        if value is not None and value < least:
+            parser.error(f"--{name} {value}: at least {least}")
+    if args.scale_bar:
+        args.mm_per_pixel = args.scale_bar[1] / args.scale_bar[0]
+    if args.width_classes and not args.mm_per_pixel:
+        parser.error("--width-classes are in mm: give --mm-per-pixel or --scale-bar as well")
+    args.measure = args.measure or bool(args.mm_per_pixel)
+    if args.skip_existing and (args.masks or args.measure or args.report):
+        parser.error("--skip-existing leaves photos out, but scores, measurements and the report "
+                     "are of all photos: use it without these")
     return args
 
 
@@ -59,65 +93,11 @@ def share(text: str) -> float:
     return value
 
 
-def find_photos(names: Sequence[str]) -> list[Path]:
-    """The files meant by files, folders and patterns, in order, each once.
-
-    What is not there stays in the list: reading it will say so, after the others are done. Of a
-    folder, the results of earlier runs are left out.
-    """
-    photos = []
-    for name in names:
-        path = Path(name)
-        if path.is_dir():
-            photos += sorted(file for file in path.rglob("*") if file.is_file()
-                             and file.suffix.lower() in SUFFIXES and file.name[0] != "."
-                             and not is_ours(file))
-        elif not path.exists() and (found := sorted(glob.glob(name, recursive=True))):
-            photos += find_photos(found)  # a pattern the shell has not expanded
-        else:
-            photos.append(path)
-    return list(dict.fromkeys(photos))
-
-
-def find_masks(folder: Path, photos: Sequence[Path]) -> dict[str, Path]:
-    """The masks by the stem of their photo; says how many photos and masks have no partner."""
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder")
-    masks, doubled = by_stem(pictures_in(folder))
-    if doubled:
-        raise ValueError(f"{doubled[0]}: a second mask of that name; keep one of them")
-    _, doubled = by_stem(photos)
-    if doubled := [photo for photo in doubled if photo.stem in masks]:
-        raise ValueError(f"{doubled[0]}: a second photo of that name, and one mask; score the "
-                         "folders one by one")
-    stems = {photo.stem for photo in photos}
-    if not stems & masks.keys():
-        raise ValueError(f"{folder}: no mask in it has the name of one of the photos")
-    for count, what in ((len(stems - masks.keys()), "photos have no mask and are not scored"),
-                        (len(masks.keys() - stems), "masks belong to none of these photos")):
-        if count:
-            print(f"{count} {what}")
-    return masks
-
-
-def name_results(photos: Sequence[Path]) -> list[str]:
-    """A name for each photo's results that no other has, whatever the letter case.
-
-    The stem where it is unique, else with the suffix, the folder, or a number as well.
-    """
-    forms = [lambda path: path.stem, lambda path: path.name,
-             lambda path: f"{path.absolute().parent.name}_{path.name}"]
-    uses = [Counter(form(path).casefold() for path in photos) for form in forms]
-    names, taken = [], set()
-    for path in photos:
-        name = next((form(path) for form, used in zip(forms, uses)
-                     if used[form(path).casefold()] == 1), None) or path.name
-        base, i = name, 1
-        while name.casefold() in taken:
-            name, i = f"{base}_{i}", i + 1
-        taken.add(name.casefold())
-        names.append(name)
-    return names
+def positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+    return value
 
 
 def newest_checkpoint() -> Path:
@@ -128,123 +108,222 @@ def newest_checkpoint() -> Path:
     return found[-1]
 
 
-def leave_out_trained(photos: Sequence[Path], trained: dict[str, str]) -> list[Path]:
-    """The photos that the checkpoint was not trained on, nor on other crops of them.
+class Results:
+    """What a run leaves in its folder, photo by photo; of a photo only numbers stay in memory."""
 
-    A crop is known by a name that tells its photograph, a copy by its content.
-    """
-    names = [Path(name) for name in trained]
-    crops = related([*names, *photos], border=len(names))
-    marks = set(trained.values())
-    kept = [photo for i, photo in enumerate(photos, start=len(names))
-            if i not in crops and not (photo.is_file() and fingerprint(photo) in marks)]
-    if len(kept) < len(photos):
-        print(f"{len(photos) - len(kept)} of {len(photos)} photos left out: they or other crops of"
-              " them were trained on, so a score on them would mean nothing")
-    if not kept:
-        raise ValueError("no photo is left to score")
-    return kept
+    def __init__(self, args: argparse.Namespace, threshold: float, stack: ExitStack) -> None:
+        self.args, self.threshold, self.failed = args, threshold, 0
+        self.sheet, self.level = ScoreSheet(threshold), round(threshold * 256)
+        self.lengths = np.zeros(BINS)  # of centre line by width
+        self.report = self.measure = None
+        if args.measure:  # imported here, for it needs an extra
+            from unet_resnet import drawing, measure, tables
+            self.measure, self.draw = measure.measure, drawing.draw
+            self.add_rows = stack.enter_context(
+                tables.tables(args.output, args.mm_per_pixel, args.width_classes))
+        if args.report:
+            self.report = stack.enter_context(Report(args.output / "report.html"))
+
+    def finish(self, path: Path, name: str, photo: Tensor, probability: Tensor,
+               truth: Tensor | None) -> str:
+        """Write a photo's pictures and note its numbers; returns the line to print about it.
+
+        photo (3, h, w) uint8, probability (1, h, w) uint8 in 256ths.
+        """
+        folder, crack = self.args.output, probability >= self.level
+        overlay = pictures.overlay(photo, crack, truth)
+        files = {"probability": probability, "mask": crack.to(torch.uint8) * 255,
+                 "overlay": overlay}
+        line, numbers = f"{path}: {crack.float().mean():.2%} crack", {}
+        if self.measure:
+            numbers = self.measured(name, crack)
+            files["widths"] = self.draw(overlay, self.last)
+            line += "".join(f", {label} {value:.4g}" for label, value in numbers.items()
+                            if value is not None)
+        for kind, picture in files.items():
+            write_png(folder / f"{name}_{kind}.png", picture)
+        if truth is not None:
+            self.sheet.add(name, source_of(path.stem), (probability + 0.5) / 256, truth)
+        if self.report:
+            self.report.add(name, photo, crack, truth, (path, folder / f"{name}_overlay.png"),
+                            numbers)
+        return line
+
+    def measured(self, name: str, crack: Tensor) -> dict[str, float | None]:
+        """Measure a mask, note it in the tables, and give the numbers to show."""
+        self.last = found = self.measure(crack, self.args.mm_per_pixel, self.args.width_classes)
+        self.add_rows(name, found)
+        for line in found.lines:
+            steps = np.hypot(*np.diff(line[:, :2], axis=0).T)
+            bins = np.minimum(line[1:, 2] / BIN, BINS - 1).astype(int)
+            self.lengths += np.bincount(bins, steps, BINS)
+        unit, factor = ("mm", self.args.mm_per_pixel) if self.args.mm_per_pixel else ("px", 1)
+        lengths = {"length": found.total.length, "mean width": found.total.width_mean,
+                   "greatest width": found.total.width_max}
+        return {"cracks": len(found.cracks)} | {
+            f"{label} ({unit})": None if value is None else value * factor
+            for label, value in lengths.items()}
+
+    def fail(self, path: Path, error: Exception) -> None:
+        """Say what went wrong with a photo; the others go on."""
+        if isinstance(error, RuntimeError):
+            if not is_out_of_memory(error):
+                raise error
+            error = f"{path}: out of memory; use a smaller --tile or --batch"
+        tqdm.write(f"infer.py: {error}", file=sys.stderr)
+        self.failed += 1
+        if self.report:
+            self.report.fail(str(path), str(error))
+
+    def widths(self) -> Histogram | None:
+        """Length of centre line by width, in at most 24 bins."""
+        if not self.lengths.any():
+            return None
+        used = int(self.lengths.nonzero()[0][-1]) + 1
+        group = -(-used // 24)
+        lengths = np.add.reduceat(self.lengths[:used], range(0, used, group))
+        unit, factor = ("mm", self.args.mm_per_pixel) if self.args.mm_per_pixel else ("px", 1)
+        return Histogram((np.arange(len(lengths) + 1) * group * BIN * factor).tolist(),
+                         (lengths * factor).tolist(), f"crack width ({unit})",
+                         f"centre line length ({unit})")
 
 
-def check_output(output: Path) -> None:
-    """Raise FileExistsError where a sheet would take the place of a user's file."""
-    marks = {"scores.json": "ods_oracle", "scores.csv": "ois_oracle", "worst.png": SOFTWARE}
-    for name, mark in marks.items():
-        path = output / name
-        if path.exists() and mark.encode() not in path.read_bytes():
-            raise FileExistsError(f"{path} exists and was not written by {SOFTWARE}; choose "
-                                  "another --output")
+def predict(network: Network, args: argparse.Namespace, photo: Tensor) -> Tensor:
+    return network(photo, args.tile, args.overlap, args.scale, args.tta, args.batch, torch.uint8)
 
 
-def dice_of(row: dict[str, Any]) -> float:
-    """Of photos without cracks, for which the sheet says None, 1 if nothing was predicted."""
-    return Counts(row["tp"], row["fp"], row["fn"], row["tn"]).dice
+def predict_video(path: Path, name: str, network: Network, args: argparse.Namespace,
+                  results: Results) -> str:
+    """The video with its cracks painted, and a table of its frames; or, with --every, stills."""
+    film, sheet = (args.output / f"{name}_cracks{suffix}" for suffix in (".mp4", ".csv"))
+    if sheet.exists() and not sheet.read_text(errors="replace").startswith(",".join(FRAME_COLUMNS)):
+        raise FileExistsError(f"{sheet} exists and is no table of a video; choose another --output")
+    with video.opened(path) as source, ExitStack() as stack:
+        table = stack.enter_context(written_whole(sheet))
+        writer = None if args.every else stack.enter_context(video.written(film, source))
+        every, count = args.every or 1, 0
+        bar = tqdm(source.frames(every), path.name, -(-source.count // every) or None,
+                   unit="frame", leave=False)
+        for count, frame in enumerate(bar, start=1):
+            probability = predict(network, args, frame.pixels)
+            crack = probability >= results.level
+            numbers = {}
+            if writer:
+                picture = pictures.overlay(frame.pixels, crack)
+                if results.measure:
+                    numbers = results.measured(f"{name}_{frame.index:06d}", crack)
+                    picture = results.draw(picture, results.last)
+                writer.write(frame, picture)
+            else:
+                results.finish(path, f"{name}_{frame.index:06d}", frame.pixels, probability, None)
+            if count == 1:
+                table.write(csv_lines([*FRAME_COLUMNS, *numbers]))
+            table.write(csv_lines([frame.index, round(frame.seconds, 4),
+                                   round(crack.float().mean().item(), 6), *numbers.values()]))
+        notes = [note for note in (writer and writer.note, source.damage) if note]
+    if source.damage:
+        raise ValueError(notes[-1])
+    return "\n".join([*notes, f"{path}: {count} frames, {sheet.name}"
+                      + ("" if args.every else f" and {film.name}")])
 
 
-def write_scores(sheet: ScoreSheet, photos: dict[str, Path], output: Path,
-                 about: dict[str, Any]) -> None:
-    """Print the sheet; write scores.json, scores.csv, and worst.png: the lowest Dice first."""
-    print(sheet.table())
-    table = io.StringIO()
-    writer = csv.DictWriter(table, sheet.rows[0])
-    writer.writeheader()
-    writer.writerows(sheet.rows)
-    texts = {"scores.json": json.dumps(about | sheet.summary(), indent=1) + "\n",
-             "scores.csv": table.getvalue()}
-    for name, text in texts.items():
-        with written_whole(output / name) as file:
-            file.write(text.encode())
-    cells = []
-    worst = sorted(sheet.rows, key=lambda row: (dice_of(row), -row["fp"] - row["fn"]))
-    for row in worst[:WORST]:
-        lines = (f"{row['name'][-44:]}\n"
-                 f"{row['tp']} found, {row['fp']} false, {row['fn']} missed")
-        for path in (photos[row["name"]], output / f"{row['name']}_overlay.png"):
-            cells.append(pictures.fit(read_photo(path), CELL))
-        cells[-2] = pictures.caption(cells[-2], lines)
-    rows = [cells[i:i + 6] for i in range(0, len(cells), 6)]
-    write_png(output / "worst.png", pictures.sheet(rows, CELL))
-    total = Counts(*(sum(row[name] for row in sheet.rows) for name in ("tp", "fp", "fn", "tn")))
-    scores = ", ".join(f"{name} {getattr(total, name):.3f}" for name in SCORES)
-    print(f"\n{len(sheet.rows)} photos, pooled: {scores}; scores.json, scores.csv and worst.png "
-          f"are in {output}")
+def predict_all(photos: Sequence[Path], names: Sequence[str], masks: dict[str, Path],
+                network: Network, args: argparse.Namespace, results: Results) -> None:
+    """Photo by photo: while one is predicted, the next is read and the last one written."""
+    def read(path: Path) -> tuple[Tensor, Tensor | None] | None:
+        if is_video(path):
+            return None
+        mask = masks.get(path.stem)
+        return read_pair(path, mask) if mask else (read_photo(path), None)
+
+    def settle(path: Path, written: Future) -> None:
+        try:
+            tqdm.write(written.result())
+        except (OSError, ValueError, RuntimeError) as error:
+            results.fail(path, error)
+
+    began, pixels = time.perf_counter(), 0
+    with (WriteBehind(settle) as writer,
+          tqdm(total=len(photos), unit="photo", leave=False) as bar):
+        for name, (path, reading) in zip(names, read_ahead(read, photos)):
+            try:
+                if is_video(path):
+                    tqdm.write(predict_video(path, name, network, args, results))
+                else:
+                    photo, truth = reading.result()
+                    probability = predict(network, args, photo)
+                    writer.submit(path, results.finish, path, name, photo, probability, truth)
+                    pixels += probability.numel()
+            except (OSError, ValueError, RuntimeError) as error:
+                results.fail(path, error)
+            photo = reading = None  # not kept while the next one is waited for
+            bar.update()
+            bar.set_postfix_str(f"{pixels / 1e6 / (time.perf_counter() - began):.1f} megapixels/s")
 
 
-def write_results(stem: Path, photo: Tensor, probability: Tensor, crack: Tensor,
-                  truth: Tensor | None) -> None:
-    """Three pictures of the photo's size: the probability in grey, the mask, the overlay."""
-    for kind, picture in (("probability", (probability * 255).round().to(torch.uint8)),
-                          ("mask", crack.to(torch.uint8) * 255),
-                          ("overlay", pictures.overlay(photo, crack, truth))):
-        write_png(stem.with_name(f"{stem.name}_{kind}.png"), picture)
+def without_results(photos: Sequence[Path], names: Sequence[str],
+                    output: Path) -> Iterator[tuple[Path, str]]:
+    """The photos whose results are not all there, and their names."""
+    for photo, name in zip(photos, names):
+        last = f"{name}_cracks.mp4" if is_video(photo) else f"{name}_overlay.png"  # written last
+        if not (output / last).exists():
+            yield photo, name
+
+
+def describe(args: argparse.Namespace, path: Path, network: Network, seconds: float) -> dict:
+    try:
+        release = version("unet_resnet")
+    except PackageNotFoundError:  # run from a copy that is not installed
+        release = "not installed"
+    return {"command": shlex.join(["python", *sys.argv]), "checkpoint": str(path),
+            "threshold": f"{network.threshold:.3f}", "device": str(network.device),
+            "seconds": round(seconds, 1), "date": datetime.now().strftime("%Y-%m-%d %H:%M"),
+            "version": release}
 
 
 def main() -> int:
-    args = parse_arguments()
-    device = pick_device(args.device)
+    args, began = parse_arguments(), time.perf_counter()
     path = args.checkpoint or newest_checkpoint()
-    model, content = checkpoint.load(path)
-    threshold = content["threshold"] if args.threshold is None else args.threshold
-    print(f"checkpoint {path}, threshold {threshold:.3f}, {device}")
-    predict = predictor(fold_batchnorm(model).to(device, memory_format=torch.channels_last),
-                        device, pick_precision(args.precision, device))
+    network = load(path, args.device, args.precision)
+    if args.threshold is not None:
+        network.threshold = min(round(args.threshold * 256), 255) / 256
+    print(f"checkpoint {path}, threshold {network.threshold:.3f}, {network.device}")
     photos, masks = find_photos(args.photos), {}
     if not photos:
         raise ValueError(f"{args.photos[0]}: no photos in it ({' '.join(SUFFIXES)})")
     if args.masks:
         photos = [photo for photo in photos if args.masks.resolve() not in photo.resolve().parents]
         masks = find_masks(args.masks, photos)
-        photos = leave_out_trained(photos, content["split"]["train"])
+        photos = leave_out_trained(photos, network.split["train"])
         check_output(args.output)
     args.output.mkdir(parents=True, exist_ok=True)
-    names, sheet, failed = name_results(photos), ScoreSheet(threshold), 0
-    with tqdm(zip(photos, names), total=len(photos), unit="photo", leave=False) as bar:
-        for photo, name in bar:
-            try:
-                image, truth = (read_pair(photo, masks[photo.stem]) if photo.stem in masks
-                                else (read_photo(photo), None))
-                probability = tiling.predict(predict, image, args.tile, args.overlap)
-                crack = probability >= threshold
-                write_results(args.output / name, image, probability, crack, truth)
-                if truth is not None:
-                    sheet.add(name, source_of(photo.stem), probability, truth)
-                bar.write(f"{photo}: {crack.float().mean():.2%} crack")
-            except (OSError, ValueError, torch.OutOfMemoryError) as error:
-                if isinstance(error, torch.OutOfMemoryError):
-                    error = f"{photo}: out of memory; use a smaller --tile"
-                bar.write(f"infer.py: {error}", file=sys.stderr)
-                failed += 1
-    print(f"{len(photos) - failed} photos predicted, results in {args.output}"
-          + f"; {failed} failed" * bool(failed))
+    names, found = name_results(photos), len(photos)
+    if args.skip_existing:
+        left = list(without_results(photos, names, args.output))
+        photos, names = [photo for photo, _ in left], [name for _, name in left]
+        print(f"{found - len(photos)} of {found} photos have their results and are left out")
+    with ExitStack() as stack:
+        results = Results(args, network.threshold, stack)
+        predict_all(photos, names, masks, network, args, results)
+        sheet = results.sheet
+        if results.report:
+            scores = sheet.summary()["total"] if sheet.rows else {}
+            results.report.write(
+                describe(args, path, network, time.perf_counter() - began),
+                {name.replace("_", " "): {key: scores[name][key] for key in
+                                          ("iou", "dice", "precision", "recall", "cldice")}
+                 for name in ("pooled", "mean_over_images") if scores}, results.widths())
+    print(f"{len(photos) - results.failed} photos predicted, results in {args.output}"
+          + f"; {results.failed} failed" * bool(results.failed))
     if sheet.rows:
         chose = len({fingerprint(photo) for photo in photos if photo.is_file()}
-                    & set(content["split"]["validation"].values()))
+                    & set(network.split["validation"].values()))
         if chose:
             print(f"{chose} of these photos chose the checkpoint's epoch and threshold: their "
                   "scores are slightly flattered")
         write_scores(sheet, dict(zip(names, photos)), args.output,
                      {"command": sys.argv, "checkpoint": str(path), "validation_photos": chose})
-    return int(failed > 0)
+    return int(results.failed > 0)
 
 
 if __name__ == "__main__":
@@ -252,5 +331,5 @@ if __name__ == "__main__":
         sys.exit(main())
     except KeyboardInterrupt:
         sys.exit("infer.py: stopped")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:
         sys.exit(f"infer.py: {error}")

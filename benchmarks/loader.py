@@ -2,8 +2,8 @@
 
     pip install -e ".[bench]" && python benchmarks/loader.py [--data FOLDER]
 
-Both sides read the same files with the same code and make batches of 8 crops of 448. v2 gets what it
-has of the same transforms with the same probabilities; it has no shade, no colour cast and no
+Both sides read the same files with the same code and make batches of 8 crops of 448. v2 gets what
+it has of the same transforms with the same probabilities; it has no shade, no colour cast and no
 continuation by reflection at any angle, so it does less.
 """
 
@@ -84,7 +84,8 @@ def measure(pairs: Sequence[Pair], rounds: int) -> None:
     milliseconds = {name: 1000 * time / len(pairs) for name, time in seconds.items()}
     print(f"{len(pairs)} photos, crops of {CROP}, one core, torch {torch.__version__}")
     print(table("per crop", "ms", milliseconds, ("v2: augment", "v2: read, augment, collate")))
-    print(f"ours: {1000 / milliseconds['ours: read, augment, collate']:.0f} crops a second and core")
+    rate = 1000 / milliseconds["ours: read, augment, collate"]
+    print(f"ours: {rate:.0f} crops a second and core")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What does a training step cost, beside segmentation_models_pytorch's U-Net on the same ResNet-101?
+"""What does a training step cost, beside segmentation_models_pytorch on the same ResNet-101?
 
     pip install -e ".[bench]" && python benchmarks/train_step.py
 

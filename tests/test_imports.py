@@ -12,11 +12,13 @@ PACKAGE = "unet_resnet"
 
 LEVELS = (  # a module imports from lower levels only, never from its own
     {"encoder", "decoder", "losses", "morphology", "augment", "tiling", "sample", "files",
-     "groups", "pictures", "hardware", "signals", "memory", "group", "branches", "page"},
+     "groups", "pictures", "hardware", "signals", "memory", "group", "branches", "page",
+     "stream"},
     {"model", "metrics", "images", "centreline"},
-    {"checkpoint", "fold", "recompute", "pairs", "measure", "report", "video"},
-    {"audit", "export", "tables", "drawing"},
+    {"checkpoint", "fold", "recompute", "pairs", "measure", "report", "video", "scores"},
+    {"audit", "export", "tables", "drawing", "prediction"},
     {"data"},
+    {"photos"},
     {"__init__"},
     {"train", "infer"},
 )

@@ -16,7 +16,7 @@ from conftest import ROOT, refused, write_pairs
 from PIL import Image
 
 import infer
-from unet_resnet import checkpoint, pictures, tiling
+from unet_resnet import checkpoint, pictures, scores, tiling
 from unet_resnet.data import fingerprint, read_pair
 from unet_resnet.hardware import predictor
 from unet_resnet.images import read_grey, read_photo
@@ -131,7 +131,7 @@ def test_any_size_and_any_depth_of_folder(infer_with, tmp_path):
 
 @pytest.mark.parametrize("arguments, tile, overlap, threshold", [
     ("", 640, 0.5, None), ("--tile 64 --overlap 0.25", 64, 0.25, None),
-    ("--threshold 0.52", 640, 0.5, 0.52), ("--threshold 0", 640, 0.5, 0)])
+    ("--threshold 0.52", 640, 0.5, 133 / 256), ("--threshold 0", 640, 0.5, 0)])
 def test_results_are_those_of_the_model(infer_with, best, probability, tmp_path, arguments, tile,
                                         overlap, threshold):
     photo = noise(tmp_path / "x.png", 100, 150)
@@ -142,7 +142,7 @@ def test_results_are_those_of_the_model(infer_with, best, probability, tmp_path,
     wanted = probability(read_photo(photo), tile, overlap)
     crack = wanted >= threshold
     found = [read_photo(tmp_path / "out" / f"x_{kind}.png") for kind in KINDS]
-    assert torch.equal(found[0][:1], (wanted * 255).round().to(torch.uint8))
+    assert torch.equal(found[0][:1], tiling.to_bytes(wanted))
     assert torch.equal(found[1][:1], crack.to(torch.uint8) * 255)
     assert torch.equal(found[2], pictures.overlay(read_photo(photo), crack))
     share = re.search(r"x\.png: ([\d.]+)%", outcome.out).group(1)
@@ -244,7 +244,7 @@ def test_the_score_sheet(infer_with, best, probability, unseen, tmp_path):
     sheet = ScoreSheet(checkpoint.read(best)["threshold"])
     for photo in sorted((unseen / "images").iterdir()):
         image, truth = read_pair(photo, unseen / "masks" / photo.name)
-        sheet.add(photo.stem, "wall", probability(image), truth)
+        sheet.add(photo.stem, "wall", (tiling.to_bytes(probability(image)) + 0.5) / 256, truth)
         crack = probability(image) >= sheet.threshold
         assert torch.equal(read_photo(tmp_path / "out" / f"{photo.stem}_overlay.png"),
                            pictures.overlay(image, crack, truth))
@@ -270,7 +270,7 @@ def test_the_worst_come_first(best, monkeypatch, tmp_path):
         photos[name] = noise(tmp_path / f"{name}.png", 64, 64)
         noise(tmp_path / f"{name}_overlay.png", 64, 64)
     monkeypatch.setattr(pictures, "caption", lambda picture, text: shown.append(text) or picture)
-    infer.write_scores(sheet, photos, tmp_path, {})
+    scores.write_scores(sheet, photos, tmp_path, {})
     order = [text.splitlines()[0] for text in shown]
     assert set(order[:2]) == {"wrong", "alarm"} and order[2] == "half"
     assert set(order[3:]) == {"quiet", "right"}

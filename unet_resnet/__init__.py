@@ -1,5 +1,16 @@
 """A hand-written U-Net with a ResNet-101 encoder that finds cracks in photographs."""
 
+from typing import Any
+
 from unet_resnet.model import UNetResNet
 
-__all__ = ["UNetResNet"]
+__all__ = ["UNetResNet", "load", "predict"]
+
+
+def __getattr__(name: str) -> Any:
+    """`load` and `predict` on demand: what they need takes seconds to import, the network does not.
+    """
+    if name in ("load", "predict"):
+        from unet_resnet import prediction
+        return getattr(prediction, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

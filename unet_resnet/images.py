@@ -58,12 +58,12 @@ def read_photo(path: Path) -> Tensor:
     Transparency is dropped; 16-bit and float pictures are scaled to 0..255.
     """
     with opened(path) as image:
-        image = ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)  # no copy where nothing is to be turned
         if _is_deep(image):
             return _deep_to_uint8(image).expand(3, -1, -1).contiguous()
         if image.mode == "P":  # straight to RGB, Pillow warns of a transparent palette
             image = image.convert("RGBA")
-        return _to_tensor(image.convert("RGB"))
+        return _to_tensor(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def read_grey(path: Path) -> Tensor:

@@ -26,17 +26,15 @@ Pixels and degrees are rounded to 0.001, mm to 0.0001. What has no meaning where
 cracks is empty, in JSON null.
 """
 
-import csv
-import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from unet_resnet.files import written_whole
+from unet_resnet.files import csv_lines, written_whole
 from unet_resnet.images import SOFTWARE
 from unet_resnet.measure import Crack, Measurement, measure
 
@@ -95,12 +93,6 @@ def check_tables(folder: Path) -> None:
                 if mark.encode() not in file.read(4096):
                     raise FileExistsError(f"{path} exists and was not written by {SOFTWARE}; "
                                           "choose another --output")
-
-
-def csv_lines(*lines: Iterable[object]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text).writerows(lines)
-    return text.getvalue().encode()
 
 
 @contextmanager

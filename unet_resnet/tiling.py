@@ -38,12 +38,13 @@ def gaussian(tile: int) -> Tensor:
 
 
 def predict(probability: Callable[[Tensor], Tensor], photo: Tensor, tile: int = TILE,
-            overlap: float = 0.5, batch: int = 4) -> Tensor:
+            overlap: float = 0.5, batch: int = 4, dtype: torch.dtype = torch.float32) -> Tensor:
     """Probability of crack for a whole photograph, tile by tile.
 
     `probability` maps (N, 3, h, w) of the photograph's type to (N, 1, h, w) in 0..1; `photo` is
-    (3, h, w) of any size. Returns (1, h, w) float32 in 0..1 on the CPU. `batch` tiles go through
-    the network at once. A photograph no larger than a tile is predicted in one piece.
+    (3, h, w) of any size. Returns (1, h, w) on the CPU, float32 in 0..1, or uint8 as `to_bytes`
+    makes it. `batch` tiles go through the network at once. A photograph no larger than a tile is
+    predicted in one piece.
 
     Works down the picture one row of tiles at a time: beyond the photograph and the result it
     holds sums for one row of tiles only.
@@ -57,7 +58,7 @@ def predict(probability: Callable[[Tensor], Tensor], photo: Tensor, tile: int = 
     sum_rows = _overlap_add(weight_rows, tops, height)
     sum_columns = _overlap_add(weight_columns, lefts, width)
 
-    result = torch.empty(1, height, width)
+    result = torch.empty(1, height, width, dtype=dtype)
     band = torch.zeros(tile_height, width)  # weighted sums of the rows still being added to
     for top, following in zip(tops, [*tops[1:], height]):
         for some in (lefts[i:i + batch] for i in range(0, len(lefts), batch)):
@@ -65,9 +66,29 @@ def predict(probability: Callable[[Tensor], Tensor], photo: Tensor, tile: int = 
             for x, one in zip(some, probability(torch.stack(tiles)).cpu()):
                 band[:, x:x + tile_width] += one[0] * weight
         done = following - top  # no later tile reaches these rows
-        result[0, top:following] = band[:done] / (sum_rows[top:following, None] * sum_columns)
+        rows = band[:done] / (sum_rows[top:following, None] * sum_columns)
+        rows.clamp_(max=1)  # a mean of ones may round to more
+        result[0, top:following] = to_bytes(rows) if dtype == torch.uint8 else rows
         band = torch.cat((band[done:], torch.zeros(done, width)))
-    return result.clamp_(max=1)  # a mean of ones may round to more
+    return result
+
+
+def to_bytes(probability: Tensor) -> Tensor:
+    """Probabilities in 8 bits: b stands for b/256 up to (b+1)/256, so that b >= k says exactly
+    whether the probability is at least k/256."""
+    return (probability * 256).clamp(max=255).to(torch.uint8)
+
+
+def symmetric(probability: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """The mean over the eight flips and quarter turns of each tile, at eight times the cost."""
+    def mean(tiles: Tensor) -> Tensor:
+        total = torch.zeros(())
+        for turns in range(4):
+            for flip in ([], [-1]):
+                turned = tiles.rot90(turns, (-2, -1)).flip(flip)
+                total = total + probability(turned).flip(flip).rot90(-turns, (-2, -1)).cpu()
+        return total / 8
+    return mean
 
 
 def _overlap_add(weights: Tensor, first: list[int], length: int) -> Tensor:

@@ -1,0 +1,123 @@
+"""What does a prediction cost, beside segmentation_models_pytorch's U-Net on the same ResNet-101?
+
+    pip install -e ".[bench]" && python benchmarks/predict.py
+
+End to end: a JPEG is read, predicted, and its mask written as PNG. A crop of 448x448 goes through
+in one piece; a 12-megapixel photo in tiles of 640 with an overlap of one half. The peer runs in a
+plain loop over the same tiles, as its users run it (float32, contiguous) and with our treatment
+(the precision that the hardware is fast at, channels_last). Weights are random: they cost the same.
+
+With --memory the peak resident memory of each side is measured, each in a process of its own, and
+ours for a photo of 100 megapixels as well.
+"""
+
+import argparse
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import segmentation_models_pytorch as smp
+import torch
+from PIL import Image
+from timing import interleave, machine, table
+
+from unet_resnet import UNetResNet, sample, tiling
+from unet_resnet.fold import fold_batchnorm
+from unet_resnet.hardware import autocast, pick_device, pick_precision
+from unet_resnet.images import read_photo, write_png
+from unet_resnet.prediction import Network
+
+AS_USED, TREATED, OURS = "smp, as used", "smp, treated", "ours"
+SIZES = {"crop": (448, 448), "photo": (3000, 4000), "huge": (8660, 11547)}
+TILE, OVERLAP = 640, 0.5
+
+
+def draw(path: Path, height: int, width: int) -> Path:
+    """A JPEG of drawn pavement, tiled to the size."""
+    pattern, _ = sample.draw(0, size=448)
+    rows, columns = (torch.arange(side) % 448 for side in (height, width))
+    picture = pattern[:, rows][:, :, columns].permute(1, 2, 0).numpy()
+    Image.fromarray(picture).save(path, quality=90)
+    return path
+
+
+def make_ours(device: torch.device, precision: torch.dtype) -> Callable[[Path], None]:
+    model = fold_batchnorm(UNetResNet().eval()).to(device, memory_format=torch.channels_last)
+    network = Network(model, 0.5, {}, device, precision)
+
+    def predict(path: Path) -> None:
+        probability = network(read_photo(path), TILE, OVERLAP, dtype=torch.uint8)
+        write_png(path.with_name("ours.png"), (probability >= 128).to(torch.uint8) * 255)
+    return predict
+
+
+def make_peer(device: torch.device, precision: torch.dtype,
+              layout: torch.memory_format) -> Callable[[Path], None]:
+    model = smp.Unet("resnet101", encoder_weights=None).eval().to(device, memory_format=layout)
+    mean = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
+    std = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+
+    @torch.no_grad()
+    def predict(path: Path) -> None:
+        photo = torch.from_numpy(np.array(Image.open(path).convert("RGB"))).permute(2, 0, 1)
+        photo = (photo.float() / 255 - mean) / std
+        sums, counts = torch.zeros(2, *photo.shape[1:])
+        for top in tiling.starts(photo.shape[1], TILE, OVERLAP):
+            for left in tiling.starts(photo.shape[2], TILE, OVERLAP):
+                tile = photo[None, :, top:top + TILE, left:left + TILE]
+                with autocast(device, precision):
+                    logits = model(tile.to(device).contiguous(memory_format=layout))
+                here = slice(top, top + TILE), slice(left, left + TILE)
+                sums[here] += logits[0, 0].float().sigmoid().cpu()
+                counts[here] += 1
+        Image.fromarray(((sums / counts >= 0.5) * 255).byte().numpy()).save(
+            path.with_name("peer.png"))
+    return predict
+
+
+def make(side: str, device: torch.device) -> Callable[[Path], None]:
+    precision = pick_precision("auto", device)
+    if side == OURS:
+        return make_ours(device, precision)
+    if side == TREATED:
+        return make_peer(device, precision, torch.channels_last)
+    return make_peer(device, torch.float32, torch.contiguous_format)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=9, help="of the crop; a photo gets one")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--memory", action="store_true", help="measure memory, not time")
+    parser.add_argument("--only", nargs=2, metavar=("SIDE", "SIZE"), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    device = pick_device(args.device)
+    with tempfile.TemporaryDirectory() as folder:
+        if args.only:
+            side, size = args.only
+            make(side, device)(draw(Path(folder) / "x.jpg", *SIZES[size]))
+            print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2)
+            return
+        print(f"{machine()}, {pick_precision('auto', device)}")
+        if args.memory:
+            for side, size in (*((side, "photo") for side in (AS_USED, TREATED, OURS)),
+                               (OURS, "crop"), (OURS, "huge")):
+                command = [sys.executable, __file__, "--device", args.device, "--only", side, size]
+                peak = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+                print(f"{side}, {SIZES[size][0]}x{SIZES[size][1]}: peak {float(peak):.2f} GiB")
+            return
+        sides = {side: make(side, device) for side in (AS_USED, TREATED, OURS)}
+        for size, rounds, warmup in (("crop", args.rounds, 2), ("photo", 1, 0)):
+            path = draw(Path(folder) / f"{size}.jpg", *SIZES[size])
+            seconds = interleave({side: lambda predict=predict: predict(path)
+                                  for side, predict in sides.items()}, rounds, warmup)
+            print(table(f"{SIZES[size][0]}x{SIZES[size][1]}, end to end", "seconds", seconds,
+                        (AS_USED, TREATED)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,280 @@
+"""Videos, measurements, the report, and runs that go on: infer.py as its users call it."""
+
+import csv
+import html.parser
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import Outcome, refused
+from PIL import Image
+
+import infer
+from unet_resnet import prediction, sample, tiling
+from unet_resnet.images import read_grey, read_photo
+
+av = pytest.importorskip("av", reason="videos need PyAV, the extra video")
+pytest.importorskip("scipy", reason="measurements need scipy, the extra measure")
+
+
+@pytest.fixture
+def infer_with(script, trained):
+    """A threshold that finds something with a network trained for seconds."""
+    best = trained / "runs/walls-1/best.pt"
+    return lambda *arguments: script("infer.py", "--checkpoint", best, "--device", "cpu",
+                                     "--precision", "fp32", *arguments)
+
+
+@pytest.fixture
+def cracked(monkeypatch) -> None:
+    """A network that sees a crack where a photo is red: results are known to the pixel."""
+    def red(self, photo, tile, overlap, scales, tta, batch, dtype):
+        return (255 * (photo[:1] > 200) * (photo[1:2] < 50)).to(dtype)
+    monkeypatch.setattr(prediction.Network, "__call__", red)
+
+
+def painted(path: Path, width: int = 6, height: int = 80) -> Path:
+    """A grey wall 120 pixels wide, with a level red band 100 long across it."""
+    wall = np.full((height, 120, 3), 128, np.uint8)
+    wall[40:40 + width, 10:110] = 255, 0, 0
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(wall).save(path)
+    return path
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def film(path: Path, frames: int = 6, height: int = 48, width: int = 64) -> Path:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"crf": "10"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for i in range(frames):
+            photo, _ = sample.draw(i, size=64)
+            array = photo[:, :height, :width].permute(1, 2, 0).contiguous().numpy()
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(array, "rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+# Scales, views and batches reach the network
+
+def test_flags_reach_the_network(infer_with, trained, tmp_path):
+    painted(tmp_path / "x.png")
+    outcome = infer_with("x.png", "--tta", "--scale", 0.5, 1, "--tile", 64, "--overlap", 0.25,
+                         "--batch", 3)
+    assert outcome.status == 0, outcome.err
+    network = prediction.load(trained / "runs/walls-1/best.pt", "cpu", "fp32")
+    wanted = network(read_photo(tmp_path / "x.png"), 64, 0.25, [0.5, 1], True, 3, torch.uint8)
+    assert torch.equal(read_grey(tmp_path / "predictions/x_probability.png"), wanted)
+
+
+@pytest.mark.parametrize("arguments, named", [
+    ("--scale 0", "0"), ("--scale inf", "inf"), ("--scale", "--scale"), ("--batch 0", "--batch"),
+    ("--every 0", "--every"), ("--mm-per-pixel 0", "0"), ("--mm-per-pixel nan", "nan"),
+    ("--scale-bar 100", "--scale-bar"), ("--scale-bar 0 5", "0"),
+    ("--mm-per-pixel 1 --scale-bar 1 1", "not allowed"), ("--width-classes 0.1", "--mm-per-pixel"),
+    ("--mm-per-pixel 1 --width-classes 2 1", "2.0 1.0"), ("--skip-existing --report", "report"),
+    ("--skip-existing --measure", "measurements")])
+def test_nonsense_is_refused(infer_with, tmp_path, arguments, named):
+    painted(tmp_path / "x.png")
+    refused(infer_with("x.png", *arguments.split()), "infer.py", named)
+    assert not list(tmp_path.glob("predictions/*"))
+
+
+# Runs that go on
+
+def test_skip_existing_predicts_what_is_missing(infer_with, tmp_path):
+    for name in "abc":
+        painted(tmp_path / f"photos/{name}.png")
+    assert infer_with("photos").status == 0
+    out = tmp_path / "predictions"
+    (out / "b_overlay.png").unlink()  # written last: interrupted before it, the photo is not done
+    (out / "a_mask.png").write_bytes(kept := (out / "a_mask.png").read_bytes() + b" ")
+    outcome = infer_with("photos", "--skip-existing")
+    assert outcome.status == 0 and "2 of 3 photos have their results" in outcome.out
+    assert (out / "b_overlay.png").exists() and (out / "a_mask.png").read_bytes() == kept
+    assert [line for line in outcome.out.splitlines() if "% crack" in line] == [
+        line for line in outcome.out.splitlines() if line.startswith("photos/b.png")]
+    outcome = infer_with("photos", "--skip-existing")
+    assert outcome.status == 0 and "3 of 3" in outcome.out
+
+
+# Measurements
+
+@pytest.mark.usefixtures("cracked")
+@pytest.mark.parametrize("scale, mm", [((), None), (("--mm-per-pixel", 0.5), 0.5),
+                                       (("--scale-bar", 40, 10), 0.25)])
+def test_measurements(infer_with, tmp_path, scale, mm):
+    painted(tmp_path / "x.png")
+    painted(tmp_path / "blank.png", width=0)
+    outcome = infer_with("x.png", "blank.png", "--measure", *scale)
+    assert outcome.status == 0, outcome.err
+    out = tmp_path / "predictions"
+    crack, = table(out / "cracks.csv")
+    assert float(crack["length_px"]) == pytest.approx(100, rel=0.02)
+    assert float(crack["width_mean_px"]) == pytest.approx(6, abs=0.5)
+    if mm:
+        assert float(crack["length_mm"]) == pytest.approx(100 * mm, rel=0.02)
+    assert ("length_mm" in crack) == bool(mm)
+    photos = table(out / "photos.csv")
+    assert [(row["photo"], row["cracks"]) for row in photos] == [("x", "1"), ("blank", "0")]
+    everything = json.loads((out / "measurements.json").read_text())
+    assert everything["mm_per_pixel"] == mm
+    assert [len(photo["cracks_found"]) for photo in everything["photos"]] == [1, 0]
+    assert read_photo(out / "x_widths.png").shape == (3, 80, 120)
+    line = next(line for line in outcome.out.splitlines() if line.startswith("x.png"))
+    assert "cracks 1" in line and f"length ({'mm' if mm else 'px'})" in line
+
+
+@pytest.mark.usefixtures("cracked")
+def test_classes_of_width(infer_with, tmp_path):
+    painted(tmp_path / "x.png")
+    outcome = infer_with("x.png", "--mm-per-pixel", 0.1, "--width-classes", 0.3, 1)
+    assert outcome.status == 0, outcome.err
+    crack, = table(tmp_path / "predictions/cracks.csv")
+    assert float(crack["length_mm_0.3_to_1"]) == pytest.approx(10, rel=0.02)
+    assert float(crack["length_mm_below_0.3"]) == float(crack["length_mm_from_1"]) == 0
+
+
+# Report
+
+class Text(html.parser.HTMLParser):
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.words = ""
+        self.feed(page)
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+
+@pytest.mark.usefixtures("cracked")
+def test_the_report_of_a_run(infer_with, tmp_path):
+    painted(tmp_path / "photos/x.png")
+    painted(tmp_path / "photos/blank.png", width=0)
+    (tmp_path / "photos/bad.jpg").write_text("no picture")
+    mask = np.zeros((80, 120), np.uint8)
+    mask[40:43, 10:110] = 255  # half of what will be predicted
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(mask).save(tmp_path / "masks/x.png")
+    outcome = infer_with("photos", "--masks", "masks", "--measure", "--report")
+    assert outcome.status == 1 and "bad.jpg" in outcome.err
+    words = Text((tmp_path / "predictions/report.html").read_text()).words
+    for wanted in ("2 photos", "bad.jpg", "--measure", "best.pt", "pooled", "mean over images",
+                   "Crack widths", "False alarms and misses", "300 found, 300 false, 0 missed"):
+        assert wanted in words
+    again = infer_with("photos", "--masks", "masks", "--report")
+    assert again.status == 1 and "report.html" not in again.err
+
+
+def test_a_users_page_is_left_alone(infer_with, tmp_path):
+    painted(tmp_path / "x.png")
+    (tmp_path / "predictions").mkdir()
+    (tmp_path / "predictions/report.html").write_text("years of work")
+    refused(infer_with("x.png", "--report"), "infer.py", "report.html")
+    assert (tmp_path / "predictions/report.html").read_text() == "years of work"
+
+
+def test_the_histogram_of_widths_keeps_all_lengths(tmp_path):
+    results = infer.Results.__new__(infer.Results)
+    results.args = infer.argparse.Namespace(mm_per_pixel=0.1)
+    results.lengths = np.zeros(infer.BINS)
+    assert results.widths() is None
+    results.lengths[[0, 7, 99]] = 5, 10, 20
+    histogram = results.widths()
+    assert len(histogram.amounts) <= 24 and len(histogram.edges) == len(histogram.amounts) + 1
+    assert sum(histogram.amounts) == pytest.approx(3.5) and "mm" in histogram.width
+    assert histogram.edges[0] == 0 and histogram.edges[-1] >= 100 * infer.BIN * 0.1
+
+
+# Videos
+
+def frames_of(path: Path) -> list[np.ndarray]:
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+def test_a_video_becomes_a_video_and_a_table(infer_with, tmp_path):
+    film(tmp_path / "drone.mp4")
+    painted(tmp_path / "x.png")
+    outcome = infer_with("drone.mp4", "x.png", "--threshold", 0)
+    assert outcome.status == 0, outcome.err
+    out = tmp_path / "predictions"
+    assert {path.name for path in out.iterdir()} == {
+        "drone_cracks.mp4", "drone_cracks.csv", "x_mask.png", "x_overlay.png", "x_probability.png"}
+    given, found = frames_of(tmp_path / "drone.mp4"), frames_of(out / "drone_cracks.mp4")
+    assert len(found) == len(given) == 6 and found[0].shape == (48, 64, 3)
+    purple = np.array([204, 121, 167])  # all is crack at a threshold of 0
+    wanted = given[2] * 0.35 + purple * 0.65
+    assert np.abs(found[2].mean((0, 1)) - wanted.mean((0, 1))).max() < 5
+    rows = table(out / "drone_cracks.csv")
+    assert [row["frame"] for row in rows] == list("012345")
+    assert [float(row["seconds"]) for row in rows] == pytest.approx([i / 10 for i in range(6)])
+    assert {row["crack_share"] for row in rows} == {"1.0"}
+    again = infer_with(".", "--threshold", 0, "--output", "again")  # own results are no input
+    assert again.status == 0 and {path.stem for path in (tmp_path / "again").iterdir()} == {
+        "drone_cracks", "x_mask", "x_overlay", "x_probability"}
+
+
+def test_stills_of_a_video(infer_with, tmp_path):
+    film(tmp_path / "drone.mp4")
+    outcome = infer_with("drone.mp4", "--every", 4, "--measure", "--report")
+    assert outcome.status == 0, outcome.err
+    names = {path.name for path in (tmp_path / "predictions").glob("*.png")}
+    assert names == {f"drone_00000{i}_{kind}.png" for i in (0, 4)
+                     for kind in ("mask", "overlay", "probability", "widths")}
+    assert [row["photo"] for row in table(tmp_path / "predictions/photos.csv")] == [
+        "drone_000000", "drone_000004"]
+
+
+def test_a_truncated_video_gives_what_can_be_read(infer_with, tmp_path):
+    whole = film(tmp_path / "whole.mkv", frames=40).read_bytes()
+    (tmp_path / "whole.mkv").unlink()
+    (tmp_path / "cut.mkv").write_bytes(whole[:len(whole) * 2 // 3])
+    painted(tmp_path / "x.png")
+    outcome = infer_with("cut.mkv", "x.png")
+    assert outcome.status == 1 and "cut.mkv" in outcome.err and "Traceback" not in outcome.err
+    found = len(frames_of(tmp_path / "predictions/cut_cracks.mp4"))
+    assert 5 < found < 40 and len(table(tmp_path / "predictions/cut_cracks.csv")) == found
+    assert (tmp_path / "predictions/x_overlay.png").exists()
+
+
+@pytest.mark.parametrize("name", ("drone_cracks.mp4", "drone_cracks.csv"))
+def test_a_users_video_or_table_is_left_alone(infer_with, tmp_path, name):
+    film(tmp_path / "drone.mp4")
+    (tmp_path / "predictions").mkdir()
+    (tmp_path / "predictions" / name).write_text("years of work")
+    outcome = infer_with("drone.mp4")
+    assert outcome.status == 1 and name in outcome.err
+    assert (tmp_path / "predictions" / name).read_text() == "years of work"
+    assert [path.name for path in (tmp_path / "predictions").iterdir()] == [name]
+
+
+def test_without_its_extra_a_video_says_what_to_install(infer_with, tmp_path, monkeypatch):
+    film(tmp_path / "drone.mp4")
+    painted(tmp_path / "x.png")
+    monkeypatch.setattr("unet_resnet.video.av", None)
+    outcome: Outcome = infer_with("drone.mp4", "x.png")
+    assert outcome.status == 1 and '".[video]"' in outcome.err
+    assert (tmp_path / "predictions/x_overlay.png").exists()
+
+
+# Large photos
+
+def test_a_large_photo_takes_memory_for_one_row_of_tiles():
+    """Besides the photo and the result in bytes: counted, not measured."""
+    photo = torch.zeros(3, 3000, 500, dtype=torch.uint8)
+    largest = 0
+
+    def watch(tiles: torch.Tensor) -> torch.Tensor:
+        nonlocal largest
+        largest = max(largest, tiles.numel())
+        return tiles[:, :1] / 255
+
+    result = tiling.predict(watch, photo, tile=100, batch=3, dtype=torch.uint8)
+    assert result.nbytes == 3000 * 500 and largest == 3 * 3 * 100 * 100

@@ -1,0 +1,107 @@
+"""From Python: whatever a picture is, the same probabilities come out."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+import unet_resnet
+from unet_resnet import checkpoint, tiling
+from unet_resnet.hardware import predictor
+from unet_resnet.prediction import Network, load, predict, to_photo
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def network(trained) -> Network:
+    return load(trained / "runs/walls-1/best.pt", "cpu", "fp32")
+
+
+@pytest.fixture(scope="module")
+def photo() -> torch.Tensor:
+    return torch.randint(256, (3, 70, 45), dtype=torch.uint8,
+                         generator=torch.Generator().manual_seed(0))
+
+
+def brightness(tiles: torch.Tensor) -> torch.Tensor:
+    return tiles.float().mean(1, keepdim=True) / 255
+
+
+def test_the_package_offers_both_by_name():
+    assert unet_resnet.load is load and unet_resnet.predict is predict
+    with pytest.raises(AttributeError, match="nothing"):
+        unet_resnet.nothing
+
+
+def test_equals_the_unfolded_model(network, trained, photo):
+    model, content = checkpoint.load(trained / "runs/walls-1/best.pt")
+    wanted = predictor(model, CPU, torch.float32)(photo[None])[0]
+    torch.testing.assert_close(network(photo), wanted, rtol=0, atol=1e-5)
+    assert network.threshold == content["threshold"] and network.split == content["split"]
+
+
+def test_every_kind_of_picture(network, photo, tmp_path):
+    array = photo.permute(1, 2, 0).numpy()
+    Image.fromarray(array).save(tmp_path / "x.png")
+    wanted = predict(network, photo)
+    assert wanted.shape == (70, 45) and wanted.dtype == np.float32
+    for picture in (str(tmp_path / "x.png"), tmp_path / "x.png", Image.fromarray(array), array,
+                    np.float32(array) / 255, photo / 255):
+        np.testing.assert_array_equal(predict(network, picture), wanted)
+    grey = array[..., 0].copy()
+    np.testing.assert_array_equal(predict(network, grey),
+                                  predict(network, np.stack([grey] * 3, -1)))
+    np.testing.assert_array_equal(predict(network, Image.fromarray(grey)), predict(network, grey))
+
+
+@pytest.mark.parametrize("picture, complaint", [
+    (np.zeros((5, 5, 4), np.uint8), "shape"), (torch.zeros(1, 5, 5), "shape"),
+    (torch.zeros(3, 0, 5), "shape"), (np.full((5, 5), 200.0), "floats outside"),
+    (torch.full((3, 5, 5), float("nan")), "floats outside"), (np.zeros((5, 5), np.int32), "int32")])
+def test_what_is_no_picture_is_refused(picture, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        to_photo(picture)
+
+
+def test_bytes_are_the_256ths_of_the_floats(network, photo):
+    floats = network(photo, 64, 0.5)
+    bytes_ = network(photo, 64, 0.5, dtype=torch.uint8)
+    assert torch.equal(bytes_, (floats * 256).floor().clamp(max=255).to(torch.uint8))
+    for k in (1, 100, 128, 255):
+        assert torch.equal(bytes_ >= k, floats >= k / 256)
+
+
+def test_tta_of_a_symmetric_network_changes_nothing():
+    tiles = torch.randint(256, (2, 3, 8, 8), dtype=torch.uint8)
+    torch.testing.assert_close(tiling.symmetric(brightness)(tiles), brightness(tiles))
+
+
+def test_tta_makes_any_network_symmetric(network):
+    """The mean over all views of a photo turns and flips with it."""
+    draw = torch.Generator().manual_seed(1)
+    photo = torch.randint(256, (3, 64, 96), dtype=torch.uint8, generator=draw)
+    plain, wanted = network(photo), network(photo, tta=True)
+    for view in (lambda x: x.flip(-1), lambda x: x.rot90(1, (-2, -1)), lambda x: x.flip(-2)):
+        torch.testing.assert_close(network(view(photo), tta=True), view(wanted), rtol=0, atol=1e-5)
+    assert not torch.allclose(network(photo.flip(-1)), plain.flip(-1), atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", (torch.float32, torch.uint8))
+def test_scales_are_predicted_apart_and_averaged(monkeypatch, photo, dtype):
+    """With a network that gives back brightness, what is left is the resizing."""
+    network = Network(None, 0.5, {}, CPU, torch.float32)
+    monkeypatch.setattr("unet_resnet.prediction.predictor", lambda *_: brightness)
+
+    def at(height, width):
+        small = F.interpolate(photo[None], (height, width), mode="bilinear", antialias=True)
+        result = tiling.predict(brightness, small[0], dtype=dtype)[None]
+        return F.interpolate(result, (70, 45), mode="bilinear", antialias=True)[0].float()
+
+    assert torch.equal(network(photo, scales=[0.5], dtype=dtype).float(), at(35, 22))
+    both = network(photo, scales=[1, 2], dtype=dtype)
+    assert both.dtype == dtype and both.shape == (1, 70, 45)
+    wanted = (tiling.predict(brightness, photo, dtype=dtype).float() + at(140, 90)) / 2
+    torch.testing.assert_close(both.float(), wanted, rtol=0, atol=0.5 * (dtype == torch.uint8))
+    assert network(photo[:, :1, :1], scales=[0.1]).shape == (1, 1, 1)
