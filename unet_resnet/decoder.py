@@ -34,16 +34,19 @@ class UpConv(nn.Conv2d):
 
 
 class Level(nn.Module):
-    """Doubles the resolution, adds the skip (if there is one), and mixes with a 3x3 convolution.
+    """Doubles the resolution, joins the skip (if there is one), and mixes with a 3x3 convolution.
 
-    In the paper the two are concatenated before a 3x3 convolution. That is the sum of two
-    convolutions, one for each; the skip's is 1x1 here.
+    A 3x3 convolution over the upsampled map and the skip side by side, as in the paper, is the sum
+    of two: `up` of the one and `side` of the other. The skip is first brought to the level's width
+    by a 1x1 convolution, without which `side` would be half of the decoder's work.
     """
 
     def __init__(self, inputs: int, skip: int, outputs: int) -> None:
         super().__init__()
         self.up = UpConv(inputs, outputs)
-        self.lateral = nn.Conv2d(skip, outputs, 1, bias=False) if skip else None
+        if skip:
+            self.reduce = nn.Conv2d(skip, outputs, 1, bias=False)
+            self.side = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(outputs)
@@ -52,7 +55,7 @@ class Level(nn.Module):
     def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
         x = self.up(x)
         if skip is not None:
-            x += self.lateral(skip)
+            x += self.side(self.reduce(skip))
         x = self.relu(self.bn1(x))
         return self.relu(self.bn2(self.conv2(x)))
 
@@ -67,7 +70,7 @@ class UNetDecoder(nn.Module):
     def __init__(self, channels: Sequence[int] = (64, 256, 512, 1024, 2048),
                  widths: Sequence[int] = (256, 128, 64, 32, 16)) -> None:
         super().__init__()
-        self.top = nn.Conv2d(channels[4], widths[0], 1, bias=False)
+        self.reduce = nn.Conv2d(channels[4], widths[0], 1, bias=False)
         self.up16 = Level(widths[0], channels[3], widths[0])
         self.up8 = Level(widths[0], channels[2], widths[1])
         self.up4 = Level(widths[1], channels[1], widths[2])
@@ -79,7 +82,7 @@ class UNetDecoder(nn.Module):
 
     def forward(self, stride2: Tensor, stride4: Tensor, stride8: Tensor, stride16: Tensor,
                 stride32: Tensor) -> Tensor:
-        x = self.up16(self.top(stride32), stride16)
+        x = self.up16(self.reduce(stride32), stride16)
         x = self.up8(x, stride8)
         x = self.up4(x, stride4)
         x = self.up2(x, stride2)

@@ -19,12 +19,12 @@ def fold_batchnorm(model: UNetResNet) -> UNetResNet:
     torch raises AssertionError, and can be neither trained nor saved afterwards.
     """
     for level in model.modules():
-        if isinstance(level, Level) and level.lateral is not None:
+        if isinstance(level, Level) and hasattr(level, "side"):
             scale = level.bn1.weight / (level.bn1.running_var + level.bn1.eps).sqrt()
-            with torch.no_grad():  # bn1 follows a sum: `up` takes the shift, both take the scale
-                level.lateral.weight *= scale.view(-1, 1, 1, 1)
+            with torch.no_grad():  # bn1 follows a sum: both parts take its scale, `up` its shift
+                level.side.weight *= scale.view(-1, 1, 1, 1)
     for parent in list(model.modules()):
-        children = [pair for pair in parent.named_children() if pair[0] != "lateral"]
+        children = [pair for pair in parent.named_children() if pair[0] not in ("reduce", "side")]
         for (before, conv), (name, norm) in zip(children, children[1:]):
             if isinstance(norm, nn.BatchNorm2d):  # registered behind its convolution everywhere
                 setattr(parent, before, fuse_conv_bn_eval(conv, norm))
