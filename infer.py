@@ -49,7 +49,8 @@ def parse_arguments() -> argparse.Namespace:
     add("--tile", type=int, default=tiling.TILE, help="side in pixels of the pieces that a large "
         "photo is predicted in; more is faster and takes more memory")
     add("--overlap", type=share, default=0.5, help="share of a tile that its neighbour covers too")
-    add("--batch", type=int, default=4, help="tiles that go through the network at once")
+    add("--batch", type=int, help="tiles that go through the network at once; without, 4 on a GPU, "
+        "1 on a CPU")
     add("--scale", type=positive, nargs="+", default=[1.0], metavar="FACTOR", help="predict the "
         "photo enlarged or reduced: 0.5 for thick cracks in close-ups, 2 for thin ones in large "
         "views; results of several factors are averaged")

@@ -26,10 +26,9 @@ from PIL import Image
 from timing import interleave, machine, table
 
 from unet_resnet import UNetResNet, sample, tiling
-from unet_resnet.fold import fold_batchnorm
 from unet_resnet.hardware import autocast, pick_device, pick_precision
 from unet_resnet.images import read_photo, write_png
-from unet_resnet.prediction import Network
+from unet_resnet.prediction import Network, prepare
 
 AS_USED, TREATED, OURS = "smp, as used", "smp, treated", "ours"
 SIZES = {"crop": (448, 448), "photo": (3000, 4000), "huge": (8660, 11547)}
@@ -46,8 +45,7 @@ def draw(path: Path, height: int, width: int) -> Path:
 
 
 def make_ours(device: torch.device, precision: torch.dtype) -> Callable[[Path], None]:
-    model = fold_batchnorm(UNetResNet().eval()).to(device, memory_format=torch.channels_last)
-    network = Network(model, 0.5, {}, device, precision)
+    network = Network(prepare(UNetResNet().eval(), device, precision), 0.5, {}, device, precision)
 
     def predict(path: Path) -> None:
         probability = network(read_photo(path), TILE, OVERLAP, dtype=torch.uint8)

@@ -31,21 +31,24 @@ Picture = str | Path | Image.Image | np.ndarray | Tensor
 class Network:
     """A trained network on its device, ready to predict; `load` makes it."""
 
-    model: UNetResNet  # its BatchNorm folded: for prediction only
+    model: UNetResNet  # as `prepare` makes it: for prediction only
     threshold: float  # probability from which a pixel is crack, k/256
     split: dict[str, dict[str, str]]  # the photos it was trained and validated on
     device: torch.device
     precision: torch.dtype
 
     def __call__(self, photo: Tensor, tile: int = tiling.TILE, overlap: float = 0.5,
-                 scales: Sequence[float] = (1.0,), tta: bool = False, batch: int = 4,
+                 scales: Sequence[float] = (1.0,), tta: bool = False, batch: int | None = None,
                  dtype: torch.dtype = torch.float32) -> Tensor:
         """Probability of crack for each pixel of a photo of any size.
 
         photo: (3, h, w) uint8 RGB. Returns (1, h, w), float32 in 0..1 or, with dtype uint8, in
         256ths (`tiling.to_bytes`). `scales`: the photo is predicted enlarged or reduced by each of
         them, and the results averaged. `tta`: so are the eight flips and turns of each tile.
+        `batch` tiles go through the network at once; without, 4 on a GPU and 1 on a CPU, where
+        more take more memory and no less time.
         """
+        batch = batch or (1 if self.device.type == "cpu" else 4)
         probability = predictor(self.model, self.device, self.precision)
         if tta:
             probability = tiling.symmetric(probability)
@@ -75,10 +78,19 @@ def load(path: str | Path, device: str = "auto", precision: str = "auto") -> Net
     Raises FileNotFoundError, or ValueError for a file that is not such a checkpoint.
     """
     place = pick_device(device)
+    dtype = pick_precision(precision, place)
     model, content = checkpoint.load(Path(path))
-    model = fold_batchnorm(model).to(place, memory_format=torch.channels_last)
-    return Network(model, content["threshold"], content["split"], place,
-                   pick_precision(precision, place))
+    return Network(prepare(model, place, dtype), content["threshold"], content["split"], place,
+                   dtype)
+
+
+def prepare(model: UNetResNet, device: torch.device, precision: torch.dtype) -> UNetResNet:
+    """The model as it predicts fastest, changed in place: it can be neither trained nor saved
+    afterwards."""
+    model = fold_batchnorm(model).to(device, memory_format=torch.channels_last)
+    for part in model.children():  # normalisation, in the model itself, stays in float32
+        part.to(precision)  # once, where autocast would convert all weights for each batch of tiles
+    return model
 
 
 def predict(network: Network, picture: Picture, **options: Any) -> np.ndarray:
