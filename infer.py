@@ -5,14 +5,13 @@ import math
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -20,19 +19,14 @@ from tqdm import tqdm
 from unet_resnet import pictures, tiling, video
 from unet_resnet.data import fingerprint, read_pair
 from unet_resnet.files import csv_lines, written_whole
-from unet_resnet.groups import source_of
-from unet_resnet.images import SUFFIXES, read_photo, write_png
-from unet_resnet.memory import is_out_of_memory
-from unet_resnet.metrics import ScoreSheet
-from unet_resnet.page import Histogram
+from unet_resnet.images import SUFFIXES, is_ours, read_photo
 from unet_resnet.photos import find_masks, find_photos, is_video, leave_out_trained, name_results
 from unet_resnet.prediction import Network, load
-from unet_resnet.report import Report
+from unet_resnet.results import Results, share_of
 from unet_resnet.scores import check_output, write_scores
 from unet_resnet.stream import WriteBehind, read_ahead
 
 FRAME_COLUMNS = ("frame", "seconds", "crack_share")  # of a video's table; more when measured
-BINS, BIN = 4096, 0.5  # of the histogram of widths, in pixels
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -67,7 +61,8 @@ def parse_arguments() -> argparse.Namespace:
     add("--report", action="store_true", help="write report.html, a page to look through")
     add("--every", type=int, metavar="N", help="of a video, every N-th frame as a photo in place "
         "of a video")
-    add("--skip-existing", action="store_true", help="leave out photos that have their results")
+    add("--skip-existing", action="store_true", help="leave out photos that have results in "
+        "--output, of whatever checkpoint")
     add("--device", default="auto", help="cpu, cuda, cuda:1, mps; auto: the fastest present")
     add("--precision", choices=("auto", "fp32", "fp16", "bf16"), default="auto",
         help="auto: what the hardware is fast at")
@@ -109,123 +104,50 @@ def newest_checkpoint() -> Path:
     return found[-1]
 
 
-class Results:
-    """What a run leaves in its folder, photo by photo; of a photo only numbers stay in memory."""
-
-    def __init__(self, args: argparse.Namespace, threshold: float, stack: ExitStack) -> None:
-        self.args, self.threshold, self.failed = args, threshold, 0
-        self.sheet, self.level = ScoreSheet(threshold), round(threshold * 256)
-        self.lengths = np.zeros(BINS)  # of centre line by width
-        self.report = self.measure = None
-        if args.measure:  # imported here, for it needs an extra
-            from unet_resnet import drawing, measure, tables
-            self.measure, self.draw = measure.measure, drawing.draw
-            self.add_rows = stack.enter_context(
-                tables.tables(args.output, args.mm_per_pixel, args.width_classes))
-        if args.report:
-            self.report = stack.enter_context(Report(args.output / "report.html"))
-
-    def finish(self, path: Path, name: str, photo: Tensor, probability: Tensor,
-               truth: Tensor | None) -> str:
-        """Write a photo's pictures and note its numbers; returns the line to print about it.
-
-        photo (3, h, w) uint8, probability (1, h, w) uint8 in 256ths.
-        """
-        folder, crack = self.args.output, probability >= self.level
-        overlay = pictures.overlay(photo, crack, truth)
-        files = {"probability": probability, "mask": crack.to(torch.uint8) * 255,
-                 "overlay": overlay}
-        line, numbers = f"{path}: {crack.float().mean():.2%} crack", {}
-        if self.measure:
-            numbers = self.measured(name, crack)
-            files["widths"] = self.draw(overlay, self.last)
-            line += "".join(f", {label} {value:.4g}" for label, value in numbers.items()
-                            if value is not None)
-        for kind, picture in files.items():
-            write_png(folder / f"{name}_{kind}.png", picture)
-        if truth is not None:
-            self.sheet.add(name, source_of(path.stem), (probability + 0.5) / 256, truth)
-        if self.report:
-            self.report.add(name, photo, crack, truth, (path, folder / f"{name}_overlay.png"),
-                            numbers)
-        return line
-
-    def measured(self, name: str, crack: Tensor) -> dict[str, float | None]:
-        """Measure a mask, note it in the tables, and give the numbers to show."""
-        self.last = found = self.measure(crack, self.args.mm_per_pixel, self.args.width_classes)
-        self.add_rows(name, found)
-        for line in found.lines:
-            steps = np.hypot(*np.diff(line[:, :2], axis=0).T)
-            bins = np.minimum(line[1:, 2] / BIN, BINS - 1).astype(int)
-            self.lengths += np.bincount(bins, steps, BINS)
-        unit, factor = ("mm", self.args.mm_per_pixel) if self.args.mm_per_pixel else ("px", 1)
-        lengths = {"length": found.total.length, "mean width": found.total.width_mean,
-                   "greatest width": found.total.width_max}
-        return {"cracks": len(found.cracks)} | {
-            f"{label} ({unit})": None if value is None else value * factor
-            for label, value in lengths.items()}
-
-    def fail(self, path: Path, error: Exception) -> None:
-        """Say what went wrong with a photo; the others go on."""
-        if isinstance(error, RuntimeError):
-            if not is_out_of_memory(error):
-                raise error
-            error = f"{path}: out of memory; use a smaller --tile or --batch"
-        tqdm.write(f"infer.py: {error}", file=sys.stderr)
-        self.failed += 1
-        if self.report:
-            self.report.fail(str(path), str(error))
-
-    def widths(self) -> Histogram | None:
-        """Length of centre line by width, in at most 24 bins."""
-        if not self.lengths.any():
-            return None
-        used = int(self.lengths.nonzero()[0][-1]) + 1
-        group = -(-used // 24)
-        lengths = np.add.reduceat(self.lengths[:used], range(0, used, group))
-        unit, factor = ("mm", self.args.mm_per_pixel) if self.args.mm_per_pixel else ("px", 1)
-        return Histogram((np.arange(len(lengths) + 1) * group * BIN * factor).tolist(),
-                         (lengths * factor).tolist(), f"crack width ({unit})",
-                         f"centre line length ({unit})")
-
-
 def predict(network: Network, args: argparse.Namespace, photo: Tensor) -> Tensor:
     return network(photo, args.tile, args.overlap, args.scale, args.tta, args.batch, torch.uint8)
 
 
 def predict_video(path: Path, name: str, network: Network, args: argparse.Namespace,
                   results: Results) -> str:
-    """The video with its cracks painted, and a table of its frames; or, with --every, stills."""
+    """The video with its cracks painted, and a table of its frames; or, with --every, stills in a
+    folder of their own. Returns the line to print."""
     film, sheet = (args.output / f"{name}_cracks{suffix}" for suffix in (".mp4", ".csv"))
-    if sheet.exists() and not sheet.read_text(errors="replace").startswith(",".join(FRAME_COLUMNS)):
+    if sheet.exists() and not is_table(sheet):
         raise FileExistsError(f"{sheet} exists and is no table of a video; choose another --output")
+    if args.every:
+        (args.output / name).mkdir(exist_ok=True)
+    every, count = args.every or 1, 0
     with video.opened(path) as source, ExitStack() as stack:
         table = stack.enter_context(written_whole(sheet))
         writer = None if args.every else stack.enter_context(video.written(film, source))
-        every, count = args.every or 1, 0
         bar = tqdm(source.frames(every), path.name, -(-source.count // every) or None,
                    unit="frame", leave=False)
         for count, frame in enumerate(bar, start=1):
-            probability = predict(network, args, frame.pixels)
-            crack = probability >= results.level
-            numbers = {}
-            if writer:
-                picture = pictures.overlay(frame.pixels, crack)
-                if results.measure:
-                    numbers = results.measured(f"{name}_{frame.index:06d}", crack)
-                    picture = results.draw(picture, results.last)
-                writer.write(frame, picture)
+            probability, label = predict(network, args, frame.pixels), f"{name}/{frame.index:06d}"
+            crack, numbers = probability >= results.level, {}
+            if args.every:
+                numbers = results.finish(path, label, frame.pixels, probability, None)[1]
             else:
-                results.finish(path, f"{name}_{frame.index:06d}", frame.pixels, probability, None)
+                picture = pictures.overlay(frame.pixels, crack)
+                if args.measure:
+                    picture, numbers = results.measured(label, picture, crack)
+                writer.write(frame, picture)
             if count == 1:
                 table.write(csv_lines([*FRAME_COLUMNS, *numbers]))
             table.write(csv_lines([frame.index, round(frame.seconds, 4),
-                                   round(crack.float().mean().item(), 6), *numbers.values()]))
-        notes = [note for note in (writer and writer.note, source.damage) if note]
+                                   round(share_of(crack), 6), *numbers.values()]))
+        if writer and writer.note:
+            tqdm.write(writer.note)
     if source.damage:
-        raise ValueError(notes[-1])
-    return "\n".join([*notes, f"{path}: {count} frames, {sheet.name}"
-                      + ("" if args.every else f" and {film.name}")])
+        raise ValueError(source.damage)
+    return f"{path}: {count} frames, {sheet.name} and {name if args.every else film.name}"
+
+
+def is_table(path: Path) -> bool:
+    """Whether this is a table of frames that predict_video wrote."""
+    with open(path, "rb") as file:
+        return file.read(99).startswith(",".join(FRAME_COLUMNS).encode())
 
 
 def predict_all(photos: Sequence[Path], names: Sequence[str], masks: dict[str, Path],
@@ -239,9 +161,11 @@ def predict_all(photos: Sequence[Path], names: Sequence[str], masks: dict[str, P
 
     def settle(path: Path, written: Future) -> None:
         try:
-            tqdm.write(written.result())
+            line, _ = written.result()
         except (OSError, ValueError, RuntimeError) as error:
             results.fail(path, error)
+        else:
+            tqdm.write(line)
 
     began, pixels = time.perf_counter(), 0
     with (WriteBehind(settle) as writer,
@@ -249,6 +173,7 @@ def predict_all(photos: Sequence[Path], names: Sequence[str], masks: dict[str, P
         for name, (path, reading) in zip(names, read_ahead(read, photos)):
             try:
                 if is_video(path):
+                    writer.wait()  # Results are not for two threads
                     tqdm.write(predict_video(path, name, network, args, results))
                 else:
                     photo, truth = reading.result()
@@ -262,13 +187,13 @@ def predict_all(photos: Sequence[Path], names: Sequence[str], masks: dict[str, P
             bar.set_postfix_str(f"{pixels / 1e6 / (time.perf_counter() - began):.1f} megapixels/s")
 
 
-def without_results(photos: Sequence[Path], names: Sequence[str],
-                    output: Path) -> Iterator[tuple[Path, str]]:
-    """The photos whose results are not all there, and their names."""
-    for photo, name in zip(photos, names):
-        last = f"{name}_cracks.mp4" if is_video(photo) else f"{name}_overlay.png"  # written last
-        if not (output / last).exists():
-            yield photo, name
+def has_results(photo: Path, name: str, args: argparse.Namespace) -> bool:
+    """Whether a photo or video has its results in the folder, by that which is written last."""
+    if not is_video(photo):
+        overlay = args.output / f"{name}_overlay.png"
+        return overlay.exists() and is_ours(overlay)
+    table, kind = args.output / f"{name}_cracks.csv", name if args.every else f"{name}_cracks.mp4"
+    return table.is_file() and is_table(table) and (args.output / kind).exists()
 
 
 def describe(args: argparse.Namespace, path: Path, network: Network, seconds: float) -> dict:
@@ -293,27 +218,25 @@ def main() -> int:
     if not photos:
         raise ValueError(f"{args.photos[0]}: no photos in it ({' '.join(SUFFIXES)})")
     if args.masks:
-        photos = [photo for photo in photos if args.masks.resolve() not in photo.resolve().parents]
+        photos = [photo for photo in photos if not is_video(photo)  # of which no one has masks
+                  and args.masks.resolve() not in photo.resolve().parents]
         masks = find_masks(args.masks, photos)
         photos = leave_out_trained(photos, network.split["train"])
         check_output(args.output)
     args.output.mkdir(parents=True, exist_ok=True)
-    names, found = name_results(photos), len(photos)
+    names = name_results(photos)
     if args.skip_existing:
-        left = list(without_results(photos, names, args.output))
+        left = [(photo, name) for photo, name in zip(photos, names)
+                if not has_results(photo, name, args)]
+        print(f"{len(photos) - len(left)} of {len(photos)} photos have results in {args.output} "
+              "and are left out")
         photos, names = [photo for photo, _ in left], [name for _, name in left]
-        print(f"{found - len(photos)} of {found} photos have their results and are left out")
     with ExitStack() as stack:
         results = Results(args, network.threshold, stack)
         predict_all(photos, names, masks, network, args, results)
-        sheet = results.sheet
-        if results.report:
-            scores = sheet.summary()["total"] if sheet.rows else {}
-            results.report.write(
-                describe(args, path, network, time.perf_counter() - began),
-                {name.replace("_", " "): {key: scores[name][key] for key in
-                                          ("iou", "dice", "precision", "recall", "cldice")}
-                 for name in ("pooled", "mean_over_images") if scores}, results.widths())
+        if args.report:
+            results.write_report(describe(args, path, network, time.perf_counter() - began))
+    sheet = results.sheet
     print(f"{len(photos) - results.failed} photos predicted, results in {args.output}"
           + f"; {results.failed} failed" * bool(results.failed))
     if sheet.rows:

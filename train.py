@@ -27,7 +27,8 @@ from unet_resnet.augment import Augment
 from unet_resnet.data import (
     Crops, Split, WholePictures, describe_split, load_pairs, read_split)
 from unet_resnet.group import Group
-from unet_resnet.hardware import autocast, pick_device, pick_precision, predictor
+from unet_resnet.hardware import (
+    autocast, check_compiler, pick_device, pick_precision, predictor)
 from unet_resnet.images import write_png
 from unet_resnet.losses import bce_dice_loss
 from unet_resnet.metrics import BINS, ScoreSheet, best_threshold, counts_at
@@ -154,6 +155,9 @@ def parse_arguments() -> tuple[argparse.Namespace, dict[str, Any] | None]:
         args.micro_batch = args.batch_size
     if args.encoder_lr is None:
         args.encoder_lr = 1.0 if args.weights == "none" else 0.2
+    if args.compile and args.recompute:
+        raise ValueError("--compile and --recompute do not go together: torch.compile knows no "
+                         "recomputation that leaves BatchNorm's statistics alone")
     if args.data and len(args.data) > 2:
         raise ValueError("--data takes one folder, or two: photos and masks")
     if args.micro_batch != "auto" and args.micro_batch > args.batch_size:
@@ -247,11 +251,12 @@ def start(args: argparse.Namespace, model: UNetResNet, device: torch.device,
     scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
     if args.micro_batch == "auto":
         args.micro_batch = find_micro_batch(args, model, precision, group)
-    if group.size > 1 and device.type == "cuda" and args.micro_batch < SMALL_BATCH:
+    crops = min(args.micro_batch, -(-args.batch_size // group.size))  # in a forward pass
+    if group.size > 1 and device.type == "cuda" and crops < SMALL_BATCH:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     if args.recompute:
         recompute_activations(model)
-    print(memory.estimate(model, bce_dice_loss, args.crop, args.micro_batch, precision))
+    print(memory.estimate(model, bce_dice_loss, args.crop, crops, precision))
     optimizer = make_optimizer(args, model)
     network = group.wrap(torch.compile(model) if args.compile else model, device)
     run = Run(make_run_folder(args) if group.first else Path(), args, device, precision, model,
@@ -322,10 +327,14 @@ def train_window(run: Run, images: Tensor, masks: Tensor, weights: Tensor) -> fl
             run.optimizer.zero_grad(set_to_none=True)
             torch.cuda.empty_cache()
             tqdm.write(f"out of memory: going on with --micro-batch {run.args.micro_batch}")
+    # What one process of a group knows, all must: to stop after different updates would leave the
+    # last ones waiting. Before the step, so that where another process has died nothing is half.
+    signals = loss.new_tensor(run.stop.signals)
+    mean, run.stop.agreed = run.group.sum(torch.stack((loss / run.group.size, signals))).tolist()
     run.scaler.step(run.optimizer)
     run.scaler.update()
     run.optimizer.zero_grad(set_to_none=True)
-    return loss.item()
+    return mean
 
 
 def train_epoch(run: Run, crops: Crops) -> None:
@@ -348,15 +357,11 @@ def train_epoch(run: Run, crops: Crops) -> None:
               disable=not run.group.first) as bar:
         for window, (images, masks) in bar:
             factor = schedule(epoch * len(windows) + len(run.losses), args.epochs * len(windows))
-            for group in run.optimizer.param_groups:
-                group["lr"] = args.lr * group["factor"] * factor
-            loss = train_window(run, images, masks, run.group.weights(len(window)))
-            # What one process of a group knows, all must: to stop after different updates would
-            # leave the last ones waiting.
-            mean, stopped = run.group.sum(torch.tensor(
-                [loss / run.group.size, run.stop.signals], device=run.device)).tolist()
-            run.losses.append(mean)
-            if stopped:
+            for parameters in run.optimizer.param_groups:
+                parameters["lr"] = args.lr * parameters["factor"] * factor
+            weights = run.group.weights(len(window))
+            run.losses.append(train_window(run, images, masks, weights))
+            if run.stop.agreed:
                 raise KeyboardInterrupt
             bar.set_postfix(loss=f"{run.losses[-1]:.3f}", lr=f"{args.lr * factor:.1e}")
 
@@ -398,6 +403,8 @@ def grey_baseline(pairs: Sequence[Pair]) -> float:
 
 def finish_epoch(run: Run, held_out: Sequence[Pair], seconds: float) -> None:
     """Validate, choose the threshold, and write last.pt, best.pt, history.csv and preview.png."""
+    if run.group.size > 1:  # torchrun waits 30 s for processes to stop, less than this may take
+        run.save()
     histogram, shown = validate(run, held_out)
     threshold, _ = best_threshold(histogram)
     scores = counts_at(histogram, threshold)
@@ -430,14 +437,20 @@ def finish_epoch(run: Run, held_out: Sequence[Pair], seconds: float) -> None:
 
 
 def main() -> None:
-    args, last = parse_arguments()
     group = Group.from_environment()
     if not group.first:
         sys.stdout = open(os.devnull, "w")
+    args, last = parse_arguments()
     device = pick_device(args.device, group.local_rank)
-    group.join(device)
     precision = pick_precision(args.precision, device)
+    if args.compile:
+        check_compiler(device)
+    group.join(device)
+    if not group.first:  # one process downloads what the others then find
+        group.wait()
     model = make_model(args, last)
+    if group.first:
+        group.wait()
     if not args.data:
         print(f"drawing {SAMPLE_COUNT} pictures of pavement into {SAMPLE_FOLDER}/ (once)")
         if group.first:
@@ -455,6 +468,7 @@ def main() -> None:
         print(f"the best threshold on grey values alone has an IoU of "
               f"{grey_baseline(held_out):.3f}")
     if last and len(last["history"]) >= args.epochs:
+        group.leave()
         print(f"{args.output} is finished: {len(last['history'])} of {args.epochs} epochs; resume "
               "with a higher --epochs for more")
         return
@@ -470,9 +484,11 @@ def main() -> None:
             finish_epoch(run, held_out, time.perf_counter() - began)
     except KeyboardInterrupt:
         run.save()
-        sys.exit(f"stopped in epoch {len(run.history) + 1}; go on with: "
-                 f"python train.py --resume {shlex.quote(str(run.folder))}")
-    except (OSError, ValueError):  # a damaged photo, say: once it is mended, the run can go on
+        program = f"torchrun --nproc-per-node {group.size}" if group.size > 1 else "python"
+        sys.exit(f"stopped in epoch {len(run.history) + 1}; go on with: {program} train.py "
+                 f"--resume {shlex.quote(str(run.folder))}" if group.first else 1)
+    # A damaged photo, no memory, the end of another process: once it is mended, the run can go on.
+    except (OSError, ValueError, RuntimeError):
         run.save()
         raise
     group.leave()
@@ -488,8 +504,12 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         sys.exit("train.py: stopped before the first update")
     except RuntimeError as error:
-        if not memory.is_out_of_memory(error):
-            raise
-        sys.exit("train.py: out of memory; use --recompute, a smaller --crop, or --device cpu")
+        if memory.is_out_of_memory(error):
+            sys.exit("train.py: out of memory; use a smaller --micro-batch, --recompute, a smaller "
+                     "--crop, or --device cpu")
+        if isinstance(error, torch.distributed.DistError) or "Connection" in str(error):
+            sys.exit("train.py: another process of this training has ended; what was reached is "
+                     "saved")
+        raise
     except (OSError, ValueError) as error:  # one from a worker carries a traceback; its end counts
         sys.exit(f"train.py: {str(error).splitlines()[-1].removeprefix('ValueError: ')}")

@@ -9,6 +9,7 @@ backward pass are counted, not measured: they are the same on any machine.
 """
 
 import argparse
+import math
 from collections.abc import Callable
 
 import segmentation_models_pytorch as smp
@@ -16,6 +17,7 @@ import torch
 from timing import interleave, machine, table
 from torch import nn
 from torch.optim import Adam
+from torch.profiler import ProfilerActivity, profile
 
 from unet_resnet import UNetResNet, memory
 from unet_resnet.hardware import autocast, pick_device, pick_precision
@@ -24,7 +26,8 @@ from unet_resnet.recompute import recompute_activations
 
 AS_USED, TREATED = "smp, as used", "smp, treated"
 SIDES = (AS_USED, TREATED, "ours", "ours, recomputed")
-GIGABYTES = (4, 6, 8)  # of cards, on a GPU
+CARDS = (4, 6, 8, 12)  # GB
+OVERHEAD = 1  # GB that the CUDA context and the libraries' work space take beside torch's tensors
 
 
 def make(side: str, device: torch.device) -> nn.Module:
@@ -39,9 +42,9 @@ def make(side: str, device: torch.device) -> nn.Module:
     return model.train().to(device, memory_format=layout)
 
 
-def make_step(side: str, crops: int, size: int, device: torch.device,
+def make_step(model: nn.Module, side: str, crops: int, size: int,
               precision: torch.dtype) -> Callable[[], None]:
-    model = make(side, device)
+    device = next(model.parameters()).device
     optimizer = Adam(model.parameters(), lr=1e-4, fused=None if side == AS_USED else True)
     image = torch.rand(crops, 3, size, size, device=device)
     truth = (torch.rand(crops, 1, size, size, device=device) > 0.95).float()
@@ -57,13 +60,24 @@ def make_step(side: str, crops: int, size: int, device: torch.device,
     return step
 
 
-def peak_gigabytes(side: str, crops: int, size: int, device: torch.device,
-                   precision: torch.dtype) -> float:
-    torch.cuda.reset_peak_memory_stats()
-    step = make_step(side, crops, size, device, precision)
-    for _ in range(2):  # Adam's averages exist after the first
+def peak_bytes(side: str, crops: int, size: int, device: torch.device,
+               precision: torch.dtype) -> int:
+    """The most that torch has allocated at one time in a step, weights and Adam included."""
+    model = make(side, device)
+    step = make_step(model, side, crops, size, precision)
+    step()  # Adam's averages exist afterwards
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
         step()
-    return torch.cuda.max_memory_allocated() / memory.GB
+        return torch.cuda.max_memory_allocated()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
+        step()
+    now, most = 0, 0
+    for event in sorted((event for event in record.profiler.kineto_results.events()
+                         if event.name() == "[memory]"), key=lambda event: event.start_ns()):
+        now += event.nbytes()
+        most = max(most, now)
+    return most + 12 * sum(parameter.numel() for parameter in model.parameters())
 
 
 def largest_that_fits(side: str, gigabytes: float, device: torch.device, precision: torch.dtype,
@@ -75,7 +89,7 @@ def largest_that_fits(side: str, gigabytes: float, device: torch.device, precisi
     for crops, size in candidates:
         torch.cuda.empty_cache()
         try:
-            peak_gigabytes(side, crops, size, device, precision)
+            peak_bytes(side, crops, size, device, precision)
         except torch.OutOfMemoryError:
             break
         fits = crops, size
@@ -83,12 +97,21 @@ def largest_that_fits(side: str, gigabytes: float, device: torch.device, precisi
     return fits
 
 
-def on_a_gpu(device: torch.device, precision: torch.dtype) -> None:
+def memory_of_cards(size: int, device: torch.device, precision: torch.dtype) -> None:
+    """Peaks of 2 and 8 crops, and how many crops therefore fit a card."""
     for side in SIDES:
-        peak = peak_gigabytes(side, 8, 448, device, precision)
-        print(f"{side}: 8 crops of 448, peak {peak:.2f} GB")
-        torch.cuda.empty_cache()
-    for gigabytes in GIGABYTES:
+        two, eight = (peak_bytes(side, crops, size, device, precision) / memory.GB
+                      for crops in (2, 8))
+        each = (eight - two) / 6
+        fits = (f"{gigabytes} GB: {math.floor((gigabytes - OVERHEAD - two) / each + 2)}"
+                for gigabytes in CARDS)
+        print(f"{side}: peak {two:.2f} GB with 2 crops, {eight:.2f} GB with 8; crops that fit, "
+              f"{OVERHEAD} GB set aside: {', '.join(fits)}")
+
+
+def on_a_gpu(device: torch.device, precision: torch.dtype) -> None:
+    """The largest batch and crop that can really be stepped on within so much memory."""
+    for gigabytes in CARDS:
         for side in SIDES:
             crops = largest_that_fits(side, gigabytes, device, precision,
                                       [(crops, 448) for crops in range(1, 65)])[0]
@@ -111,11 +134,12 @@ def main() -> None:
         make(side, device), bce_dice_loss, args.crop,
         torch.float32 if side == AS_USED else precision) / 1e6 for side in SIDES}
     print(table("kept for the backward pass, per crop", "MB", kept, (AS_USED, TREATED)))
-    steps = {side: make_step(side, args.micro_batch, args.crop, device, precision)
+    steps = {side: make_step(make(side, device), side, args.micro_batch, args.crop, precision)
              for side in SIDES}
     print(table("one step", "seconds", interleave(steps, args.rounds), (AS_USED, TREATED)))
+    del steps
+    memory_of_cards(args.crop, device, precision)
     if device.type == "cuda":
-        del steps
         on_a_gpu(device, precision)
 
 

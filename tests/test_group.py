@@ -80,7 +80,8 @@ def one_window() -> tuple[train.Run, torch.Tensor, torch.Tensor]:
     group.join(CPU)
     run = train.Run(Path(), Namespace(micro_batch=2), CPU, torch.float32, model,
                     group.wrap(model, CPU), SGD(model.parameters(), lr=1.0),
-                    torch.amp.GradScaler("cpu", enabled=False), {}, None, group)
+                    torch.amp.GradScaler("cpu", enabled=False), {},
+                    Namespace(signals=0), group)
     return run, images, masks
 
 
@@ -172,7 +173,11 @@ def test_the_end_of_one_is_the_end_of_all(trained, tmp_path, ending):
         assert time.monotonic() < deadline, "a process was left behind"
         time.sleep(0.1)
     if ending == "all are asked to stop":
-        assert f"python train.py --resume {tmp_path / 'run'}" in err
+        assert err.count(f"torchrun --nproc-per-node 2 train.py --resume {tmp_path / 'run'}") == 1
+        assert err.count("--resume") == 1, "one process speaks"
+    else:
+        assert "train.py: another process of this training has ended" in err
+    assert 'train.py", line' not in err  # torchrun's own traceback stands there
     assert checkpoint.read(tmp_path / "run/last.pt")["history"]
     for file in tmp_path.rglob("*.pt"):
         file.unlink()

@@ -18,7 +18,7 @@ LEVELS = (  # a module imports from lower levels only, never from its own
     {"checkpoint", "fold", "recompute", "pairs", "measure", "report", "video", "scores"},
     {"audit", "export", "tables", "drawing", "prediction"},
     {"data"},
-    {"photos"},
+    {"photos", "results"},
     {"__init__"},
     {"train", "infer"},
 )

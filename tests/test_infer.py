@@ -18,9 +18,9 @@ from PIL import Image
 import infer
 from unet_resnet import checkpoint, pictures, scores, tiling
 from unet_resnet.data import fingerprint, read_pair
-from unet_resnet.hardware import predictor
 from unet_resnet.images import read_grey, read_photo
 from unet_resnet.metrics import ScoreSheet
+from unet_resnet.prediction import load
 
 KINDS = ("probability", "mask", "overlay")
 
@@ -33,9 +33,7 @@ def best(trained) -> Path:
 @pytest.fixture(scope="session")
 def probability(best):
     """Photo -> probability, as infer.py shall compute it: the oracle."""
-    model = checkpoint.load(best)[0].to(memory_format=torch.channels_last)
-    predict = predictor(model, torch.device("cpu"), torch.float32)
-    return lambda photo, tile=640, overlap=0.5: tiling.predict(predict, photo, tile, overlap)
+    return load(best, "cpu", "fp32")
 
 
 @pytest.fixture

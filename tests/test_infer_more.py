@@ -11,12 +11,15 @@ import torch
 from conftest import Outcome, refused
 from PIL import Image
 
-import infer
 from unet_resnet import prediction, sample, tiling
 from unet_resnet.images import read_grey, read_photo
+from unet_resnet.results import WIDTH, WIDTHS, bars
 
-av = pytest.importorskip("av", reason="videos need PyAV, the extra video")
-pytest.importorskip("scipy", reason="measurements need scipy, the extra measure")
+try:
+    import av
+except ImportError:
+    av = None
+needs_av = pytest.mark.skipif(av is None, reason="videos need PyAV, the extra video")
 
 
 @pytest.fixture
@@ -96,7 +99,7 @@ def test_skip_existing_predicts_what_is_missing(infer_with, tmp_path):
     (out / "b_overlay.png").unlink()  # written last: interrupted before it, the photo is not done
     (out / "a_mask.png").write_bytes(kept := (out / "a_mask.png").read_bytes() + b" ")
     outcome = infer_with("photos", "--skip-existing")
-    assert outcome.status == 0 and "2 of 3 photos have their results" in outcome.out
+    assert outcome.status == 0 and "2 of 3 photos have results" in outcome.out
     assert (out / "b_overlay.png").exists() and (out / "a_mask.png").read_bytes() == kept
     assert [line for line in outcome.out.splitlines() if "% crack" in line] == [
         line for line in outcome.out.splitlines() if line.startswith("photos/b.png")]
@@ -180,16 +183,14 @@ def test_a_users_page_is_left_alone(infer_with, tmp_path):
     assert (tmp_path / "predictions/report.html").read_text() == "years of work"
 
 
-def test_the_histogram_of_widths_keeps_all_lengths(tmp_path):
-    results = infer.Results.__new__(infer.Results)
-    results.args = infer.argparse.Namespace(mm_per_pixel=0.1)
-    results.lengths = np.zeros(infer.BINS)
-    assert results.widths() is None
-    results.lengths[[0, 7, 99]] = 5, 10, 20
-    histogram = results.widths()
+def test_the_histogram_of_widths_keeps_all_lengths():
+    lengths = np.zeros(WIDTHS)
+    assert bars(lengths, "px", 1) is None
+    lengths[[0, 7, 99]] = 5, 10, 20
+    histogram = bars(lengths, "mm", 0.1)
     assert len(histogram.amounts) <= 24 and len(histogram.edges) == len(histogram.amounts) + 1
     assert sum(histogram.amounts) == pytest.approx(3.5) and "mm" in histogram.width
-    assert histogram.edges[0] == 0 and histogram.edges[-1] >= 100 * infer.BIN * 0.1
+    assert histogram.edges[0] == 0 and histogram.edges[-1] >= 100 * WIDTH * 0.1
 
 
 # Videos
@@ -199,6 +200,7 @@ def frames_of(path: Path) -> list[np.ndarray]:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
+@needs_av
 def test_a_video_becomes_a_video_and_a_table(infer_with, tmp_path):
     film(tmp_path / "drone.mp4")
     painted(tmp_path / "x.png")
@@ -221,17 +223,36 @@ def test_a_video_becomes_a_video_and_a_table(infer_with, tmp_path):
         "drone_cracks", "x_mask", "x_overlay", "x_probability"}
 
 
+@needs_av
 def test_stills_of_a_video(infer_with, tmp_path):
+    """In a folder, for a photo may be called drone_000004 too; and again only what is missing."""
     film(tmp_path / "drone.mp4")
     outcome = infer_with("drone.mp4", "--every", 4, "--measure", "--report")
     assert outcome.status == 0, outcome.err
-    names = {path.name for path in (tmp_path / "predictions").glob("*.png")}
-    assert names == {f"drone_00000{i}_{kind}.png" for i in (0, 4)
-                     for kind in ("mask", "overlay", "probability", "widths")}
+    out = tmp_path / "predictions"
+    assert {path.name for path in (out / "drone").iterdir()} == {
+        f"00000{i}_{kind}.png" for i in (0, 4)
+        for kind in ("mask", "overlay", "probability", "widths")}
+    assert [row["photo"] for row in table(out / "photos.csv")] == ["drone/000000", "drone/000004"]
+    rows = table(out / "drone_cracks.csv")
+    assert [row["frame"] for row in rows] == ["0", "4"] and "cracks" in rows[0]
+    for every, left_out in ((["--every", 4], 1), ([], 0), ([], 1)):
+        outcome = infer_with("drone.mp4", "--skip-existing", *every)
+        assert outcome.status == 0 and f"{left_out} of 1 photos have results" in outcome.out
+
+
+@needs_av
+def test_photos_and_videos_are_measured_in_turn(infer_with, tmp_path):
+    for name in ("a", "b"):
+        painted(tmp_path / f"{name}.png")
+    film(tmp_path / "c.mp4", frames=3)
+    outcome = infer_with("a.png", "c.mp4", "b.png", "--measure")
+    assert outcome.status == 0, outcome.err
     assert [row["photo"] for row in table(tmp_path / "predictions/photos.csv")] == [
-        "drone_000000", "drone_000004"]
+        "a", "c/000000", "c/000001", "c/000002", "b"]
 
 
+@needs_av
 def test_a_truncated_video_gives_what_can_be_read(infer_with, tmp_path):
     whole = film(tmp_path / "whole.mkv", frames=40).read_bytes()
     (tmp_path / "whole.mkv").unlink()
@@ -244,6 +265,7 @@ def test_a_truncated_video_gives_what_can_be_read(infer_with, tmp_path):
     assert (tmp_path / "predictions/x_overlay.png").exists()
 
 
+@needs_av
 @pytest.mark.parametrize("name", ("drone_cracks.mp4", "drone_cracks.csv"))
 def test_a_users_video_or_table_is_left_alone(infer_with, tmp_path, name):
     film(tmp_path / "drone.mp4")
@@ -255,6 +277,7 @@ def test_a_users_video_or_table_is_left_alone(infer_with, tmp_path, name):
     assert [path.name for path in (tmp_path / "predictions").iterdir()] == [name]
 
 
+@needs_av
 def test_without_its_extra_a_video_says_what_to_install(infer_with, tmp_path, monkeypatch):
     film(tmp_path / "drone.mp4")
     painted(tmp_path / "x.png")

@@ -1,5 +1,6 @@
 """Does training keep its promises: exact windows, exact resumption, nonsense refused at once?"""
 
+import copy
 import csv
 import json
 import os
@@ -21,12 +22,13 @@ from torch.optim import SGD, Optimizer
 from torchvision import models
 
 import train
-from unet_resnet import UNetResNet, checkpoint, losses, sample, tiling
+from unet_resnet import UNetResNet, checkpoint, losses, memory, sample, tiling
 from unet_resnet.data import Crops, describe_split, load_pairs, read_pair
 from unet_resnet.hardware import predictor
 from unet_resnet.images import read_photo
 from unet_resnet.losses import bce_dice_loss
 from unet_resnet.metrics import ScoreSheet, best_threshold, counts_at
+from unet_resnet.recompute import recompute_activations
 
 FILES = {"last.pt", "best.pt", "history.csv", "preview.png", "settings.json", "split.json"}
 
@@ -90,7 +92,8 @@ class Watched(SGD):
 def bare_run(model: UNetResNet, optimizer: Optimizer, folder: Path = Path(),
              **settings: object) -> train.Run:
     return train.Run(folder, Namespace(**settings), torch.device("cpu"), torch.float32, model,
-                     model, optimizer, torch.amp.GradScaler("cpu", enabled=False), {}, None)
+                     model, optimizer, torch.amp.GradScaler("cpu", enabled=False), {},
+                     Namespace(signals=0))
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +142,60 @@ def test_running_out_of_memory_halves_the_micro_batch_and_loses_nothing(window, 
     monkeypatch.setattr(model, "forward", lambda batch: small_device(batch.repeat(3, 1, 1, 1)))
     with pytest.raises(torch.OutOfMemoryError):  # not even one crop fits
         train.train_window(run, images, masks, weights)
+
+
+@pytest.mark.parametrize("limit, found", [(2, 2), (0, 1)])
+def test_micro_batch_auto_fits_a_small_device(trained, script, tmp_path, monkeypatch, limit, found):
+    """A device that holds at most so many crops of 64 pixels; the memory line tells the rest."""
+    forward = UNetResNet.forward
+
+    def small_device(model, batch):
+        if len(batch) > max(limit, 1) and model.training:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(model, batch)
+
+    monkeypatch.setattr(UNetResNet, "forward", small_device)
+    monkeypatch.setattr(memory, "activation_bytes", lambda *_: 10**6)  # it takes two crops
+    outcome = script("train.py", "--data", trained / "walls", *TINY, "--batch-size", 4, "--epochs",
+                     1, "--micro-batch", "auto", "--output", "run")
+    assert outcome.status == 0, outcome.err
+    line = next(line for line in outcome.out.splitlines() if line.startswith("memory: "))
+    assert f"activations {found} x 0.001 GB" in line and "out of memory" not in outcome.out
+    assert checkpoint.read(tmp_path / "run/last.pt")["settings"]["micro_batch"] == found
+
+
+def test_trials_of_micro_batch_auto_leave_no_trace(trained, script, tmp_path):
+    for name, micro_batch in (("auto", "auto"), ("plain", 2)):
+        outcome = script("train.py", "--data", trained / "walls", *TINY, "--epochs", 1,
+                         "--micro-batch", micro_batch, "--output", name)
+        assert outcome.status == 0, outcome.err
+    auto, plain = (strip(checkpoint.read(tmp_path / name / "last.pt"))
+                   for name in ("auto", "plain"))
+    assert same(auto["model"], plain["model"]) and auto["settings"]["micro_batch"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recompute", (False, True))
+def test_compiled_gradients_are_the_same(recompute):
+    """With the last, smaller micro-batch of a window as well."""
+    if not shutil.which("g++"):
+        pytest.skip("torch.compile needs a C++ compiler on a CPU")
+    torch.manual_seed(0)
+    plain = UNetResNet((1, 1, 1, 1), (8,) * 5).train()
+    fused = copy.deepcopy(plain)
+    for model in (plain, fused):
+        if recompute:
+            recompute_activations(model)
+    compiled = torch.compile(fused)
+    for crops in (2, 1):
+        images, masks = torch.rand(crops, 3, 64, 64), torch.rand(crops, 1, 64, 64).round()
+        wanted, found = (bce_dice_loss(network(images), masks) for network in (plain, compiled))
+        torch.testing.assert_close(found, wanted)
+        wanted.backward(), found.backward()
+    for (name, wanted), found in zip(plain.named_parameters(), fused.parameters()):
+        assert (found.grad - wanted.grad).norm() <= 1e-3 * wanted.grad.norm(), name
+    for wanted, found in zip(plain.buffers(), fused.buffers()):
+        torch.testing.assert_close(found, wanted)
 
 
 @pytest.mark.parametrize("updates", (1, 2, 3, 20, 101, 1000))

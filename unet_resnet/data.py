@@ -94,7 +94,11 @@ def read_split(path: Path) -> Split:
 
 def fingerprint(path: Path) -> str:
     """SHA-256 of a file, shortened to 16 hexadecimal digits."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()[:16]
 
 
 def describe_split(train: Sequence[Pair], validation: Sequence[Pair]) -> Split:

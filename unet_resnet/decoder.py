@@ -23,7 +23,7 @@ class UpConv(nn.Conv2d):
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, 3, bias=False)
+        super().__init__(inputs, outputs, 3, bias=False)  # for its weights; stride 1/2, in effect
 
     def forward(self, x: Tensor) -> Tensor:
         kernel = self.weight
@@ -43,10 +43,11 @@ class Level(nn.Module):
 
     def __init__(self, inputs: int, skip: int, outputs: int) -> None:
         super().__init__()
-        self.up = UpConv(inputs, outputs)
+        self.reduce = self.side = None
         if skip:
             self.reduce = nn.Conv2d(skip, outputs, 1, bias=False)
             self.side = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.up = UpConv(inputs, outputs)
         self.bn1 = nn.BatchNorm2d(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(outputs)

@@ -29,4 +29,4 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
 def csv_lines(*rows: Iterable[object]) -> bytes:
     text = io.StringIO()
     csv.writer(text).writerows(rows)
-    return text.getvalue().encode()
+    return text.getvalue().encode("utf-8", "replace")  # a file name need not be UTF-8

@@ -19,12 +19,12 @@ def fold_batchnorm(model: UNetResNet) -> UNetResNet:
     torch raises AssertionError, and can be neither trained nor saved afterwards.
     """
     for level in model.modules():
-        if isinstance(level, Level) and hasattr(level, "side"):
+        if isinstance(level, Level) and level.side is not None:
             scale = level.bn1.weight / (level.bn1.running_var + level.bn1.eps).sqrt()
             with torch.no_grad():  # bn1 follows a sum: both parts take its scale, `up` its shift
                 level.side.weight *= scale.view(-1, 1, 1, 1)
     for parent in list(model.modules()):
-        children = [pair for pair in parent.named_children() if pair[0] not in ("reduce", "side")]
+        children = list(parent.named_children())
         for (before, conv), (name, norm) in zip(children, children[1:]):
             if isinstance(norm, nn.BatchNorm2d):  # registered behind its convolution everywhere
                 setattr(parent, before, fuse_conv_bn_eval(conv, norm))

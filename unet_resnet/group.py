@@ -35,8 +35,14 @@ class Group:
         return self.rank == 0
 
     def join(self, device: torch.device) -> None:
-        if self.size > 1:
-            distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        """Raises ValueError for a device on which no group can train."""
+        if self.size == 1:
+            return
+        if device.type not in ("cuda", "cpu"):
+            raise ValueError(f"--device {device}: several processes train on cuda or cpu only")
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
 
     def leave(self) -> None:
         if self.size > 1:
@@ -51,7 +57,8 @@ class Group:
         """The model, whose gradients are averaged over all processes in each backward pass."""
         if self.size == 1:
             return model
-        return DistributedDataParallel(model, [device] if device.type == "cuda" else None)
+        return DistributedDataParallel(model, [device] if device.type == "cuda" else None,
+                                       gradient_as_bucket_view=True)  # no second copy of them
 
     def held_back(self, network: nn.Module, last: bool) -> AbstractContextManager[None]:
         """In this context gradients stay in the process, but for the last micro-batch of a window.

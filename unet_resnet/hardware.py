@@ -27,6 +27,15 @@ def pick_device(name: str = "auto", local_rank: int = 0) -> torch.device:
     return torch.device(name)
 
 
+def check_compiler(device: torch.device) -> None:
+    """Raise ValueError where torch.compile does not work: without a C++ compiler, say."""
+    try:
+        torch.compile(torch.sin)(torch.zeros(2, device=device))
+    except Exception as error:  # of many kinds, and none that is public
+        raise ValueError("--compile: torch.compile does not work here "
+                         f"({type(error).__name__}); leave it away") from error
+
+
 def pick_precision(name: str, device: torch.device) -> torch.dtype:
     """The type of the forward pass: float32, or 16 bits where the hardware computes in them.
 

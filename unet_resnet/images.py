@@ -59,11 +59,16 @@ def read_photo(path: Path) -> Tensor:
     """
     with opened(path) as image:
         ImageOps.exif_transpose(image, in_place=True)  # no copy where nothing is to be turned
-        if _is_deep(image):
-            return _deep_to_uint8(image).expand(3, -1, -1).contiguous()
-        if image.mode == "P":  # straight to RGB, Pillow warns of a transparent palette
-            image = image.convert("RGBA")
-        return _to_tensor(image if image.mode == "RGB" else image.convert("RGB"))
+        return to_rgb(image)
+
+
+def to_rgb(image: Image.Image) -> Tensor:
+    """A PIL image as (3, h, w) uint8 RGB, as `read_photo` gives it."""
+    if _is_deep(image):
+        return _deep_to_uint8(image).expand(3, -1, -1).contiguous()
+    if image.mode == "P":  # straight to RGB, Pillow warns of a transparent palette
+        image = image.convert("RGBA")
+    return _to_tensor(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def read_grey(path: Path) -> Tensor:

@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn import functional as F
 
 from unet_resnet import checkpoint, tiling
 from unet_resnet.fold import fold_batchnorm
 from unet_resnet.hardware import pick_device, pick_precision, predictor
-from unet_resnet.images import read_photo
+from unet_resnet.images import read_photo, to_rgb
 from unet_resnet.model import UNetResNet
 
 Picture = str | Path | Image.Image | np.ndarray | Tensor
@@ -48,6 +48,8 @@ class Network:
         `batch` tiles go through the network at once; without, 4 on a GPU and 1 on a CPU, where
         more take more memory and no less time.
         """
+        if not scales:
+            raise ValueError("no scale to predict at; wanted one or more, such as [1.0]")
         batch = batch or (1 if self.device.type == "cpu" else 4)
         probability = predictor(self.model, self.device, self.precision)
         if tta:
@@ -59,7 +61,7 @@ class Network:
             result = _resize(tiling.predict(probability, scaled, tile, overlap, batch, dtype), size)
             if len(scales) == 1:
                 return result
-            part = result.to(torch.int32 if dtype == torch.uint8 else dtype)
+            part = result.to(torch.int16 if dtype == torch.uint8 else dtype)
             total = part if total is None else total.add_(part)
         return (total // len(scales) if dtype == torch.uint8 else total / len(scales)).to(dtype)
 
@@ -109,9 +111,9 @@ def to_photo(picture: Picture) -> Tensor:
     if isinstance(picture, (str, Path)):
         return read_photo(Path(picture))
     if isinstance(picture, Image.Image):
-        picture = np.array(picture.convert("RGB"))
+        return to_rgb(ImageOps.exif_transpose(picture))
     if isinstance(picture, np.ndarray):
-        picture = torch.from_numpy(picture)
+        picture = torch.from_numpy(picture.copy())  # torch wants its memory writable and in order
         picture = picture.expand(3, -1, -1) if picture.dim() == 2 else picture.permute(2, 0, 1)
     if picture.dim() != 3 or picture.shape[0] != 3 or not picture.numel():
         raise ValueError(f"a picture of shape {tuple(picture.shape)}; wanted (3, h, w) of a tensor,"

@@ -19,9 +19,11 @@ def recompute_activations(model: UNetResNet) -> None:
     more in the backward pass, a segment at a time.
 
     A segment is the stem, a decoder level, or 1, 2, 4, 8 blocks of the encoder's four stages: from
-    stage to stage a block needs half the memory, so all segments need about as much.
+    stage to stage a block needs half the memory, so all segments need about as much. Max pooling is
+    one as well, for it keeps a whole number of 8 bytes for each of its results.
 
-    Gradients and BatchNorm's running statistics come out the same.
+    Gradients and BatchNorm's running statistics come out the same. Do not copy the model
+    afterwards: a copy would compute with the parameters of the original.
     """
     encoder = model.encoder
     encoder.stem = _forward_twice(encoder.stem, [encoder.bn1])

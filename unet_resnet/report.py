@@ -174,7 +174,7 @@ def check_ours(path: Path) -> None:
             if MARK in file.read(2000):
                 return
     raise FileExistsError(f"{path} exists and is no report of unet_resnet; it is left alone: "
-                          "choose another --report")
+                          "choose another --output")
 
 
 def encoded(text: str) -> bytes:

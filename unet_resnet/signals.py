@@ -17,6 +17,7 @@ class Stop:
 
     def __init__(self, patient: bool = False) -> None:
         self.signals, self.patient = 0, patient
+        self.agreed = 0.0  # signals that all processes of a training know of
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self.receive)
         atexit.register(kill_workers)

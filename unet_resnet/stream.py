@@ -39,7 +39,11 @@ class WriteBehind:
         while len(self._waiting) > 1:
             self._settle(*self._waiting.popleft())
 
-    def __exit__(self, *_: object) -> None:
+    def wait(self) -> None:
+        """Until nothing waits."""
         while self._waiting:
             self._settle(*self._waiting.popleft())
+
+    def __exit__(self, *_: object) -> None:
+        self.wait()
         self._pool.shutdown()

@@ -1,0 +1,119 @@
+"""What does a run of infer.py leave in its folder, photo by photo?"""
+
+import argparse
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from unet_resnet import pictures
+from unet_resnet.groups import source_of
+from unet_resnet.images import write_png
+from unet_resnet.memory import is_out_of_memory
+from unet_resnet.metrics import ScoreSheet
+from unet_resnet.page import Histogram
+from unet_resnet.report import Report
+
+WIDTHS, WIDTH = 4096, 0.5  # classes of the histogram of widths, each so many pixels
+MOST_BARS = 24  # of it in the report
+
+Numbers = dict[str, float | None]
+
+
+class Results:
+    """Pictures, measurements, scores and the report; of a photo only numbers stay in memory.
+
+    `args` are those of infer.py. Not for two threads at a time.
+    """
+
+    def __init__(self, args: argparse.Namespace, threshold: float, stack: ExitStack) -> None:
+        self.args, self.level, self.failed = args, round(threshold * 256), 0
+        self.sheet, self.lengths = ScoreSheet(threshold), np.zeros(WIDTHS)
+        self.unit, self.factor = ("mm", args.mm_per_pixel) if args.mm_per_pixel else ("px", 1.0)
+        self.report = None
+        if args.measure:  # imported here, for it needs an extra
+            from unet_resnet import drawing, measure, tables
+            self._measure, self._draw = measure.measure, drawing.draw
+            self._add_rows = stack.enter_context(
+                tables.tables(args.output, args.mm_per_pixel, args.width_classes))
+        if args.report:
+            self.report = stack.enter_context(Report(args.output / "report.html"))
+
+    def finish(self, path: Path, name: str, photo: Tensor, probability: Tensor,
+               truth: Tensor | None) -> tuple[str, Numbers]:
+        """Write a photo's pictures and note its numbers; returns the line to print, and them.
+
+        photo (3, h, w) uint8, probability (1, h, w) uint8 in 256ths.
+        """
+        crack = probability >= self.level
+        stem = self.args.output / name
+        write_png(stem.with_name(f"{stem.name}_probability.png"), probability)
+        write_png(stem.with_name(f"{stem.name}_mask.png"), crack.to(torch.uint8) * 255)
+        overlay = pictures.overlay(photo, crack, truth)
+        numbers = {}
+        if self.args.measure:
+            widths, numbers = self.measured(name, overlay, crack)
+            write_png(stem.with_name(f"{stem.name}_widths.png"), widths)
+        if truth is not None:
+            self.sheet.add(name, source_of(path.stem), (probability + 0.5) / 256, truth)
+        files = path, stem.with_name(f"{stem.name}_overlay.png")
+        if self.report:
+            self.report.add(name, photo, crack, truth, files, numbers)
+        write_png(files[1], overlay)  # last: with it the photo is done, for --skip-existing
+        told = "".join(f", {label} {value:.4g}" for label, value in numbers.items()
+                       if value is not None)
+        return f"{path}: {share_of(crack):.2%} crack{told}", numbers
+
+    def measured(self, name: str, picture: Tensor, crack: Tensor) -> tuple[Tensor, Numbers]:
+        """Measure a mask and note it in the tables; returns the picture with the widths drawn, and
+        the numbers to show."""
+        found = self._measure(crack, self.args.mm_per_pixel, self.args.width_classes)
+        self._add_rows(name, found)
+        for line in found.lines:
+            steps = np.hypot(*np.diff(line[:, :2], axis=0).T)
+            classes = np.minimum(line[1:, 2] / WIDTH, WIDTHS - 1).astype(int)
+            self.lengths += np.bincount(classes, steps, WIDTHS)
+        lengths = {"length": found.total.length, "mean width": found.total.width_mean,
+                   "greatest width": found.total.width_max}
+        return self._draw(picture, found), {"cracks": len(found.cracks)} | {
+            f"{label} ({self.unit})": None if value is None else value * self.factor
+            for label, value in lengths.items()}
+
+    def fail(self, path: Path, error: Exception) -> None:
+        """Say what went wrong with a photo; the others go on."""
+        if isinstance(error, RuntimeError):
+            if not is_out_of_memory(error):
+                raise error
+            error = f"{path}: out of memory; use a smaller --tile, --batch or --scale"
+        tqdm.write(f"infer.py: {error}", file=sys.stderr)
+        self.failed += 1
+        if self.report:
+            self.report.fail(str(path), str(error))
+
+    def write_report(self, about: dict[str, str | float]) -> None:
+        scores = self.sheet.summary()["total"] if self.sheet.rows else {}
+        shown = ("iou", "dice", "precision", "recall", "cldice")
+        lines = {name.replace("_", " "): {key: scores[name][key] for key in shown}
+                 for name in ("pooled", "mean_over_images") if scores}
+        self.report.write(about, lines, bars(self.lengths, self.unit, self.factor))
+
+
+def share_of(crack: Tensor) -> float:
+    return int(crack.count_nonzero()) / crack.numel()
+
+
+def bars(lengths: np.ndarray, unit: str, factor: float) -> Histogram | None:
+    """Lengths of centre line, in pixels and by classes of width, as a histogram of at most 24 bars
+    in a unit of which a pixel has `factor`."""
+    if not lengths.any():
+        return None
+    used = int(lengths.nonzero()[0][-1]) + 1
+    together = -(-used // MOST_BARS)
+    amounts = np.add.reduceat(lengths[:used], range(0, used, together))
+    edges = np.arange(len(amounts) + 1) * together * WIDTH
+    return Histogram((edges * factor).tolist(), (amounts * factor).tolist(),
+                     f"crack width ({unit})", f"centre line length ({unit})")
