@@ -7,12 +7,12 @@ in one piece; a 12-megapixel photo in tiles of 640 with an overlap of one half. 
 plain loop over the same tiles, as its users run it (float32, contiguous) and with our treatment
 (the precision that the hardware is fast at, channels_last). Weights are random: they cost the same.
 
-With --memory the peak resident memory of each side is measured, each in a process of its own, and
-ours for a photo of 100 megapixels as well.
+With --memory the peak resident memory of each side is measured, each in a process of its own: the
+peer's loop, and the whole of infer.py, which writes three pictures, also for 100 megapixels.
 """
 
 import argparse
-import resource
+import os
 import subprocess
 import sys
 import tempfile
@@ -25,11 +25,12 @@ import torch
 from PIL import Image
 from timing import interleave, machine, table
 
-from unet_resnet import UNetResNet, sample, tiling
+from unet_resnet import UNetResNet, checkpoint, sample, tiling
 from unet_resnet.hardware import autocast, pick_device, pick_precision
 from unet_resnet.images import read_photo, write_png
 from unet_resnet.prediction import Network, prepare
 
+ROOT = Path(__file__).resolve().parents[1]
 AS_USED, TREATED, OURS = "smp, as used", "smp, treated", "ours"
 SIZES = {"crop": (448, 448), "photo": (3000, 4000), "huge": (8660, 11547)}
 TILE, OVERLAP = 640, 0.5
@@ -77,6 +78,22 @@ def make_peer(device: torch.device, precision: torch.dtype,
     return predict
 
 
+def measure_memory(folder: Path, device: str) -> None:
+    """Of processes, whose greatest size so far the system tells."""
+    checkpoint.save(folder / "random.pt", UNetResNet())
+    for side, size in ((OURS, "crop"), (OURS, "photo"), (TREATED, "photo"), (AS_USED, "photo"),
+                       (OURS, "huge")):
+        photo = draw(folder / f"{size}.jpg", *SIZES[size])
+        command = ([ROOT / "infer.py", photo, "--checkpoint", folder / "random.pt", "--output",
+                    folder / size] if side == OURS else [__file__, "--only", side, photo])
+        with subprocess.Popen([sys.executable, *command, "--device", device],
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        print(f"{side}, {' x '.join(map(str, SIZES[size]))}: peak {usage.ru_maxrss / 1024**2:.2f} "
+              f"GiB{', failed' * bool(process.returncode)}", flush=True)
+
+
 def make(side: str, device: torch.device) -> Callable[[Path], None]:
     precision = pick_precision("auto", device)
     if side == OURS:
@@ -91,22 +108,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9, help="of the crop; a photo gets one")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--memory", action="store_true", help="measure memory, not time")
-    parser.add_argument("--only", nargs=2, metavar=("SIDE", "SIZE"), help=argparse.SUPPRESS)
+    parser.add_argument("--only", nargs=2, metavar=("SIDE", "PHOTO"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     device = pick_device(args.device)
     with tempfile.TemporaryDirectory() as folder:
         if args.only:
-            side, size = args.only
-            make(side, device)(draw(Path(folder) / "x.jpg", *SIZES[size]))
-            print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2)
+            make(args.only[0], device)(Path(args.only[1]))
             return
         print(f"{machine()}, {pick_precision('auto', device)}")
         if args.memory:
-            for side, size in (*((side, "photo") for side in (AS_USED, TREATED, OURS)),
-                               (OURS, "crop"), (OURS, "huge")):
-                command = [sys.executable, __file__, "--device", args.device, "--only", side, size]
-                peak = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-                print(f"{side}, {SIZES[size][0]}x{SIZES[size][1]}: peak {float(peak):.2f} GiB")
+            measure_memory(Path(folder), args.device)
             return
         sides = {side: make(side, device) for side in (AS_USED, TREATED, OURS)}
         for size, rounds, warmup in (("crop", args.rounds, 2), ("photo", 1, 0)):

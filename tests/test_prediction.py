@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from test_readme import blocks
 from torch.nn import functional as F
 
 import unet_resnet
@@ -54,6 +55,36 @@ def test_every_kind_of_picture(network, photo, tmp_path):
     np.testing.assert_array_equal(predict(network, grey),
                                   predict(network, np.stack([grey] * 3, -1)))
     np.testing.assert_array_equal(predict(network, Image.fromarray(grey)), predict(network, grey))
+
+
+def test_the_readmes_lines_run(trained, network, photo, tmp_path, monkeypatch):
+    Image.fromarray(photo.permute(1, 2, 0).numpy()).save(tmp_path / "bridge.png")
+    monkeypatch.chdir(tmp_path)
+    block, = (block for block in blocks("py") if "import load, predict" in block)
+    for given, ours in (("runs/my_cracks-1/best.pt", f"{trained}/runs/walls-1/best.pt"),
+                        ("bridge.jpg", "bridge.png")):
+        assert given in block
+        block = block.replace(given, ours)
+    exec(compile(block, "README.md", "exec"), names := {})
+    np.testing.assert_allclose(names["probability"], predict(network, photo), atol=0.02)
+    assert np.array_equal(names["crack"], names["probability"] >= network.threshold)
+
+
+def test_pictures_are_read_as_their_files_are(network, tmp_path):
+    """Turned by EXIF, of 16 bits, mirrored in memory, read-only."""
+    grey = np.arange(40 * 60, dtype=np.uint16).reshape(40, 60) * 27
+    Image.fromarray(grey).save(tmp_path / "deep.png")
+    turned, exif = Image.fromarray((grey // 256).astype(np.uint8)), Image.Exif()
+    exif[0x0112] = 6
+    turned.save(tmp_path / "turned.jpg", exif=exif)
+    for name in ("deep.png", "turned.jpg"):
+        with Image.open(tmp_path / name) as image:
+            assert torch.equal(to_photo(image), to_photo(tmp_path / name)), name
+    colours = np.dstack([grey // 256] * 3).astype(np.uint8)
+    colours.flags.writeable = False
+    assert torch.equal(to_photo(colours[..., ::-1]), to_photo(colours))
+    with pytest.raises(ValueError, match="scale"):
+        network(to_photo(colours), scales=[])
 
 
 @pytest.mark.parametrize("picture, complaint", [
