@@ -9,7 +9,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from unet_resnet import UNetResNet, checkpoint, memory, pictures, sample, tiling
+from unet_resnet.arguments import parse_arguments
 from unet_resnet.augment import Augment
 from unet_resnet.data import (
     Crops, Split, WholePictures, describe_split, load_pairs, read_split)
@@ -36,141 +37,10 @@ from unet_resnet.pairs import Pair
 from unet_resnet.recompute import recompute_activations
 from unet_resnet.signals import Stop, ignore_signals
 
-# With --data, and on the drawn sample set: that is small and easy, so a network of one block per
-# stage learns it from random weights in minutes on a CPU.
-DEFAULTS = {"weights": ("imagenet", "none"), "blocks": ([3, 4, 23, 3], [1, 1, 1, 1]),
-            "widths": ([256, 128, 64, 32, 16], [64, 48, 32, 24, 16]), "epochs": (50, 6),
-            "crop": (448, 160), "batch_size": (8, 4), "lr": (5e-4, 2e-3)}
-# What --resume must not change.
-FIXED = ("weights", "blocks", "widths", "batch_size", "crop", "seed", "split")
 SAMPLE_FOLDER, SAMPLE_COUNT = Path("sample_set"), 240
 WARMUP = 0.05  # share of all updates
 PREVIEWS = 6
 SMALL_BATCH = 8  # crops, below which BatchNorm's statistics of one process are rough
-
-
-def whole(low: int, high: int = 2**31) -> Callable[[str], int]:
-    """An argparse type: a whole number from `low` to `high`."""
-    def parse(text: str) -> int:
-        if not text.isdecimal() or not low <= int(text) <= high:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high}")
-        return int(text)
-    return parse
-
-
-def micro_batch(text: str) -> int | str:
-    return text if text == "auto" else whole(1)(text)
-
-
-def rate(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < 10:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 10")
-    return value
-
-
-def usable_cores() -> int:
-    """Fewer than the machine has in a container; what only Linux can tell."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__)
-
-    def add(flag: str, text: str, **options: Any) -> None:
-        name = flag.removeprefix("--").replace("-", "_")
-        if name in DEFAULTS:
-            real, drawn = (" ".join(map(str, value)) if isinstance(value, list) else value
-                           for value in DEFAULTS[name])
-            text += f" (default: {real} with --data, {drawn} on the sample set)"
-        elif options.get("default") is not None:
-            text += " (default: %(default)s)"
-        parser.add_argument(flag, help=text, **options)
-
-    add("--data", "a data set (images/ and masks/, or train/ and test/ with these in them), or "
-        "its two folders; without, a set drawn by a program", nargs="+", metavar="FOLDER",
-        type=os.path.abspath)
-    add("--output", "the run's folder (default: the next free runs/NAME-N)", type=Path)
-    add("--weights", "of the encoder: imagenet, none, or the file of a ResNet's state dict")
-    add("--blocks", "bottlenecks in the encoder's four stages", type=whole(1), nargs=4,
-        metavar="N")
-    add("--widths", "channels of the decoder's five levels", type=whole(1), nargs=5, metavar="N")
-    add("--epochs", "passes over the training photos", type=whole(1))
-    add("--batch-size", "crops per update", type=whole(1))
-    add("--micro-batch", "crops per forward pass: less memory, same gradients up to BatchNorm; "
-        "auto: as many as fit, found by trying (default: the batch size; halved when memory runs "
-        "out)", type=micro_batch)
-    add("--recompute", "compute activations a second time in place of keeping them: a fraction of "
-        "the memory, more time", action="store_true")
-    add("--freeze-bn", "leave the encoder's BatchNorm statistics as they were trained; for "
-        "micro-batches of 1 or 2", action="store_true")
-    add("--compile", "let torch.compile fuse the network's operations: minutes at the start, "
-        "faster updates", action="store_true")
-    add("--crop", "side of a training crop in pixels", type=whole(64))
-    add("--lr", "Adam's highest learning rate", type=rate)
-    add("--encoder-lr", "the encoder's learning rate as a factor of --lr (default: 0.2 for "
-        "trained weights, 1 for random ones)", type=rate, metavar="FACTOR")
-    add("--precision", "of the forward pass; auto: what the hardware is fast at", default="auto",
-        choices=("auto", "fp32", "fp16", "bf16"))
-    add("--device", "cpu, cuda, cuda:1, mps; auto: the fastest present", default="auto")
-    add("--workers", "processes that read and augment", type=whole(0),
-        default=min(2, usable_cores()))
-    add("--seed", "of weights, crops and split", type=whole(0), default=0)
-    add("--split", "a split.json, or your own {\"train\": [names], \"validation\": [names]}; "
-        "groups: draw one by photograph even where there is a test/", metavar="FILE",
-        type=lambda name: name if name == "groups" else os.path.abspath(name))
-    add("--resume", "go on with a run where it stopped, with its settings (without RUN: the "
-        "newest)", type=Path, nargs="?", const=Path("newest"), metavar="RUN")
-    return parser
-
-
-def parse_arguments() -> tuple[argparse.Namespace, dict[str, Any] | None]:
-    """The settings, and the content of last.pt where a run is resumed."""
-    parser = make_parser()
-    args = parser.parse_args()
-    last = None
-    if args.resume:
-        run = newest_run() if args.resume == Path("newest") else args.resume
-        last = checkpoint.read(run / "last.pt")
-        parser.set_defaults(**last["settings"])
-        args = parser.parse_args()
-        if args.output:
-            raise ValueError(f"--output {args.output}: a resumed run stays in its folder, {run}")
-        args.output = run
-        for name in FIXED:
-            new, old = getattr(args, name), last["settings"][name]
-            if new != old:
-                raise ValueError(f"--resume {run}: --{name.replace('_', '-')} was {old}, now "
-                                 f"{new}; leave it, or start a new run")
-        for name, old in last["settings"].items():
-            if getattr(args, name) != old:
-                print(f"--{name.replace('_', '-')} was {old}, now {getattr(args, name)}")
-    elif args.output and args.output.is_dir() and any(args.output.iterdir()):
-        raise FileExistsError(f"{args.output} is not empty; choose another --output, or "
-                              f"--resume {args.output}")
-    for name, (real, drawn) in DEFAULTS.items():
-        if getattr(args, name) is None:
-            setattr(args, name, real if args.data else drawn)
-    if args.micro_batch is None:
-        args.micro_batch = args.batch_size
-    if args.encoder_lr is None:
-        args.encoder_lr = 1.0 if args.weights == "none" else 0.2
-    if args.compile and args.recompute:
-        raise ValueError("--compile and --recompute do not go together: torch.compile knows no "
-                         "recomputation that leaves BatchNorm's statistics alone")
-    if args.data and len(args.data) > 2:
-        raise ValueError("--data takes one folder, or two: photos and masks")
-    if args.micro_batch != "auto" and args.micro_batch > args.batch_size:
-        raise ValueError(f"--micro-batch {args.micro_batch} is above --batch-size "
-                         f"{args.batch_size}: a batch is cut into micro-batches")
-    return args, last
-
-
-def newest_run() -> Path:
-    runs = sorted(Path("runs").glob("*/last.pt"), key=lambda path: path.stat().st_mtime)
-    if not runs:
-        raise FileNotFoundError("--resume: no runs/*/last.pt here; name the run's folder")
-    return runs[-1].parent
 
 
 def make_run_folder(args: argparse.Namespace) -> Path:
@@ -440,7 +310,7 @@ def main() -> None:
     group = Group.from_environment()
     if not group.first:
         sys.stdout = open(os.devnull, "w")
-    args, last = parse_arguments()
+    args, last = parse_arguments(__doc__)
     device = pick_device(args.device, group.local_rank)
     precision = pick_precision(args.precision, device)
     if args.compile:

@@ -16,7 +16,7 @@ LEVELS = (  # a module imports from lower levels only, never from its own
      "stream"},
     {"model", "metrics", "images", "centreline"},
     {"checkpoint", "fold", "recompute", "pairs", "measure", "report", "video", "scores"},
-    {"audit", "export", "tables", "drawing", "prediction"},
+    {"audit", "export", "tables", "drawing", "prediction", "arguments"},
     {"data"},
     {"photos", "results"},
     {"__init__"},

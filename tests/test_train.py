@@ -386,7 +386,7 @@ def test_without_a_network_imagenet_is_refused_with_the_choices(trained, script,
 
 def test_defaults_with_data(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train.py", "--data", "cracks"])
-    args, last = train.parse_arguments()
+    args, last = train.parse_arguments("")
     assert last is None
     assert (args.weights, args.blocks, args.epochs) == ("imagenet", [3, 4, 23, 3], 50)
     assert (args.batch_size, args.micro_batch, args.crop) == (8, 8, 448)
