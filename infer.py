@@ -26,6 +26,7 @@ from unet_resnet.results import Results, share_of
 from unet_resnet.scores import check_output, write_scores
 from unet_resnet.stream import WriteBehind, read_ahead
 
+RESOLVED = 2  # pixels, below which a width in a mask says little
 FRAME_COLUMNS = ("frame", "seconds", "crack_share")  # of a video's table; more when measured
 
 
@@ -82,15 +83,22 @@ def parse_arguments() -> argparse.Namespace:
     return args
 
 
+def number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number such as 0.2") from None
+
+
 def share(text: str) -> float:
-    value = float(text)
+    value = number(text)
     if not 0 <= value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not in 0..1 (1 excluded)")
     return value
 
 
 def positive(text: str) -> float:
-    value = float(text)
+    value = number(text)
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
     return value
@@ -214,6 +222,10 @@ def main() -> int:
     if args.threshold is not None:
         network.threshold = min(round(args.threshold * 256), 255) / 256
     print(f"checkpoint {path}, threshold {network.threshold:.3f}, {network.device}")
+    if args.width_classes and min(args.width_classes) < RESOLVED * args.mm_per_pixel:
+        print(f"the narrowest class ends at {min(args.width_classes):g} mm, which is "
+              f"{min(args.width_classes) / args.mm_per_pixel:.1f} pixels: widths below about "
+              f"{RESOLVED} pixels cannot be told apart in these photos")
     photos, masks = find_photos(args.photos), {}
     if not photos:
         raise ValueError(f"{args.photos[0]}: no photos in it ({' '.join(SUFFIXES)})")
@@ -237,7 +249,7 @@ def main() -> int:
         if args.report:
             results.write_report(describe(args, path, network, time.perf_counter() - began))
     sheet = results.sheet
-    print(f"{len(photos) - results.failed} photos predicted, results in {args.output}"
+    print(f"{len(photos) - results.failed} of {len(photos)} predicted, results in {args.output}"
           + f"; {results.failed} failed" * bool(results.failed))
     if sheet.rows:
         chose = len({fingerprint(photo) for photo in photos if photo.is_file()}

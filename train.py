@@ -33,7 +33,7 @@ from unet_resnet.hardware import (
 from unet_resnet.images import write_png
 from unet_resnet.losses import bce_dice_loss
 from unet_resnet.metrics import BINS, ScoreSheet, best_threshold, counts_at
-from unet_resnet.pairs import Pair
+from unet_resnet.pairs import Pair, layout
 from unet_resnet.recompute import recompute_activations
 from unet_resnet.signals import Stop, ignore_signals
 
@@ -315,6 +315,9 @@ def main() -> None:
     precision = pick_precision(args.precision, device)
     if args.compile:
         check_compiler(device)
+    folders = [Path(folder) for folder in args.data or [SAMPLE_FOLDER]]
+    if args.data:
+        layout(folders)  # a mistyped name is told before weights are downloaded
     group.join(device)
     if not group.first:  # one process downloads what the others then find
         group.wait()
@@ -322,11 +325,11 @@ def main() -> None:
     if group.first:
         group.wait()
     if not args.data:
-        print(f"drawing {SAMPLE_COUNT} pictures of pavement into {SAMPLE_FOLDER}/ (once)")
+        if not SAMPLE_FOLDER.exists():
+            print(f"drawing {SAMPLE_COUNT} pictures of pavement into {SAMPLE_FOLDER}/, once")
         if group.first:
             sample.write(SAMPLE_FOLDER, SAMPLE_COUNT)
         group.wait()
-    folders = [Path(folder) for folder in args.data or [SAMPLE_FOLDER]]
     split = args.split  # a resumed run has its own
     if not last and split not in (None, "groups"):
         split = read_split(Path(split))

@@ -80,7 +80,7 @@ class Results:
         lengths = {"length": found.total.length, "mean width": found.total.width_mean,
                    "greatest width": found.total.width_max}
         return self._draw(picture, found), {"cracks": len(found.cracks)} | {
-            f"{label} ({self.unit})": None if value is None else value * self.factor
+            f"{label} ({self.unit})": None if value is None else round(value * self.factor, 3)
             for label, value in lengths.items()}
 
     def fail(self, path: Path, error: Exception) -> None:

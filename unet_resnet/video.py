@@ -304,4 +304,5 @@ def _open(path: Path) -> av.container.InputContainer:
     try:  # "file:" because FFmpeg takes the start of 12:30.mp4 for a protocol
         return av.open(f"file:{path}", metadata_errors="ignore")
     except av.FFmpegError as error:
-        raise ValueError(f"{path}: not a video that can be read, {error.strerror}") from error
+        raise ValueError(f"{path}: not a video that can be read, {error.strerror}; an MP4 "
+                         "that was cut off may lack its index, which stands at its end") from error
