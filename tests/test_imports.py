@@ -26,7 +26,8 @@ LEVEL = {module: level for level, modules in enumerate(LEVELS) for module in mod
 THIRD_PARTY = {"torch", "numpy", "PIL", "tqdm"}
 ALSO = {"checkpoint": {"torchvision"},  # for its ImageNet weights; importing it takes seconds
         # Extras, of which each module says what to install.
-        "export": {"onnxruntime"}, "video": {"av"}, "measure": {"scipy"}, "centreline": {"scipy"}}
+        "export": {"onnxruntime"}, "video": {"av"}, "measure": {"scipy", "skimage"},
+        "centreline": {"scipy"}}
 
 
 def imported(source: str) -> set[str]:

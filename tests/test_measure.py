@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
-from hypothesis import given, settings, strategies as st
+from hypothesis import example, given, settings, strategies as st
 from skimage.measure import regionprops
 from torch import Tensor
 from torch.nn import functional as F
@@ -159,7 +159,8 @@ def test_noise_grows_no_branches(width):
         assert 0 < crack.width_max - clean.width_max < 2
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, derandomize=True)
+@example(seed=25973, turns=1, mirror=False)  # Zhang and Suen's thinning eats an arm of this
 @given(seed=st.integers(0, 10**6), turns=st.integers(0, 3), mirror=st.booleans())
 def test_turned_and_mirrored_cracks_measure_the_same(seed, turns, mirror):
     """Nearly: thinning peels from one side first."""

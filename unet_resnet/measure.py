@@ -18,15 +18,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from unet_resnet.centreline import Line, centre_lines
-from unet_resnet.morphology import thin
 
 # Below the line on centreline, which says what to do where scipy is missing.
-from scipy.ndimage import gaussian_filter1d, label
+from scipy.ndimage import find_objects, gaussian_filter1d, label
 from scipy.spatial import cKDTree
+
+try:
+    from skimage.morphology import skeletonize
+except ImportError as error:
+    raise ImportError("measuring needs scikit-image: pip install 'unet_resnet[measure]'") from error
 
 MIN_LENGTH = 10.0  # pixels; shorter is a speck, counted apart
 WINDOW = 1.5  # standard deviation of the mean over widths, in that of the line's smoothing
@@ -174,8 +177,12 @@ def measure(mask: Tensor, mm_per_pixel: float | None = None, width_classes: Sequ
     # The border of the photo is no edge of a crack, unless there is no other.
     edge = whole & ~between(whole, "constant" if whole.all() else "edge")
     numbers, count = label(whole, np.ones((3, 3)))
+    skeleton = np.zeros_like(whole)
+    for number, box in enumerate(find_objects(numbers), start=1):
+        # Lee et al. (1994): Zhang and Suen's thinning can eat a whole arm along a diagonal.
+        skeleton[box] |= skeletonize(numbers[box] == number, method="lee") > 0
     parts = []
-    for layer in (whole, thin(torch.from_numpy(whole)).numpy(), edge):
+    for layer in (whole, skeleton, edge):
         pixels = np.argwhere(layer)
         owner = numbers[layer]
         order = np.argsort(owner, kind="stable")
