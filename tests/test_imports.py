@@ -12,9 +12,9 @@ PACKAGE = "unet_resnet"
 
 LEVELS = (  # a module imports from lower levels only, never from its own
     {"encoder", "decoder", "losses", "morphology", "augment", "tiling", "sample", "files",
-     "groups", "pictures", "hardware", "signals", "memory", "group", "branches", "page",
+     "groups", "pictures", "hardware", "signals", "group", "branches", "page",
      "stream"},
-    {"model", "metrics", "images", "centreline"},
+    {"model", "metrics", "images", "centreline", "memory"},
     {"checkpoint", "fold", "recompute", "pairs", "measure", "report", "video", "scores"},
     {"audit", "export", "tables", "drawing", "prediction", "arguments"},
     {"data"},

@@ -7,23 +7,16 @@ import torch
 
 from unet_resnet import UNetResNet
 from unet_resnet.losses import bce_dice_loss
+from unet_resnet.memory import saved_bytes
 from unet_resnet.recompute import recompute_activations
 
 
 def step(model: UNetResNet, image: torch.Tensor, truth: torch.Tensor) -> int:
-    """Forward and backward; returns the bytes kept in between, each storage once."""
-    kept = {}
-
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage._cdata] = (storage.nbytes(), tensor)  # alive, so that no address recurs
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        loss = bce_dice_loss(model(image), truth)
-    loss.backward()
-    parameters = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
-    return sum(size for storage, (size, _) in kept.items() if storage not in parameters)
+    """Forward and backward; returns the bytes kept in between."""
+    losses = []
+    kept = saved_bytes(lambda: losses.append(bce_dice_loss(model(image), truth)), model)
+    losses[0].backward()
+    return kept
 
 
 @pytest.mark.parametrize("frozen", (False, True))

@@ -170,7 +170,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m unet_resnet.export",
                                      description="Write a trained network as an ONNX file.")
     parser.add_argument("checkpoint", type=Path, help="best.pt or last.pt of train.py")
-    parser.add_argument("onnx", type=Path, help="the file to write, about 200 MB for ResNet-101")
+    parser.add_argument("onnx", type=Path, help="the file to write, about 185 MB for ResNet-101")
     args = parser.parse_args()
     print(export(args.checkpoint, args.onnx))
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from unet_resnet.hardware import autocast
+
 GB = 1e9
 STATE_BYTES = 16  # a parameter in float32: itself, its gradient, and Adam's two averages
 PROBE = 64  # side in pixels of the crops on which activations are counted
@@ -53,19 +55,21 @@ def activation_bytes(model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor],
     Counted with small crops, for maps grow with the area, and as the difference of two crops and
     one: that leaves out what a micro-batch keeps once, the weights in 16 bits.
     """
-    device = next(model.parameters()).device
-
-    def forward(count: int) -> Tensor:
-        image, truth = (torch.zeros(count, channels, PROBE, PROBE, device=device)
-                        for channels in (3, 1))
-        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-            logits = model(image)
-        return loss(logits, truth)
-
     with buffers_kept(model):
-        one, two = (saved_bytes(lambda: forward(count), model) for count in (1, 2))
+        one, two = (
+            saved_bytes(lambda: _loss_of_blanks(model, loss, PROBE, crops, precision), model)
+            for crops in (1, 2))
     padded = -(-side // 32) * 32  # as the model does
     return round((two - one) * padded**2 / PROBE**2)
+
+
+def _loss_of_blanks(model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], side: int,
+                    crops: int, precision: torch.dtype) -> Tensor:
+    device = next(model.parameters()).device
+    image, truth = (torch.zeros(crops, channels, side, side, device=device) for channels in (3, 1))
+    with autocast(device, precision):
+        logits = model(image.to(memory_format=torch.channels_last))
+    return loss(logits, truth)
 
 
 def state_bytes(model: nn.Module, precision: torch.dtype) -> int:
@@ -129,13 +133,9 @@ def largest_micro_batch(model: nn.Module, loss: Callable[[Tensor, Tensor], Tenso
 
 def _fits(model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], side: int, crops: int,
           precision: torch.dtype) -> bool:
-    device, fits = next(model.parameters()).device, False
+    fits = False
     try:
-        image, truth = (torch.zeros(crops, channels, side, side, device=device)
-                        for channels in (3, 1))
-        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-            logits = model(image.to(memory_format=torch.channels_last))
-        loss(logits, truth).backward()
+        _loss_of_blanks(model, loss, side, crops, precision).backward()
         fits = True
     except RuntimeError as error:
         if not is_out_of_memory(error):

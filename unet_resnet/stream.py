@@ -8,16 +8,15 @@ from typing import Any
 
 def read_ahead(read: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tuple[Any, Future]]:
     """Each item with the future of `read(item)`, while the next one is already being read."""
-    with ThreadPoolExecutor(1) as pool:
-        waiting: deque[tuple[Any, Future]] = deque()
-        try:
-            for item in items:
-                waiting.append((item, pool.submit(read, item)))
-                if len(waiting) > 1:
-                    yield waiting.popleft()
-            yield from waiting
-        finally:
-            pool.shutdown(cancel_futures=True)
+    pool, waiting = ThreadPoolExecutor(1), deque()
+    try:
+        for item in items:
+            waiting.append((item, pool.submit(read, item)))
+            if len(waiting) > 1:
+                yield waiting.popleft()
+        yield from waiting
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 class WriteBehind:
