@@ -22,7 +22,7 @@ from torch.optim import Adam
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from unet_resnet import UNetResNet, checkpoint, memory, pictures, sample, tiling
+from unet_resnet import UNetResNet, checkpoint, imagenet, memory, pictures, sample, tiling
 from unet_resnet.arguments import parse_arguments
 from unet_resnet.augment import Augment
 from unet_resnet.data import (
@@ -89,7 +89,7 @@ def make_model(args: argparse.Namespace, last: dict[str, Any] | None) -> UNetRes
     torch.manual_seed(args.seed)
     model = UNetResNet(args.blocks, args.widths)
     if last is None:
-        print(checkpoint.load_encoder(model.encoder, args.weights))
+        print(imagenet.load_encoder(model.encoder, args.weights))
     else:
         model.load_state_dict(last["model"])
     return model
@@ -132,8 +132,7 @@ def start(args: argparse.Namespace, model: UNetResNet, device: torch.device,
     run = Run(make_run_folder(args) if group.first else Path(), args, device, precision, model,
               network, optimizer, scaler, split, Stop(patient=group.size > 1), group)
     if last is not None:
-        optimizer.load_state_dict(last["optimizer"])
-        optimizer.param_groups[1]["factor"] = args.encoder_lr
+        checkpoint.load_optimizer(optimizer, last["optimizer"], run.folder / "last.pt")
         if last["scaler"]:  # empty where the run was not in fp16
             scaler.load_state_dict(last["scaler"])
         run.losses, run.history = last["losses"], last["history"]

@@ -102,7 +102,7 @@ def parse_arguments(description: str) -> tuple[argparse.Namespace, dict[str, Any
     last = None
     if args.resume:
         run = newest_run() if args.resume == Path("newest") else args.resume
-        last = checkpoint.read(run / "last.pt")
+        last = checkpoint.read_last(run / "last.pt")
         parser.set_defaults(**last["settings"])
         args = parser.parse_args()
         if args.output:

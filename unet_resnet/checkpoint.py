@@ -4,26 +4,68 @@ A checkpoint is a plain dict of tensors and numbers, so it is read with `weights
 file from the internet cannot run code. It rebuilds its own model.
 """
 
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torchvision import models
+from torch import nn
+from torch.optim import Optimizer
 
-from unet_resnet.encoder import ResNetEncoder
+from unet_resnet import tensors
 from unet_resnet.files import written_whole
 from unet_resnet.model import UNetResNet
 
 KIND, VERSION = "unet_resnet checkpoint", 2
+WIDEST = 2**16  # channels
+TENSORS_OF_A_BLOCK = 18  # at least, in a state dict
 
-# The first training recipe, not the newer "V2": longer, stronger regularised training classifies
-# better but transfers less well (Kornblith et al., 2021), and every peer's scores start here.
-IMAGENET = {(3, 4, 6, 3): models.ResNet50_Weights.IMAGENET1K_V1,
-            (3, 4, 23, 3): models.ResNet101_Weights.IMAGENET1K_V1,
-            (3, 8, 36, 3): models.ResNet152_Weights.IMAGENET1K_V1}
 
-State = dict[str, Tensor]
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
+
+
+def _are_counts(value: Any, length: int, most: float) -> bool:
+    return (isinstance(value, list) and len(value) == length
+            and all(type(count) is int and 1 <= count <= most for count in value))
+
+
+def _are_numbers(value: Any) -> bool:
+    """By their names."""
+    return isinstance(value, dict) and all(
+        isinstance(name, str) and _is_number(number) for name, number in value.items())
+
+
+def _is_side(value: Any) -> bool:
+    """Of a split: fingerprints by file name."""
+    return isinstance(value, dict) and all(isinstance(text, str) for text in (
+        *value, *(mark for mark in value.values() if mark is not None)))
+
+
+def _is_setting(value: Any) -> bool:
+    values = value if isinstance(value, list) else [value]
+    return all(type(value) in (str, int, float, bool, type(None)) for value in values)
+
+
+# What a checkpoint holds beside tensors: whether it does, and how to call it.
+FORMS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "version": (lambda value: type(value) is int, "a whole number"),
+    "blocks": (lambda value: _are_counts(value, 4, math.inf), "four whole numbers above 0"),
+    "widths": (lambda value: _are_counts(value, 5, WIDEST),
+               f"five whole numbers from 1 to {WIDEST}"),
+    "threshold": (lambda value: _is_number(value) and 0 <= value <= 1, "a number from 0 to 1"),
+    "split": (lambda value: isinstance(value, dict) and {"train", "validation"} <= value.keys()
+              and all(map(_is_side, value.values())), "two sides of file names"),
+    "history": (lambda value: isinstance(value, list) and all(map(_are_numbers, value)),
+                "a list of epochs, each of numbers by their names"),
+    "losses": (lambda value: isinstance(value, list) and all(map(_is_number, value)),
+               "a list of numbers"),
+    "scaler": (_are_numbers, "numbers by their names"),
+    "settings": (lambda value: isinstance(value, dict) and all(
+        isinstance(name, str) and _is_setting(one) for name, one in value.items()),
+        "numbers and words by their names"),
+}
 
 
 def save(path: Path, model: nn.Module, threshold: float = 0.5,
@@ -41,115 +83,81 @@ def save(path: Path, model: nn.Module, threshold: float = 0.5,
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The content of a checkpoint, its tensors on the CPU.
+    """The content of a checkpoint, its tensors on the CPU, checked to be what `save` writes.
 
-    Raises FileNotFoundError, or ValueError for a file that is not a checkpoint of this project.
+    Raises an OSError or ValueError, in one line that names the file, for one that cannot be read
+    or is not an intact checkpoint of this version.
     """
-    content = _read_tensors(path)
+    content = tensors.read(path)
     parts = {"kind", "version", "blocks", "widths", "model", "threshold", "split"}
     if not (isinstance(content, dict) and parts <= content.keys() and content["kind"] == KIND):
         raise ValueError(f"{path}: not a checkpoint of train.py; pass a best.pt or last.pt")
+    for name, (check, wanted) in FORMS.items():
+        if name in content and not check(content[name]):
+            raise ValueError(f"{path}: damaged, or not written by train.py: its {name} should be "
+                             f"{wanted}")
     if content["version"] != VERSION:
         writer = ("a newer version: update unet_resnet" if content["version"] > VERSION
                   else "an older version, whose network was another: train it again")
         raise ValueError(f"{path}: format {content['version']}, this version reads {VERSION}; "
                          f"written by {writer}")
+    blocks, state = content["blocks"], content["model"]
+    if sum(blocks) * TENSORS_OF_A_BLOCK > len(state):  # before a network of that size is built
+        raise ValueError(f"{path}: does not fit this network: blocks {blocks} are more than its "
+                         f"{len(state)} tensors")
+    content["model"] = tensors.check(state, _sketch(content).state_dict(), path)
+    return content
+
+
+def read_last(path: Path) -> dict[str, Any]:
+    """The content of a last.pt, from which a training can go on. Raises what `read` does."""
+    content = read(path)
+    for name in ("settings", "optimizer", "scaler", "losses", "history"):
+        if name not in content:
+            raise ValueError(f"{path}: no last.pt, for it has no {name}: a training cannot go on "
+                             "from it; a best.pt is for infer.py")
+    for name in ("blocks", "widths"):
+        if content["settings"].get(name) != content[name]:
+            raise ValueError(f"{path}: damaged, or not written by train.py: its settings have other"
+                             f" {name} than its network")
+    if not all({"iou", "threshold"} <= row.keys() for row in content["history"]):
+        raise ValueError(f"{path}: damaged, or not written by train.py: an epoch without scores")
     return content
 
 
 def load(path: Path) -> tuple[UNetResNet, dict[str, Any]]:
-    """The model a checkpoint describes, on the CPU in eval mode, and the checkpoint's content."""
+    """The model a checkpoint describes, on the CPU in eval mode, and the checkpoint's content.
+
+    Both hold the same tensors. Raises what `read` does.
+    """
     content = read(path)
-    model = UNetResNet(content["blocks"], content["widths"])
-    _load_strictly(model, content["model"], path)
+    model = _sketch(content)
+    model.load_state_dict(content["model"], assign=True)
     return model.eval(), content
 
 
-def load_encoder(encoder: ResNetEncoder, weights: str) -> str:
-    """Fill the encoder with trained weights and say in one line what was done.
+def _sketch(content: dict[str, Any]) -> UNetResNet:
+    """The model without its weights, for which no memory is taken."""
+    with torch.device("meta"):
+        return UNetResNet(content["blocks"], content["widths"])
 
-    `weights`: "none" keeps the random ones; "imagenet" takes torchvision's file of the encoder's
-    depth from its cache or the network, and checks its hash; anything else is the path of a
-    ResNet state dict with torchvision's names. From a shallower ResNet the encoder is grown.
 
-    Raises FileNotFoundError where there is no such file, ConnectionError where it cannot be
-    downloaded, ValueError where it does not fit.
+def load_optimizer(optimizer: Optimizer, saved: Any, path: Path) -> None:
+    """Fill Adam with the averages in its saved state dict; its settings stay as they are.
+
+    Raises ValueError, naming `path`, where these are not averages of its parameters.
     """
-    if weights == "none":
-        return "encoder: random weights"
-    if weights == "imagenet":
-        state = _imagenet_state(encoder.blocks)
-    else:
-        state = _read_tensors(Path(weights))
-        if not (isinstance(state, dict) and "layer4.0.conv3.weight" in state
-                and all(isinstance(tensor, Tensor) for tensor in state.values())):
-            raise ValueError(f"{weights}: not the state dict of a bottleneck ResNet with "
-                             "torchvision's names (50, 101 or 152 layers)")
-    state = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
-    found = blocks_of(state)
-    grown = [have < want for have, want in zip(found, encoder.blocks)]
-    if any(have == 1 < want for have, want in zip(found, encoder.blocks)):
-        raise ValueError(f"{weights}: blocks {found}; a stage of a single block cannot be grown")
-    if any(grown):
-        state = grow(state, encoder.blocks)
-    _load_strictly(encoder, state, weights)
-    line = f"encoder: {weights}, blocks {found}"
-    return line + f", grown to {encoder.blocks} with identities" if any(grown) else line
-
-
-def blocks_of(state: State) -> tuple[int, ...]:
-    """The number of blocks in each of the four stages of a ResNet state dict."""
-    return tuple(len({name.split(".")[1] for name in state if name.startswith(f"layer{stage}.")})
-                 for stage in (1, 2, 3, 4))
-
-
-def grow(state: State, blocks: tuple[int, ...]) -> State:
-    """A state dict with `blocks` in its stages that computes the same maps.
-
-    A block that is missing becomes a copy of the stage's last one whose final BatchNorm has scale
-    and shift 0, so that it adds nothing to its input (Net2Net, Chen et al., 2016). The scale has
-    a gradient, through which the new block learns. A stage of one block cannot be grown: that
-    block changes the number of channels.
-    """
-    grown = dict(state)
-    for stage, (have, want) in enumerate(zip(blocks_of(state), blocks), start=1):
-        last = f"layer{stage}.{have - 1}."
-        for new in range(have, want):
-            for name in [name for name in state if name.startswith(last)]:
-                part = name.removeprefix(last)
-                silent = part in ("bn3.weight", "bn3.bias")
-                copy = torch.zeros_like if silent else torch.clone
-                grown[f"layer{stage}.{new}.{part}"] = copy(state[name])
-    return grown
-
-
-def _imagenet_state(blocks: tuple[int, ...]) -> State:
-    if blocks not in IMAGENET:
-        raise ValueError(f"no ImageNet weights exist for blocks {blocks}; use one of "
-                         f"{list(IMAGENET)} or --weights none")
-    weights = IMAGENET[blocks]
+    parameters = [one for group in optimizer.param_groups for one in group["params"]]
     try:
-        return weights.get_state_dict(progress=True, check_hash=True)
-    except (OSError, RuntimeError) as error:  # no network, no space, or a wrong hash
-        raise ConnectionError(
-            f"{weights.url} could not be downloaded ({error}): fetch it elsewhere and pass "
-            "--weights FILE, or a ResNet-50 file of the same kind, or --weights none") from error
-
-
-def _read_tensors(path: Path) -> Any:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    # torch.load raises nearly anything on foreign files: KeyError, EOFError, UnpicklingError, ...
-    except Exception as error:
-        raise ValueError(f"{path}: not a file of PyTorch tensors, or damaged "
-                         f"({type(error).__name__})") from error
-
-
-def _load_strictly(module: nn.Module, state: State, path: Path | str) -> None:
-    try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
-        first = str(error).splitlines()[1].strip()
-        raise ValueError(f"{path}: does not fit this network: {first[:200]}") from error
+        state = saved["state"]
+        found = {f"{name} of parameter {i}": tensor for i in state
+                 for name, tensor in state[i].items()}
+    except (AttributeError, KeyError, TypeError, IndexError) as error:
+        raise ValueError(f"{path}: damaged, or not written by train.py: no state of Adam in it"
+                         ) from error
+    if found:  # none before the first update
+        wanted = {f"{name} of parameter {i}": like for i, parameter in enumerate(parameters)
+                  for name, like in (("step", torch.zeros(())), ("exp_avg", parameter),
+                                     ("exp_avg_sq", parameter))}
+        tensors.check(found, wanted, path)
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
