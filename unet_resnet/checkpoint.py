@@ -105,7 +105,9 @@ def read(path: Path) -> dict[str, Any]:
     if sum(blocks) * TENSORS_OF_A_BLOCK > len(state):  # before a network of that size is built
         raise ValueError(f"{path}: does not fit this network: blocks {blocks} are more than its "
                          f"{len(state)} tensors")
-    content["model"] = tensors.check(state, _sketch(content).state_dict(), path)
+    with torch.device("meta"):
+        wanted = UNetResNet(blocks, content["widths"]).state_dict()
+    content["model"] = tensors.check(state, wanted, path)
     return content
 
 
@@ -128,18 +130,12 @@ def read_last(path: Path) -> dict[str, Any]:
 def load(path: Path) -> tuple[UNetResNet, dict[str, Any]]:
     """The model a checkpoint describes, on the CPU in eval mode, and the checkpoint's content.
 
-    Both hold the same tensors. Raises what `read` does.
+    Raises what `read` does.
     """
     content = read(path)
-    model = _sketch(content)
-    model.load_state_dict(content["model"], assign=True)
+    model = UNetResNet(content["blocks"], content["widths"])
+    model.load_state_dict(content["model"])
     return model.eval(), content
-
-
-def _sketch(content: dict[str, Any]) -> UNetResNet:
-    """The model without its weights, for which no memory is taken."""
-    with torch.device("meta"):
-        return UNetResNet(content["blocks"], content["widths"])
 
 
 def load_optimizer(optimizer: Optimizer, saved: Any, path: Path) -> None:

@@ -30,11 +30,9 @@ class UNetResNet(nn.Module):
         self.encoder = ResNetEncoder(blocks)
         self.decoder = UNetDecoder(self.encoder.channels, widths)
         self.head = nn.Conv2d(widths[-1], 1, 3, padding=1)
-        # Inside the model, so that training and inference cannot normalise differently. No file
-        # has them: they are numbers also in a model that is built on the meta device.
-        for name, values in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
-            buffer = torch.tensor(values, device="cpu").view(3, 1, 1)
-            self.register_buffer(name, buffer, persistent=False)
+        # Inside the model, so that training and inference cannot normalise differently.
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
         height, width = image.shape[-2:]
