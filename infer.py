@@ -2,14 +2,12 @@
 
 import argparse
 import math
-import shlex
 import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -22,6 +20,8 @@ from unet_resnet.files import csv_lines, written_whole
 from unet_resnet.images import SUFFIXES, is_ours, read_photo
 from unet_resnet.photos import find_masks, find_photos, is_video, leave_out_trained, name_results
 from unet_resnet.prediction import Network, load
+from unet_resnet.preflight import check_extra, check_folder
+from unet_resnet.record import command, package_version
 from unet_resnet.results import Results, share_of
 from unet_resnet.scores import check_output, write_scores
 from unet_resnet.stream import WriteBehind, read_ahead
@@ -205,18 +205,17 @@ def has_results(photo: Path, name: str, args: argparse.Namespace) -> bool:
 
 
 def describe(args: argparse.Namespace, path: Path, network: Network, seconds: float) -> dict:
-    try:
-        release = version("unet_resnet")
-    except PackageNotFoundError:  # run from a copy that is not installed
-        release = "not installed"
-    return {"command": shlex.join(["python", *sys.argv]), "checkpoint": str(path),
+    return {"command": command(), "checkpoint": str(path),
             "threshold": f"{network.threshold:.3f}", "device": str(network.device),
             "seconds": round(seconds, 1), "date": datetime.now().strftime("%Y-%m-%d %H:%M"),
-            "version": release}
+            "version": package_version("unet_resnet")}
 
 
 def main() -> int:
     args, began = parse_arguments(), time.perf_counter()
+    check_folder(args.output)
+    if args.measure:
+        check_extra("measure", "--measure", "scipy", "skimage")
     path = args.checkpoint or newest_checkpoint()
     network = load(path, args.device, args.precision)
     if args.threshold is not None:
@@ -235,6 +234,8 @@ def main() -> int:
         masks = find_masks(args.masks, photos)
         photos = leave_out_trained(photos, network.split["train"])
         check_output(args.output)
+    if film := next(filter(is_video, photos), None):
+        check_extra("video", f"{film}: a video", "av")
     args.output.mkdir(parents=True, exist_ok=True)
     names = name_results(photos)
     if args.skip_existing:

@@ -22,7 +22,8 @@ from torch.optim import Adam
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from unet_resnet import UNetResNet, checkpoint, imagenet, memory, pictures, sample, tiling
+from unet_resnet import (
+    UNetResNet, checkpoint, imagenet, memory, pictures, preflight, record, sample, tiling)
 from unet_resnet.arguments import parse_arguments
 from unet_resnet.augment import Augment
 from unet_resnet.data import (
@@ -36,6 +37,7 @@ from unet_resnet.metrics import BINS, ScoreSheet, best_threshold, counts_at
 from unet_resnet.pairs import Pair, layout
 from unet_resnet.recompute import recompute_activations
 from unet_resnet.signals import Stop, ignore_signals
+from unet_resnet.workers import Watched
 
 SAMPLE_FOLDER, SAMPLE_COUNT = Path("sample_set"), 240
 WARMUP = 0.05  # share of all updates
@@ -138,8 +140,10 @@ def start(args: argparse.Namespace, model: UNetResNet, device: torch.device,
         run.losses, run.history = last["losses"], last["history"]
     if not group.first:
         return run
-    for name, content in (("settings.json", run.settings), ("split.json", split)):
-        (run.folder / name).write_text(json.dumps(content, indent=1) + "\n")
+    (run.folder / "split.json").write_text(json.dumps(split, indent=1) + "\n")
+    record.note_start(run.folder, run.settings, processes=group.size, device=str(device),
+                      device_name=record.device_name(device),
+                      precision=str(precision).removeprefix("torch."))
     return run
 
 
@@ -213,7 +217,8 @@ def train_epoch(run: Run, crops: Crops) -> None:
     windows = [positions[first:first + args.batch_size]  # the last one may be short
                for first in range(0, len(crops), args.batch_size)]
     left = windows[len(run.losses):]
-    loader = DataLoader(crops, batch_sampler=[run.group.share(window) for window in left],
+    watched = Watched(crops, args.workers)
+    loader = DataLoader(watched, batch_sampler=[run.group.share(window) for window in left],
                         num_workers=args.workers, worker_init_fn=ignore_signals,
                         pin_memory=run.device.type == "cuda")
     run.network.train()
@@ -221,9 +226,10 @@ def train_epoch(run: Run, crops: Crops) -> None:
         for module in run.model.encoder.modules():
             if isinstance(module, _BatchNorm):
                 module.eval()
-    with tqdm(zip(left, loader), f"epoch {epoch + 1}/{args.epochs}", len(windows),
-              initial=len(run.losses), unit="update", leave=False,
-              disable=not run.group.first) as bar:
+    with watched.deaths_named(), tqdm(
+            zip(left, loader), f"epoch {epoch + 1}/{args.epochs}", len(windows),
+            initial=len(run.losses), unit="update", leave=False,
+            disable=not run.group.first) as bar:
         for window, (images, masks) in bar:
             factor = schedule(epoch * len(windows) + len(run.losses), args.epochs * len(windows))
             for parameters in run.optimizer.param_groups:
@@ -244,18 +250,20 @@ def validate(run: Run, pairs: Sequence[Pair]) -> tuple[Tensor, list[list[Tensor]
     probability = predictor(run.model.eval(), run.device, run.precision)
     sheet, shown = ScoreSheet(0.5, tolerances=(), skeletons=False), []
     wanted = {round(i * (len(pairs) - 1) / (PREVIEWS - 1)) for i in range(PREVIEWS)}
-    loader = DataLoader(WholePictures(pairs), batch_size=None, num_workers=run.args.workers,
+    watched = Watched(WholePictures(pairs), run.args.workers)
+    loader = DataLoader(watched, batch_size=None, num_workers=run.args.workers,
                         worker_init_fn=ignore_signals)
     bar = tqdm(zip(pairs, loader), "validation", len(pairs), unit="photo", leave=False,
                disable=not run.group.first)
-    for i, (pair, (photo, mask)) in enumerate(bar):
-        if run.group.size == 1:  # in a group, not while the others wait for the counts
-            run.stop.check()
-        prediction = tiling.predict(probability, photo)
-        sheet.add(pair.image.name, pair.source, prediction, mask)
-        if i in wanted:
-            shown.append([tensor[:, :tiling.TILE, :tiling.TILE].clone()
-                          for tensor in (photo, mask, prediction)])
+    with watched.deaths_named():
+        for i, (pair, (photo, mask)) in enumerate(bar):
+            if run.group.size == 1:  # in a group, not while the others wait for the counts
+                run.stop.check()
+            prediction = tiling.predict(probability, photo)
+            sheet.add(pair.image.name, pair.source, prediction, mask)
+            if i in wanted:
+                shown.append([tensor[:, :tiling.TILE, :tiling.TILE].clone()
+                              for tensor in (photo, mask, prediction)])
     counts = sum(sheet.histograms.values(), torch.zeros(2, BINS, dtype=torch.int64))
     return run.group.sum(counts.to(run.device)).cpu(), shown
 
@@ -317,6 +325,13 @@ def main() -> None:
     folders = [Path(folder) for folder in args.data or [SAMPLE_FOLDER]]
     if args.data:
         layout(folders)  # a mistyped name is told before weights are downloaded
+    split = args.split  # a resumed run has its own
+    if not last and split not in (None, "groups"):
+        split = read_split(Path(split))
+    if group.first:
+        folder = args.output or Path("runs")
+        preflight.check_folder(folder)
+        preflight.check_space(folder, checkpoint.space_wanted(folder, args.blocks, args.widths))
     group.join(device)
     if not group.first:  # one process downloads what the others then find
         group.wait()
@@ -329,9 +344,6 @@ def main() -> None:
         if group.first:
             sample.write(SAMPLE_FOLDER, SAMPLE_COUNT)
         group.wait()
-    split = args.split  # a resumed run has its own
-    if not last and split not in (None, "groups"):
-        split = read_split(Path(split))
     pairs, held_out, notes = load_pairs(folders, args.seed, last["split"] if last else split,
                                         strict=bool(last))
     for note in notes:

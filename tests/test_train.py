@@ -29,7 +29,7 @@ from unet_resnet.images import read_photo
 from unet_resnet.losses import bce_dice_loss
 from unet_resnet.metrics import ScoreSheet, best_threshold, counts_at
 
-FILES = {"last.pt", "best.pt", "history.csv", "preview.png", "settings.json", "split.json"}
+FILES = {"last.pt", "best.pt", "history.csv", "preview.png", "run.json", "split.json"}
 
 
 def history(run: Path) -> list[dict[str, float]]:
@@ -52,7 +52,7 @@ def test_the_files_of_a_run(trained):
     train_pairs, validation, _ = load_pairs([trained / "walls"])
     split = describe_split(train_pairs, validation)
     assert json.loads((run / "split.json").read_text()) == split == best["split"] == last["split"]
-    settings = json.loads((run / "settings.json").read_text())
+    settings = json.loads((run / "run.json").read_text())["settings"]
     assert settings == best["settings"] == last["settings"]
     assert (settings["crop"], settings["widths"], settings["data"]) == (
         64, [8] * 5, [str(trained / "walls")])

@@ -62,7 +62,8 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     add("--weights", "of the encoder: imagenet, none, or the file of a ResNet's state dict")
     add("--blocks", "bottlenecks in the encoder's four stages", type=whole(1), nargs=4,
         metavar="N")
-    add("--widths", "channels of the decoder's five levels", type=whole(1), nargs=5, metavar="N")
+    add("--widths", "channels of the decoder's five levels", type=whole(1, checkpoint.WIDEST),
+        nargs=5, metavar="N")
     add("--epochs", "passes over the training photos", type=whole(1))
     add("--batch-size", "crops per update", type=whole(1))
     add("--micro-batch", "crops per forward pass: less memory, same gradients up to BatchNorm; "
@@ -103,6 +104,7 @@ def parse_arguments(description: str) -> tuple[argparse.Namespace, dict[str, Any
     if args.resume:
         run = newest_run() if args.resume == Path("newest") else args.resume
         last = checkpoint.read_last(run / "last.pt")
+        last["settings"] = checked(last["settings"], parser, run / "last.pt")
         parser.set_defaults(**last["settings"])
         args = parser.parse_args()
         if args.output:
@@ -135,6 +137,32 @@ def parse_arguments(description: str) -> tuple[argparse.Namespace, dict[str, Any
         raise ValueError(f"--micro-batch {args.micro_batch} is above --batch-size "
                          f"{args.batch_size}: a batch is cut into micro-batches")
     return args, last
+
+
+def checked(settings: dict[str, Any], parser: argparse.ArgumentParser,
+            path: Path) -> dict[str, Any]:
+    """The settings that stand in the last.pt `path`, read by `parser` as if they were flags.
+
+    Raises ValueError where they are none.
+    """
+    def refuse(message: str) -> None:
+        raise ValueError(f"{path}: damaged, or not written by train.py: {message[:200]}")
+
+    known = vars(parser.parse_args([])).keys() - {"output", "resume"}
+    if odd := (settings.keys() - known) | (set(FIXED) - settings.keys()):
+        refuse(f"a setting {min(odd)!r} too many or too few")
+    flags = []
+    for name, value in settings.items():
+        if value is not None and value is not False:
+            flags.append(f"--{name.replace('_', '-')}")
+            if value is not True:
+                flags += map(str, value if isinstance(value, list) else [value])
+    parser.error = refuse
+    try:
+        parsed = parser.parse_args(flags)
+    finally:
+        del parser.error
+    return {name: getattr(parsed, name) for name in settings}
 
 
 def newest_run() -> Path:

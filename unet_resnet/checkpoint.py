@@ -5,12 +5,13 @@ file from the internet cannot run code. It rebuilds its own model.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from unet_resnet import tensors
@@ -50,18 +51,20 @@ def _is_setting(value: Any) -> bool:
 
 # What a checkpoint holds beside tensors: whether it does, and how to call it.
 FORMS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "version": (lambda value: type(value) is int, "a whole number"),
     "blocks": (lambda value: _are_counts(value, 4, math.inf), "four whole numbers above 0"),
     "widths": (lambda value: _are_counts(value, 5, WIDEST),
                f"five whole numbers from 1 to {WIDEST}"),
+    "model": (lambda value: isinstance(value, dict), "tensors by their names"),
     "threshold": (lambda value: _is_number(value) and 0 <= value <= 1, "a number from 0 to 1"),
     "split": (lambda value: isinstance(value, dict) and {"train", "validation"} <= value.keys()
               and all(map(_is_side, value.values())), "two sides of file names"),
     "history": (lambda value: isinstance(value, list) and all(map(_are_numbers, value)),
                 "a list of epochs, each of numbers by their names"),
-    "losses": (lambda value: isinstance(value, list) and all(map(_is_number, value)),
-               "a list of numbers"),
-    "scaler": (_are_numbers, "numbers by their names"),
+    "losses": (lambda value: isinstance(value, list) and all(
+        one is None or _is_number(one) for one in value), "a list of numbers"),
+    "scaler": (lambda value: _are_numbers(value) and (
+        not value or value.keys() == GradScaler("cpu").state_dict().keys()),
+        "the state of a GradScaler"),
     "settings": (lambda value: isinstance(value, dict) and all(
         isinstance(name, str) and _is_setting(one) for name, one in value.items()),
         "numbers and words by their names"),
@@ -92,15 +95,16 @@ def read(path: Path) -> dict[str, Any]:
     parts = {"kind", "version", "blocks", "widths", "model", "threshold", "split"}
     if not (isinstance(content, dict) and parts <= content.keys() and content["kind"] == KIND):
         raise ValueError(f"{path}: not a checkpoint of train.py; pass a best.pt or last.pt")
+    if type(version := content["version"]) is not int:
+        raise _spoilt(path, "its version should be a whole number")
+    if version != VERSION:
+        writer = ("a newer version: update unet_resnet" if version > VERSION
+                  else "an older version, whose network was another: train it again")
+        raise ValueError(f"{path}: format {version}, this version reads {VERSION}; written by "
+                         f"{writer}")
     for name, (check, wanted) in FORMS.items():
         if name in content and not check(content[name]):
-            raise ValueError(f"{path}: damaged, or not written by train.py: its {name} should be "
-                             f"{wanted}")
-    if content["version"] != VERSION:
-        writer = ("a newer version: update unet_resnet" if content["version"] > VERSION
-                  else "an older version, whose network was another: train it again")
-        raise ValueError(f"{path}: format {content['version']}, this version reads {VERSION}; "
-                         f"written by {writer}")
+            raise _spoilt(path, f"its {name} should be {wanted}")
     blocks, state = content["blocks"], content["model"]
     if sum(blocks) * TENSORS_OF_A_BLOCK > len(state):  # before a network of that size is built
         raise ValueError(f"{path}: does not fit this network: blocks {blocks} are more than its "
@@ -120,11 +124,14 @@ def read_last(path: Path) -> dict[str, Any]:
                              "from it; a best.pt is for infer.py")
     for name in ("blocks", "widths"):
         if content["settings"].get(name) != content[name]:
-            raise ValueError(f"{path}: damaged, or not written by train.py: its settings have other"
-                             f" {name} than its network")
+            raise _spoilt(path, f"its settings have other {name} than its network")
     if not all({"iou", "threshold"} <= row.keys() for row in content["history"]):
-        raise ValueError(f"{path}: damaged, or not written by train.py: an epoch without scores")
+        raise _spoilt(path, "an epoch without scores")
     return content
+
+
+def _spoilt(path: Path, what: str) -> ValueError:
+    return ValueError(f"{path}: damaged, or not written by train.py: {what}")
 
 
 def load(path: Path) -> tuple[UNetResNet, dict[str, Any]]:
@@ -138,6 +145,19 @@ def load(path: Path) -> tuple[UNetResNet, dict[str, Any]]:
     return model.eval(), content
 
 
+def space_wanted(folder: Path, blocks: Sequence[int], widths: Sequence[int]) -> int:
+    """Bytes that the checkpoints of a training will take on the disk beyond those in `folder`.
+
+    A last.pt holds the weights and, of the same size, Adam's two averages; a second one is written
+    before the first gives way; and best.pt holds the weights.
+    """
+    with torch.device("meta"):
+        state = UNetResNet(blocks, widths).state_dict()
+    there = [folder / name for name in ("last.pt", "best.pt") if (folder / name).is_file()]
+    return (3 + 3 + 1) * sum(tensor.nbytes for tensor in state.values()) - sum(
+        path.stat().st_size for path in there)
+
+
 def load_optimizer(optimizer: Optimizer, saved: Any, path: Path) -> None:
     """Fill Adam with the averages in its saved state dict; its settings stay as they are.
 
@@ -149,8 +169,7 @@ def load_optimizer(optimizer: Optimizer, saved: Any, path: Path) -> None:
         found = {f"{name} of parameter {i}": tensor for i in state
                  for name, tensor in state[i].items()}
     except (AttributeError, KeyError, TypeError, IndexError) as error:
-        raise ValueError(f"{path}: damaged, or not written by train.py: no state of Adam in it"
-                         ) from error
+        raise _spoilt(path, "no state of Adam in it") from error
     if found:  # none before the first update
         wanted = {f"{name} of parameter {i}": like for i, parameter in enumerate(parameters)
                   for name, like in (("step", torch.zeros(())), ("exp_avg", parameter),

@@ -170,11 +170,13 @@ class Crops(Dataset):
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def __getitem__(self, position: int) -> tuple[Tensor, Tensor]:
+    def pair_at(self, position: int) -> Pair:
         epoch, place = divmod(position, len(self.pairs))
         shuffle = Generator().manual_seed(seed_of("shuffle", self.seed, epoch))
-        index = torch.randperm(len(self.pairs), generator=shuffle)[place]
-        pair = self.pairs[index]
+        return self.pairs[torch.randperm(len(self.pairs), generator=shuffle)[place]]
+
+    def __getitem__(self, position: int) -> tuple[Tensor, Tensor]:
+        pair = self.pair_at(position)
         crop = Generator().manual_seed(seed_of("crop", self.seed, position))
         return self.augment(*read_pair(pair.image, pair.mask), crop)
 
@@ -187,6 +189,9 @@ class WholePictures(Dataset):
 
     def __len__(self) -> int:
         return len(self.pairs)
+
+    def pair_at(self, index: int) -> Pair:
+        return self.pairs[index]
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         return read_pair(self.pairs[index].image, self.pairs[index].mask)
