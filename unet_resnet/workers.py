@@ -17,7 +17,8 @@ from torch.utils.data import Dataset, get_worker_info
 from unet_resnet.pairs import Pair
 
 DEATH = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) "
-                   r"(is killed by signal: [\w ]+|exited unexpectedly)")
+                   r"(?:is )?(killed by signal: [\w ]+|exited unexpectedly)")
+NOTHING = -1  # in place of an index
 
 
 class Pairs(Protocol):
@@ -39,9 +40,12 @@ class Watched(Dataset):
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Any:
-        if worker := get_worker_info():
-            self.notes[worker.id] = torch.tensor((os.getpid(), index))
-        return self.dataset[index]
+        if not (worker := get_worker_info()):
+            return self.dataset[index]
+        self.notes[worker.id] = torch.tensor((os.getpid(), index))
+        item = self.dataset[index]
+        self.notes[worker.id, 1] = NOTHING
+        return item
 
     @contextmanager
     def deaths_named(self) -> Iterator[None]:
@@ -51,10 +55,10 @@ class Watched(Dataset):
         except RuntimeError as error:
             if not (death := DEATH.search(str(error))):
                 raise
-            died = [int(process) for process in death[1].split(",")]
+            dead = [int(process) for process in death[1].split(",")]
             files = [str(self.dataset.pair_at(index).image) for process, index
-                     in self.notes.tolist() if process in died]
+                     in self.notes.tolist() if process in dead and index != NOTHING]
             raise ChildProcessError(
-                f"{' or '.join(files) or 'no photo yet'}: the worker that was reading it "
-                f"{death[2]}; if memory is short use fewer --workers, else look at that file"
-                ) from error
+                f"{' or '.join(files) or 'between two photos'}: a worker died reading it "
+                f"({death[2].strip()}); if memory is short use fewer --workers, else look at the "
+                "file") from error
