@@ -216,6 +216,12 @@ def main() -> int:
     check_folder(args.output)
     if args.measure:
         check_extra("measure", "--measure", "scipy", "skimage")
+    photos, masks = find_photos(args.photos), {}
+    if not photos:
+        raise ValueError(f"{args.photos[0]}: no photos in it ({' '.join(SUFFIXES)})")
+    film = next(filter(is_video, photos), None)
+    if film and not args.masks:
+        check_extra("video", f"{film}: a video", "av")
     path = args.checkpoint or newest_checkpoint()
     network = load(path, args.device, args.precision)
     if args.threshold is not None:
@@ -225,17 +231,12 @@ def main() -> int:
         print(f"the narrowest class ends at {min(args.width_classes):g} mm, which is "
               f"{min(args.width_classes) / args.mm_per_pixel:.1f} pixels: widths below about "
               f"{RESOLVED} pixels cannot be told apart in these photos")
-    photos, masks = find_photos(args.photos), {}
-    if not photos:
-        raise ValueError(f"{args.photos[0]}: no photos in it ({' '.join(SUFFIXES)})")
     if args.masks:
         photos = [photo for photo in photos if not is_video(photo)  # of which no one has masks
                   and args.masks.resolve() not in photo.resolve().parents]
         masks = find_masks(args.masks, photos)
         photos = leave_out_trained(photos, network.split["train"])
         check_output(args.output)
-    if film := next(filter(is_video, photos), None):
-        check_extra("video", f"{film}: a video", "av")
     args.output.mkdir(parents=True, exist_ok=True)
     names = name_results(photos)
     if args.skip_existing:

@@ -253,7 +253,7 @@ UNFIT = {
                   NO_FIT, SHORT, "qint8"),
     "NaN": (swap(spoilt(float("nan"))), "NaN or infinity", SHORT),
     "infinity": (swap(spoilt(-float("inf"))), "NaN or infinity", SHORT),
-    "above float32": (swap(lambda tensor: spoilt(1e300)(tensor.double())), "NaN or infinity", SHORT),
+    "above float32": (swap(lambda tensor: spoilt(1e300)(tensor.double())), "infinity", SHORT),
     "one number for all": (lambda content: content | {"model": {
         name: tensor.flatten()[:1].clone().expand(tensor.numel()).view(tensor.shape)
         for name, tensor in content["model"].items()}}, "claim"),

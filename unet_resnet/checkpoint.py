@@ -109,7 +109,7 @@ def read(path: Path) -> dict[str, Any]:
     if sum(blocks) * TENSORS_OF_A_BLOCK > len(state):  # before a network of that size is built
         raise ValueError(f"{path}: does not fit this network: blocks {blocks} are more than its "
                          f"{len(state)} tensors")
-    with torch.device("meta"):
+    with tensors.sketched():
         wanted = UNetResNet(blocks, content["widths"]).state_dict()
     content["model"] = tensors.check(state, wanted, path)
     return content
@@ -151,7 +151,7 @@ def space_wanted(folder: Path, blocks: Sequence[int], widths: Sequence[int]) -> 
     A last.pt holds the weights and, of the same size, Adam's two averages; a second one is written
     before the first gives way; and best.pt holds the weights.
     """
-    with torch.device("meta"):
+    with tensors.sketched():
         state = UNetResNet(blocks, widths).state_dict()
     there = [folder / name for name in ("last.pt", "best.pt") if (folder / name).is_file()]
     return (3 + 3 + 1) * sum(tensor.nbytes for tensor in state.values()) - sum(

@@ -51,7 +51,7 @@ def _read(path: Path, most: tuple[int, ...]) -> tuple[State, tuple[int, ...]]:
                          "not cut")
     if any(have == 1 < want for have, want in zip(found, most)):
         raise ValueError(f"{path}: blocks {found}; a stage of a single block cannot be grown")
-    with torch.device("meta"):
+    with tensors.sketched():
         wanted = ResNetEncoder(found).state_dict()
     # A count of batches that nothing here reads; torchvision's own files have none.
     wanted = {name: tensor for name, tensor in wanted.items()

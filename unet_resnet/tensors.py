@@ -8,11 +8,14 @@ import mmap
 import re
 import warnings
 import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 State = dict[str, Tensor]
 
@@ -89,12 +92,28 @@ def _fault_of_archive(path: Path) -> str:
         return f"damaged or cut off ({type(error).__name__})"
 
 
+class _Blank(TorchFunctionMode):
+    """Normal random numbers are left out. torch draws them for the meta device as well, where they
+    are nothing, and first imports for more than a second."""
+
+    def __torch_function__(self, function: Callable[..., Any], types: Any,
+                           arguments: tuple = (), options: dict[str, Any] | None = None) -> Any:
+        return (arguments[0] if function is Tensor.normal_
+                else function(*arguments, **(options or {})))
+
+
+@contextmanager
+def sketched() -> Iterator[None]:
+    """Modules built in the block have shapes and types, but no numbers and no memory."""
+    with torch.device("meta"), _Blank():
+        yield
+
+
 def check(state: Any, wanted: State, path: Path) -> State:
     """`state` of the file `path`, its floats in the precision of `wanted`.
 
     Raises ValueError, naming the tensor, unless it has plain tensors of the names, shapes and
-    types of `wanted`, all numbers finite and in the file. Of `wanted` no values are used: they may
-    be on the meta device.
+    types of `wanted`, all numbers finite and in the file. `wanted` may be `sketched`.
     """
     if not (isinstance(state, dict) and all(isinstance(tensor, Tensor) and isinstance(name, str)
                                             for name, tensor in state.items())):
