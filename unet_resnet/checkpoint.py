@@ -4,8 +4,10 @@ A checkpoint is a plain dict of tensors and numbers, so it is read with `weights
 file from the internet cannot run code. It rebuilds its own model.
 """
 
+import os
+import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor, nn
@@ -31,13 +33,38 @@ def save(path: Path, model: nn.Module, threshold: float = 0.5,
     """Write the model, its threshold, the split it was trained with (file names and fingerprints
     of "train" and "validation") and `content` (numbers, strings, tensors in dicts and lists).
 
-    The file is written whole or not at all.
+    The file is written whole or not at all, and takes the place of an older one when it has been
+    read back from the disk. Raises OSError where it cannot be written, on a full disk say.
     """
     content |= {"kind": KIND, "version": VERSION, "blocks": list(model.blocks),
                 "widths": list(model.widths), "model": model.state_dict(),
                 "threshold": threshold, "split": split or {"train": {}, "validation": {}}}
-    with written_whole(path) as file:
-        torch.save(content, file)
+    try:
+        with written_whole(path) as file:
+            torch.save(content, file)
+            _read_back(file)
+    except (OSError, RuntimeError) as error:
+        # After a failed write torch's own complaint is of a wrong position in the file.
+        cause = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(cause, OSError):
+            raise
+        raise OSError(f"{path}: not written ({cause.strerror or cause}); what stood there before "
+                      "still does") from error
+
+
+def _read_back(file: BinaryIO) -> None:
+    """Raise OSError where a file just written does not have the contents its checksums tell."""
+    file.flush()
+    os.fsync(file.fileno())
+    if hasattr(os, "posix_fadvise"):  # from the disk, not from the system's memory of it
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    try:
+        with zipfile.ZipFile(file.name) as records:
+            whole = records.testzip() is None
+    except zipfile.BadZipFile:
+        whole = False
+    if not whole:
+        raise OSError("it reads back otherwise than it was written; the disk may be failing")
 
 
 def read(path: Path) -> dict[str, Any]:
