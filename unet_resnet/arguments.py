@@ -14,6 +14,7 @@ DEFAULTS = {"weights": ("imagenet", "none"), "blocks": ([3, 4, 23, 3], [1, 1, 1,
             "widths": ([256, 128, 64, 32, 16], [64, 48, 32, 24, 16]), "epochs": (50, 6),
             "crop": (448, 160), "batch_size": (8, 4), "lr": (5e-4, 2e-3)}
 # What --resume must not change.
+STATE = {"settings", "optimizer", "scaler", "losses", "history"}  # what it needs
 FIXED = ("weights", "blocks", "widths", "batch_size", "crop", "seed", "split")
 
 
@@ -34,6 +35,13 @@ def rate(text: str) -> float:
     value = float(text)
     if not 0 <= value < 10:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 10")
+    return value
+
+
+def minutes(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number of minutes")
     return value
 
 
@@ -87,6 +95,8 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     add("--split", "a split.json, or your own {\"train\": [names], \"validation\": [names]}; "
         "groups: draw one by photograph even where there is a test/", metavar="FILE",
         type=lambda name: name if name == "groups" else os.path.abspath(name))
+    add("--save-every", "save within an epoch, too, so that kill -9 or a power cut costs no more "
+        "than this; 0: after each update", type=minutes, default=10, metavar="MINUTES")
     add("--resume", "go on with a run where it stopped, with its settings (without RUN: the "
         "newest)", type=Path, nargs="?", const=Path("newest"), metavar="RUN")
     return parser
@@ -103,6 +113,9 @@ def parse_arguments(description: str) -> tuple[argparse.Namespace, dict[str, Any
     if args.resume:
         run = newest_run() if args.resume == Path("newest") else args.resume
         last = checkpoint.read(run / "last.pt")
+        if missing := STATE - last.keys():
+            raise ValueError(f"{run / 'last.pt'}: has no {min(missing)}, as a best.pt; --resume "
+                             "needs the last.pt of a run")
         parser.set_defaults(**last["settings"])
         args = parser.parse_args()
         if args.output:
