@@ -2,7 +2,6 @@
 
 import argparse
 import copy
-import csv
 import json
 import math
 import os
@@ -10,6 +9,7 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -27,7 +27,8 @@ from unet_resnet import (
 from unet_resnet.arguments import parse_arguments
 from unet_resnet.augment import Augment
 from unet_resnet.data import (
-    Crops, Split, WholePictures, describe_split, load_pairs, read_split)
+    Crops, Split, WholePictures, check_masks, describe_split, load_pairs, read_split)
+from unet_resnet.files import csv_lines, remove_unfinished, written_whole
 from unet_resnet.group import Group
 from unet_resnet.hardware import (
     autocast, check_compiler, pick_device, pick_precision, predictor)
@@ -37,6 +38,7 @@ from unet_resnet.metrics import BINS, ScoreSheet, best_threshold, counts_at
 from unet_resnet.pairs import Pair, layout
 from unet_resnet.recompute import recompute_activations
 from unet_resnet.signals import Stop, ignore_signals
+from unet_resnet.windows import check_streak, extent, undone_on_failure
 from unet_resnet.workers import Watched
 
 SAMPLE_FOLDER, SAMPLE_COUNT = Path("sample_set"), 240
@@ -70,8 +72,10 @@ class Run:
     split: Split
     stop: Stop
     group: Group = Group()
-    losses: list[float] = field(default_factory=list)  # of this epoch's updates so far
+    losses: list[float | None] = field(default_factory=list)  # of this epoch's windows so far
     history: list[dict[str, float]] = field(default_factory=list)  # one row for each epoch
+    masks: Split = field(default_factory=dict)  # their hashes, as those of the photos in `split`
+    saved: float = field(default_factory=time.monotonic)  # when `save` was last called
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -79,12 +83,24 @@ class Run:
                 if name not in ("output", "resume")}
 
     def save(self) -> None:
+        self.saved = time.monotonic()
         if not self.group.first:
             return
         checkpoint.save(self.folder / "last.pt", self.model, settings=self.settings,
                         optimizer=self.optimizer.state_dict(), scaler=self.scaler.state_dict(),
                         losses=self.losses, history=self.history, split=self.split,
+                        masks=self.masks,
                         threshold=self.history[-1]["threshold"] if self.history else 0.5)
+
+    def save_when_due(self) -> None:
+        """Save every --save-every minutes, but not in a row of windows that are left out: what
+        led to them may be spoilt as well."""
+        due = time.monotonic() - self.saved >= 60 * self.args.save_every
+        if due and self.losses[-1] is not None:
+            try:
+                self.save()
+            except OSError as error:  # there may be space again by the next time
+                tqdm.write(f"{error}; training goes on")
 
 
 def make_model(args: argparse.Namespace, last: dict[str, Any] | None) -> UNetResNet:
@@ -116,7 +132,7 @@ def find_micro_batch(args: argparse.Namespace, model: UNetResNet, precision: tor
 
 
 def start(args: argparse.Namespace, model: UNetResNet, device: torch.device,
-          precision: torch.dtype, split: Split, last: dict[str, Any] | None,
+          precision: torch.dtype, split: Split, masks: Split, last: dict[str, Any] | None,
           group: Group) -> Run:
     """A new run, or one that goes on from the content of last.pt."""
     model.to(device, memory_format=torch.channels_last)
@@ -132,14 +148,21 @@ def start(args: argparse.Namespace, model: UNetResNet, device: torch.device,
     optimizer = make_optimizer(args, model)
     network = group.wrap(torch.compile(model) if args.compile else model, device)
     run = Run(make_run_folder(args) if group.first else Path(), args, device, precision, model,
-              network, optimizer, scaler, split, Stop(patient=group.size > 1), group)
+              network, optimizer, scaler, split, Stop(patient=group.size > 1), group,
+              masks=masks)
     if last is not None:
         checkpoint.load_optimizer(optimizer, last["optimizer"], run.folder / "last.pt")
         if last["scaler"]:  # empty where the run was not in fp16
             scaler.load_state_dict(last["scaler"])
         run.losses, run.history = last["losses"], last["history"]
+    if device.type == "cpu" and not args.compile:
+        run.stop.check_within(model)
     if not group.first:
         return run
+    for name in ("last.pt", "best.pt", "history.csv", "preview.png"):
+        remove_unfinished(run.folder / name)
+    if last is None:  # so that from now on there is something to resume
+        run.save()
     (run.folder / "split.json").write_text(json.dumps(split, indent=1) + "\n")
     record.note_start(run.folder, run.settings, processes=group.size, device=str(device),
                       device_name=record.device_name(device),
@@ -158,16 +181,19 @@ def schedule(update: int, updates: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (update - warmup) / max(1, updates - warmup)))
 
 
-def accumulate(run: Run, images: Tensor, masks: Tensor, weights: Tensor) -> Tensor:
+def accumulate(run: Run, images: Tensor, masks: Tensor, weights: Tensor) -> float:
     """Add up the gradients of a window of crops, a micro-batch at a time; returns the mean loss.
 
     Each crop's loss counts with its weight in the mean over the window (`Group.weights`), so
     micro-batches add up to the gradient of the window whole, also when the last ones are smaller.
     Only BatchNorm, which sees one micro-batch at a time, can tell the difference.
+
+    Raises FloatingPointError where loss or gradients are not finite.
     """
     total = torch.zeros((), device=run.device)
     parts = list(zip(*(tensor.split(run.args.micro_batch) for tensor in (images, masks, weights))))
     for part, (image, mask, weight) in enumerate(parts, start=1):
+        run.stop.check()
         image = image.to(run.device, memory_format=torch.channels_last, non_blocking=True)
         mask, weight = (tensor.to(run.device, non_blocking=True) for tensor in (mask, weight))
         with run.group.held_back(run.network, last=part == len(parts)):
@@ -176,20 +202,31 @@ def accumulate(run: Run, images: Tensor, masks: Tensor, weights: Tensor) -> Tens
             loss = bce_dice_loss(logits, mask, weights=weight)
             run.scaler.scale(loss).backward()
         total += loss.detach()
-    return total
+    # What one process of a group knows, all must: to stop after different updates would leave the
+    # last ones waiting. Before the step, so that where another process has died nothing is half.
+    known = torch.stack((total / run.group.size, extent(run.model),
+                         total.new_tensor(run.stop.signals)))
+    mean, norm, run.stop.agreed = run.group.sum(known).tolist()
+    # Gradients of fp16 overflow now and then; the scaler then leaves the step out and scales less.
+    if not math.isfinite(mean) or not math.isfinite(norm) and run.scaler.get_scale() <= 1:
+        raise FloatingPointError
+    return mean
 
 
-def train_window(run: Run, images: Tensor, masks: Tensor, weights: Tensor) -> float:
-    """One update from a window of crops; returns the mean loss.
+def train_window(run: Run, images: Tensor, masks: Tensor, weights: Tensor) -> float | None:
+    """One update from a window of crops; returns the mean loss. None where loss or gradients are
+    not finite: then nothing is changed.
 
     Where the device's memory does not suffice, the micro-batch is halved for the rest of the run
-    and the window taken again: no crop is lost and the batch stays what it was (BatchNorm's
-    running statistics see some crops twice).
+    and the window taken again: no crop is lost and the batch stays what it was.
     """
     loss = None
     while loss is None:
         try:
-            loss = accumulate(run, images, masks, weights)
+            with undone_on_failure(run.model):
+                loss = accumulate(run, images, masks, weights)
+        except FloatingPointError:
+            return None
         except RuntimeError as error:
             # In a group the others wait for this pass: the run ends, and can be resumed.
             if not memory.is_out_of_memory(error) or run.args.micro_batch == 1 or (
@@ -197,17 +234,12 @@ def train_window(run: Run, images: Tensor, masks: Tensor, weights: Tensor) -> fl
                 raise
             run.args.micro_batch = (run.args.micro_batch + 1) // 2
         if loss is None:  # here, not above, where the error still holds the failed pass's tensors
-            run.optimizer.zero_grad(set_to_none=True)
             torch.cuda.empty_cache()
             tqdm.write(f"out of memory: going on with --micro-batch {run.args.micro_batch}")
-    # What one process of a group knows, all must: to stop after different updates would leave the
-    # last ones waiting. Before the step, so that where another process has died nothing is half.
-    signals = loss.new_tensor(run.stop.signals)
-    mean, run.stop.agreed = run.group.sum(torch.stack((loss / run.group.size, signals))).tolist()
     run.scaler.step(run.optimizer)
     run.scaler.update()
     run.optimizer.zero_grad(set_to_none=True)
-    return mean
+    return loss
 
 
 def train_epoch(run: Run, crops: Crops) -> None:
@@ -235,10 +267,17 @@ def train_epoch(run: Run, crops: Crops) -> None:
             for parameters in run.optimizer.param_groups:
                 parameters["lr"] = args.lr * parameters["factor"] * factor
             weights = run.group.weights(len(window))
-            run.losses.append(train_window(run, images, masks, weights))
+            loss = train_window(run, images, masks, weights)
+            run.losses.append(loss)
+            if loss is None:
+                tqdm.write(f"epoch {epoch + 1}, update {len(run.losses)}: left out, its loss or "
+                           "gradients are not finite")
+                check_streak(run.losses, len(windows))
+            else:
+                bar.set_postfix(loss=f"{loss:.3f}", lr=f"{args.lr * factor:.1e}")
             if run.stop.agreed:
                 raise KeyboardInterrupt
-            bar.set_postfix(loss=f"{run.losses[-1]:.3f}", lr=f"{args.lr * factor:.1e}")
+            run.save_when_due()
 
 
 def validate(run: Run, pairs: Sequence[Pair]) -> tuple[Tensor, list[list[Tensor]]]:
@@ -257,8 +296,7 @@ def validate(run: Run, pairs: Sequence[Pair]) -> tuple[Tensor, list[list[Tensor]
                disable=not run.group.first)
     with watched.deaths_named():
         for i, (pair, (photo, mask)) in enumerate(bar):
-            if run.group.size == 1:  # in a group, not while the others wait for the counts
-                run.stop.check()
+            run.stop.check()
             prediction = tiling.predict(probability, photo)
             sheet.add(pair.image.name, pair.source, prediction, mask)
             if i in wanted:
@@ -285,7 +323,8 @@ def finish_epoch(run: Run, held_out: Sequence[Pair], seconds: float) -> None:
     histogram, shown = validate(run, held_out)
     threshold, _ = best_threshold(histogram)
     scores = counts_at(histogram, threshold)
-    row = {"epoch": len(run.history) + 1, "loss": sum(run.losses) / len(run.losses),
+    losses = [loss for loss in run.losses if loss is not None]
+    row = {"epoch": len(run.history) + 1, "loss": sum(losses) / len(losses),
            "seconds": round(seconds, 1), "threshold": threshold,
            **{name: getattr(scores, name) for name in
               ("iou", "dice", "precision", "recall", "accuracy", "black_accuracy")}}
@@ -297,10 +336,8 @@ def finish_epoch(run: Run, held_out: Sequence[Pair], seconds: float) -> None:
     if best:
         checkpoint.save(run.folder / "best.pt", run.model, settings=run.settings,
                         threshold=threshold, history=history, split=run.split)
-    with open(run.folder / "history.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, row)
-        writer.writeheader()
-        writer.writerows(history)
+    with written_whole(run.folder / "history.csv") as file:
+        file.write(csv_lines(row, *(earlier.values() for earlier in history)))
     rows = [[photo, pictures.grey(truth), pictures.grey(probability),
              pictures.overlay(photo, probability >= threshold, truth)]
             for photo, truth, probability in shown]
@@ -346,6 +383,9 @@ def main() -> None:
         group.wait()
     pairs, held_out, notes = load_pairs(folders, args.seed, last["split"] if last else split,
                                         strict=bool(last))
+    masks = describe_split(pairs, held_out, "mask")
+    if last:
+        check_masks(masks, last.get("masks", masks))
     for note in notes:
         print(note)
     if not last and group.first:
@@ -356,7 +396,7 @@ def main() -> None:
         print(f"{args.output} is finished: {len(last['history'])} of {args.epochs} epochs; resume "
               "with a higher --epochs for more")
         return
-    run = start(args, model, device, precision, describe_split(pairs, held_out), last, group)
+    run = start(args, model, device, precision, describe_split(pairs, held_out), masks, last, group)
     last = None  # its tensors are no longer needed
     print(f"{len(pairs)} photos to train on, {len(held_out)} to validate on; {run.device}, "
           f"{str(run.precision).removeprefix('torch.')}; files go to {run.folder}")
@@ -371,9 +411,12 @@ def main() -> None:
         program = f"torchrun --nproc-per-node {group.size}" if group.size > 1 else "python"
         sys.exit(f"stopped in epoch {len(run.history) + 1}; go on with: {program} train.py "
                  f"--resume {shlex.quote(str(run.folder))}" if group.first else 1)
+    except FloatingPointError as error:  # not saved: what comes before it may be spoilt as well
+        sys.exit(f"train.py: {error}" if group.first else 1)
     # A damaged photo, no memory, the end of another process: once it is mended, the run can go on.
     except (OSError, ValueError, RuntimeError):
-        run.save()
+        with suppress(OSError):  # a full disk may be the error itself
+            run.save()
         raise
     group.leave()
     command = ["python", "infer.py", str(held_out[0].image)]

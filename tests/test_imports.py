@@ -13,7 +13,7 @@ PACKAGE = "unet_resnet"
 LEVELS = (  # a module imports from lower levels only, never from its own
     {"encoder", "decoder", "losses", "morphology", "augment", "tiling", "sample", "files",
      "groups", "pictures", "hardware", "signals", "group", "branches", "page",
-     "stream", "tensors", "preflight"},
+     "stream", "tensors", "preflight", "windows"},
     {"model", "metrics", "images", "centreline", "memory"},
     {"checkpoint", "fold", "recompute", "pairs", "measure", "report", "video", "scores",
      "imagenet", "record"},

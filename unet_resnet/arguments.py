@@ -37,6 +37,13 @@ def rate(text: str) -> float:
     return value
 
 
+def minutes(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number of minutes")
+    return value
+
+
 def usable_cores() -> int:
     """Fewer than the machine has in a container; what only Linux can tell."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -88,6 +95,8 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     add("--split", "a split.json, or your own {\"train\": [names], \"validation\": [names]}; "
         "groups: draw one by photograph even where there is a test/", metavar="FILE",
         type=lambda name: name if name == "groups" else os.path.abspath(name))
+    add("--save-every", "save within an epoch, too, so that kill -9 or a power cut costs no more "
+        "than this; 0: after each update", type=minutes, default=10, metavar="MINUTES")
     add("--resume", "go on with a run where it stopped, with its settings (without RUN: the "
         "newest)", type=Path, nargs="?", const=Path("newest"), metavar="RUN")
     return parser

@@ -5,9 +5,11 @@ file from the internet cannot run code. It rebuilds its own model.
 """
 
 import math
+import os
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import nn
@@ -44,6 +46,11 @@ def _is_side(value: Any) -> bool:
         *value, *(mark for mark in value.values() if mark is not None)))
 
 
+def _are_sides(value: Any) -> bool:
+    return (isinstance(value, dict) and {"train", "validation"} <= value.keys()
+            and all(map(_is_side, value.values())))
+
+
 def _is_setting(value: Any) -> bool:
     values = value if isinstance(value, list) else [value]
     return all(type(value) in (str, int, float, bool, type(None)) for value in values)
@@ -56,8 +63,8 @@ FORMS: dict[str, tuple[Callable[[Any], bool], str]] = {
                f"five whole numbers from 1 to {WIDEST}"),
     "model": (lambda value: isinstance(value, dict), "tensors by their names"),
     "threshold": (lambda value: _is_number(value) and 0 <= value <= 1, "a number from 0 to 1"),
-    "split": (lambda value: isinstance(value, dict) and {"train", "validation"} <= value.keys()
-              and all(map(_is_side, value.values())), "two sides of file names"),
+    "split": (_are_sides, "two sides of file names"),
+    "masks": (_are_sides, "two sides of file names"),
     "history": (lambda value: isinstance(value, list) and all(map(_are_numbers, value)),
                 "a list of epochs, each of numbers by their names"),
     "losses": (lambda value: isinstance(value, list) and all(
@@ -76,13 +83,38 @@ def save(path: Path, model: nn.Module, threshold: float = 0.5,
     """Write the model, its threshold, the split it was trained with (file names and fingerprints
     of "train" and "validation") and `content` (numbers, strings, tensors in dicts and lists).
 
-    The file is written whole or not at all.
+    The file is written whole or not at all, and takes the place of an older one when it has been
+    read back from the disk. Raises OSError where it cannot be written, on a full disk say.
     """
     content |= {"kind": KIND, "version": VERSION, "blocks": list(model.blocks),
                 "widths": list(model.widths), "model": model.state_dict(),
                 "threshold": threshold, "split": split or {"train": {}, "validation": {}}}
-    with written_whole(path) as file:
-        torch.save(content, file)
+    try:
+        with written_whole(path) as file:
+            torch.save(content, file)
+            _read_back(file)
+    except (OSError, RuntimeError) as error:
+        # After a failed write torch's own complaint is of a wrong position in the file.
+        cause = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(cause, OSError):
+            raise
+        raise OSError(f"{path}: not written ({cause.strerror or cause}); what stood there before "
+                      "still does") from error
+
+
+def _read_back(file: BinaryIO) -> None:
+    """Raise OSError where a file just written does not have the contents its checksums tell."""
+    file.flush()
+    os.fsync(file.fileno())
+    if hasattr(os, "posix_fadvise"):  # from the disk, not from the system's memory of it
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    try:
+        with zipfile.ZipFile(file.name) as records:
+            whole = records.testzip() is None
+    except zipfile.BadZipFile:
+        whole = False
+    if not whole:
+        raise OSError("it reads back otherwise than it was written; the disk may be failing")
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -101,8 +101,10 @@ def fingerprint(path: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def describe_split(train: Sequence[Pair], validation: Sequence[Pair]) -> Split:
-    """What split.json and every checkpoint hold: the photos of each side with their hashes.
+def describe_split(train: Sequence[Pair], validation: Sequence[Pair],
+                   part: str = "image") -> Split:
+    """What split.json and every checkpoint hold: the photos of each side with their hashes, or,
+    with `part` "mask", with the hashes of their masks.
 
     Raises ValueError where two photos of one side have the same file name.
     """
@@ -111,8 +113,17 @@ def describe_split(train: Sequence[Pair], validation: Sequence[Pair]) -> Split:
         if twice := [name for name in names if names[name] > 1]:
             raise ValueError(f"{twice[0]}: a photo in train/ and one in test/ have that name, and "
                              "the split puts both on one side; rename one and its mask")
-    return {name: {pair.image.name: fingerprint(pair.image) for pair in pairs}
+    return {name: {pair.image.name: fingerprint(getattr(pair, part)) for pair in pairs}
             for name, pairs in (("train", train), ("validation", validation))}
+
+
+def check_masks(masks: Split, before: Split) -> None:
+    """Raise ValueError for a mask that is another than before (both `describe_split` of masks)."""
+    for side, hashes in masks.items():
+        for name, found in hashes.items():
+            if before[side].get(name) != found:
+                raise ValueError(f"{name}: its mask has changed since the run began; put back what "
+                                 "was there, or start a new run")
 
 
 def apply_split(pairs: Sequence[Pair], split: Split,
@@ -129,7 +140,9 @@ def apply_split(pairs: Sequence[Pair], split: Split,
         if len(sides) == 2:
             raise ValueError(f"{pair.image}: on both sides of the split")
         if strict and not sides:
-            raise ValueError(f"{pair.image}: not in the split, or changed since")
+            known = any(pair.image.name in split[side] for side in chosen)
+            raise ValueError(f"{pair.image}: {'has changed' if known else 'is new'} since the run "
+                             "began; put back what was there, or start a new run")
         for side in sides:
             chosen[side].append(pair)
     for side, found in chosen.items():

@@ -3,8 +3,9 @@
 import csv
 import io
 import os
+import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,6 +25,19 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+    with suppress(OSError):  # the new name, too; not every system can do this with a folder
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove what is left of a `path` that was being written when the process was killed."""
+    for file in path.parent.iterdir():
+        if re.fullmatch(re.escape(f".{path.name}.") + "[0-9]+", file.name):
+            file.unlink()
 
 
 def csv_lines(*rows: Iterable[object]) -> bytes:
