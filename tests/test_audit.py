@@ -81,6 +81,10 @@ FAULTS = {
     "mask has colours": write_mask(np.stack([line(), line(200), line(0)], -1)),
     "same photo under names of two photos": lambda folder: texture(0).rotate(90).save(
         folder / "images/CFD_002.png"),
+    "photo of several pages": lambda folder: texture(0).save(
+        folder / "images/CFD_001.png", save_all=True, append_images=[texture(9)]),
+    "mask of several pages": lambda folder: Image.fromarray(line()).save(
+        folder / "masks/CFD_001.png", save_all=True, append_images=[Image.fromarray(line(99))]),
     "mask of 0 and 1 in place of 0 and 255": write_mask(line(1)),
     "mask with values between black and white": write_mask(jpeg(line())),
     "mask is black": write_mask(line(0)),
