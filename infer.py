@@ -133,8 +133,9 @@ def predict_video(path: Path, name: str, network: Network, args: argparse.Namesp
     check_ours(sheet, TABLE)
     if args.every:
         (args.output / name).mkdir(exist_ok=True)
-    every, count, mark = args.every or 1, 0, mark_of(path)
+    every, count = args.every or 1, 0
     with video.opened(path) as source, ExitStack() as stack:
+        mark = mark_of(path)
         table = stack.enter_context(written_whole(sheet))
         writer = None if args.every else stack.enter_context(
             video.written(film, source, mark))

@@ -297,8 +297,8 @@ def _open(path: Path) -> av.container.InputContainer:
     if av is None:
         raise ValueError(f"{path}: videos need PyAV: pip install -e \".[video]\"")
     name = one_line(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{name}: no such file")
+    if not path.is_file():  # a named pipe would keep us waiting
+        raise FileNotFoundError(f"{name}: {'not a regular' if path.exists() else 'no such'} file")
     try:  # "file:" because FFmpeg takes the start of 12:30.mp4 for a protocol
         return av.open(f"file:{path}", metadata_errors="ignore")
     except UnicodeEncodeError:
