@@ -137,8 +137,7 @@ def predict_video(path: Path, name: str, network: Network, args: argparse.Namesp
     with video.opened(path) as source, ExitStack() as stack:
         mark = mark_of(path)
         table = stack.enter_context(written_whole(sheet))
-        writer = None if args.every else stack.enter_context(
-            video.written(film, source, mark))
+        writer = None if args.every else stack.enter_context(video.written(film, source, mark))
         bar = tqdm(source.frames(every), one_line(path.name), -(-source.count // every) or None,
                    unit="frame", leave=False)
         for count, frame in enumerate(bar, start=1):
@@ -146,8 +145,7 @@ def predict_video(path: Path, name: str, network: Network, args: argparse.Namesp
             probability = predict(path, network, args, frame.pixels)
             crack, numbers = probability >= results.level, {}
             if args.every:
-                numbers = results.finish(path, label, frame.pixels, probability, None,
-                                         mark)[1]
+                _, numbers = results.finish(path, label, frame.pixels, probability, None, mark)
             else:
                 picture = pictures.overlay(frame.pixels, crack)
                 if args.measure:

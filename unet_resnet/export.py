@@ -85,7 +85,7 @@ def export(checkpoint_path: Path, onnx_path: Path) -> str:
                          f"other versions of {', '.join(PACKAGES)}")
     with written_whole(onnx_path) as file:
         file.write(graph)
-    return (f"{onnx_path}: {len(graph) / 1e6:.0f} MB, threshold {content['threshold']:.3f}, "
+    return (f"{onnx_path}: {len(graph) / 1e6:.0f} MB, threshold {content['threshold']:g}, "
             f"differs from torch by {difference:.1e} at most")
 
 

@@ -12,9 +12,11 @@ JPEG, PNG, BMP, TIFF and WebP are read, and known by their content, not by their
 | more pixels than the limit | refused before they are decoded |
 | cut off, empty, no such format, a pipe, a folder | refused |
 
-Whatever is refused is a ValueError or an OSError whose text names the file and is one line.
+Whatever is refused is a ValueError or an OSError whose text names the file and is one line. (Of a
+damaged compressed TIFF, libtiff prints lines of its own to stderr, past Python.)
 """
 
+import logging
 import os
 import re
 import stat
@@ -43,7 +45,9 @@ TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
          6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90}
 
 Image.MAX_IMAGE_PIXELS = None  # Pillow warns from 89 megapixels; the limit above takes its place
-warnings.filterwarnings("ignore", module=r"PIL\.")  # of damaged EXIF data and the like
+# It warns of damaged EXIF data and logs what it then raises: one line of ours says more.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 
 def check_megapixels(height: float, width: float) -> None:
