@@ -28,7 +28,8 @@ from unet_resnet.arguments import parse_arguments
 from unet_resnet.augment import Augment
 from unet_resnet.data import (
     Crops, Split, WholePictures, check_masks, describe_split, load_pairs, read_split)
-from unet_resnet.files import csv_lines, remove_unfinished, written_whole
+from unet_resnet.files import (
+    csv_lines, one_line, print_any_name, remove_unfinished, written_whole)
 from unet_resnet.group import Group
 from unet_resnet.hardware import (
     autocast, check_compiler, pick_device, pick_precision, predictor)
@@ -351,6 +352,7 @@ def finish_epoch(run: Run, held_out: Sequence[Pair], seconds: float) -> None:
 
 
 def main() -> None:
+    print_any_name()
     group = Group.from_environment()
     if not group.first:
         sys.stdout = open(os.devnull, "w")
@@ -439,4 +441,4 @@ if __name__ == "__main__":
                      "saved")
         raise
     except (OSError, ValueError) as error:  # one from a worker carries a traceback; its end counts
-        sys.exit(f"train.py: {str(error).splitlines()[-1].removeprefix('ValueError: ')}")
+        sys.exit("train.py: " + one_line(str(error).splitlines()[-1].removeprefix("ValueError: ")))

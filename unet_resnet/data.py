@@ -16,6 +16,7 @@ from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
 from unet_resnet.audit import audit, hash_photo, in_threads, screen, summarise
+from unet_resnet.files import one_line, print_any_name
 from unet_resnet.groups import join, near_duplicates, split_groups
 from unet_resnet.images import SUFFIXES, read_mask, read_photo
 from unet_resnet.pairs import Pair, layout, match
@@ -219,6 +220,7 @@ def main() -> int:
                         "them), or its two folders")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all of it to a new file")
     args = parser.parse_args()
+    print_any_name()
     parts = {name: match(*folders) for name, folders in layout(args.folder).items()}
     if not any(part.pairs for part in parts.values()):
         raise ValueError(f"{args.folder[0]}: no photo with a mask of the same name")
@@ -238,4 +240,4 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except (OSError, ValueError) as error:
-        sys.exit(f"unet_resnet.data: {error}")
+        sys.exit(f"unet_resnet.data: {one_line(error)}")
