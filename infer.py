@@ -189,7 +189,7 @@ def predict_all(photos: Sequence[Path], names: Sequence[str], masks: dict[str, P
             line, _ = written.result()
             if left_out := remark(path):
                 line += f" ({left_out})"
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, MemoryError) as error:
             results.fail(path, error)
         else:
             tqdm.write(one_line(line))
@@ -207,7 +207,7 @@ def predict_all(photos: Sequence[Path], names: Sequence[str], masks: dict[str, P
                     probability = predict(path, network, args, photo)
                     writer.submit(path, results.finish, path, name, photo, probability, truth, mark)
                     pixels += probability.numel()
-            except (OSError, ValueError, RuntimeError) as error:
+            except (OSError, ValueError, RuntimeError, MemoryError) as error:
                 results.fail(path, error)
             photo = reading = None  # not kept while the next one is waited for
             bar.update()

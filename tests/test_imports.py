@@ -19,7 +19,7 @@ LEVELS = (  # a module imports from lower levels only, never from its own
      "imagenet", "record"},
     {"audit", "export", "tables", "drawing", "prediction", "arguments", "workers"},
     {"data"},
-    {"photos", "results"},
+    {"photos", "results", "run"},
     {"__init__"},
     {"train", "infer"},
 )

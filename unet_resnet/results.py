@@ -88,7 +88,9 @@ class Results:
 
     def fail(self, path: Path, error: Exception) -> None:
         """Say what went wrong with a photo; the others go on."""
-        if isinstance(error, RuntimeError):
+        if isinstance(error, BrokenPipeError):  # of what is printed: no one reads it any more
+            raise error
+        if isinstance(error, (RuntimeError, MemoryError)):
             if not is_out_of_memory(error):
                 raise error
             error = f"{path}: out of memory; use a smaller --tile, --batch or --scale"
