@@ -20,6 +20,7 @@ LEVELS = (  # a module imports from lower levels only, never from its own
     {"audit", "export", "tables", "drawing", "prediction", "arguments", "workers"},
     {"data"},
     {"photos", "results", "run"},
+    {"film"},
     {"__init__"},
     {"train", "infer"},
 )

@@ -1,5 +1,6 @@
 """Is nothing lost: to kill -9, to a full disk, to a loss that is no number?"""
 
+import io
 import math
 import os
 import re
@@ -10,7 +11,9 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import torch
@@ -293,6 +296,33 @@ def test_a_full_disk_costs_time_and_nothing_else(script, tmp_path, whole, disk, 
 
 
 # Told to stop
+
+@pytest.mark.usefixtures("thin", "walls")
+def test_told_twice_to_stop_while_it_saves(script, tmp_path, whole, monkeypatch):
+    """The save that is under way counts for nothing, and the run goes on from the one before."""
+    class Impatient(io.FileIO):
+        def write(self, content: bytes) -> int:
+            if self.tell() > 10**5:
+                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
+            return super().write(content)
+
+    @contextmanager
+    def impatient(path: Path) -> Iterator[BinaryIO]:
+        with written_whole(path) as file:
+            yield Impatient(file.fileno(), "wb", closefd=False)
+
+    with monkeypatch.context() as patch:
+        step = torch.optim.Adam.step
+        patch.setattr(torch.optim.Adam, "step", lambda *arguments: [
+            patch.setattr(checkpoint, "written_whole", impatient), step(*arguments)][1])
+        stopped = script("train.py", *START, "--output", "run")
+    assert stopped.status == 1 and stopped.err.splitlines()[-1].startswith("stopped at once")
+    assert checkpoint.read(tmp_path / "run/last.pt")["losses"] == []
+    assert not list((tmp_path / "run").glob(".*.*"))
+    assert script("train.py", "--resume", "run").status == 0
+    assert_same_end(tmp_path / "run", whole / "whole")
+
 
 @pytest.mark.parametrize("recompute", (False, True))
 @pytest.mark.parametrize("phase", ("forward", "backward"))
