@@ -233,7 +233,7 @@ def main() -> None:
     group = Group.from_environment()
     if not group.first:
         sys.stdout = open(os.devnull, "w")
-    args, last = parse_arguments(__doc__)
+    args, last = parse_arguments(__doc__, group.first)
     device = pick_device(args.device, group.local_rank)
     precision = pick_precision(args.precision, device)
     split = look_ahead(args, last, device, group)

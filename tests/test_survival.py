@@ -222,7 +222,7 @@ def test_of_two_processes_in_one_folder_the_second_is_refused(script, tmp_path, 
     shutil.copytree(whole / "whole", tmp_path / "run")
     pytest.importorskip("fcntl")
     code = ("from unet_resnet.files import lock; from pathlib import Path; "
-            "held = lock(Path('run/.lock')); print('locked', flush=True); input()")
+            "lock(Path('run')); print('locked', flush=True); input()")
     with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdin=subprocess.PIPE,
                           stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(ROOT)}
                           ) as first:
@@ -274,7 +274,7 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path, whole: Path) -> Iterato
             filler.write_bytes(bytes(shutil.disk_usage(folder).free - 2 * model))
 
     yield fill, filler.unlink
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)  # its lock is held open
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)  # its .lock is open
 
 
 @pytest.mark.usefixtures("thin", "walls")

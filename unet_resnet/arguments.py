@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from unet_resnet import checkpoint
+from unet_resnet.files import lock
 
 # With --data, and on the drawn sample set: that is small and easy, so a network of one block per
 # stage learns it from random weights in minutes on a CPU.
@@ -102,16 +103,20 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def parse_arguments(description: str) -> tuple[argparse.Namespace, dict[str, Any] | None]:
+def parse_arguments(description: str,
+                    first: bool = True) -> tuple[argparse.Namespace, dict[str, Any] | None]:
     """The settings, and the content of last.pt where a run is resumed.
 
-    Raises ValueError or an OSError for settings that make no sense.
+    `first`: of several processes the one that writes. Raises ValueError or an OSError for settings
+    that make no sense, BlockingIOError where another process trains in the run's folder.
     """
     parser = make_parser(description)
     args = parser.parse_args()
     last = None
     if args.resume:
         run = newest_run() if args.resume == Path("newest") else args.resume
+        if first:
+            lock(run, new=False)  # before reading: another process may be about to save
         last = checkpoint.read_last(run / "last.pt")
         last["settings"] = checked(last["settings"], parser, run / "last.pt")
         parser.set_defaults(**last["settings"])

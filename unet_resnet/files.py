@@ -42,24 +42,24 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
             os.close(folder)
 
 
-def lock(path: Path) -> BinaryIO:
-    """The opened file `path`, which one process at a time can hold: till it closes it or ends, by
-    whatever end.
+def lock(folder: Path, new: bool = True) -> None:
+    """Keep other processes out of `folder`, till this one ends, by whatever end.
 
-    Raises BlockingIOError where another one does. On a system or a disk without such locks all may.
+    Its file .lock is the lock; without `new` it is not made where there is none. Raises
+    BlockingIOError where another process has it. On a system or a disk without such locks, or where
+    the folder cannot be written in, nothing happens.
     """
-    file = open(path, "ab")
-    with suppress(ImportError):
+    try:
         import fcntl  # POSIX only
-        try:
-            # Not flock, which the workers of a killed process would hold on to.
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EACCES, errno.EAGAIN):
-                file.close()
-                raise BlockingIOError(f"{path.parent}: another process is at work there; wait for "
-                                      "its end, or stop it") from error
-    return file
+        # Not flock, which the workers of a killed process would hold on to. Never closed.
+        file = os.open(folder / ".lock", os.O_RDWR | new * os.O_CREAT, 0o666)
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:
+        return
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN) and not error.filename:
+            raise BlockingIOError(f"{folder}: another process is at work there; wait for its end, "
+                                  "or stop it") from error
 
 
 def remove_unfinished(path: Path) -> None:

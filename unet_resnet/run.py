@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from torch import nn
@@ -31,7 +31,6 @@ from unet_resnet.signals import Stop
 
 SAMPLE_FOLDER, SAMPLE_COUNT = Path("sample_set"), 240
 SMALL_BATCH = 8  # crops, below which BatchNorm's statistics of one process are rough
-LOCK = ".lock"  # in the run's folder, held while it trains
 
 Content = dict[str, Any]  # of a last.pt
 
@@ -55,7 +54,6 @@ class Run:
     losses: list[float | None] = field(default_factory=list)  # of this epoch's windows so far
     history: list[dict[str, float]] = field(default_factory=list)  # one row for each epoch
     saved: float = field(default_factory=time.monotonic)  # when `save` was last called
-    lock: BinaryIO | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -189,10 +187,7 @@ def make_run_folder(args: argparse.Namespace) -> Path:
 def start(args: argparse.Namespace, model: UNetResNet, device: torch.device,
           precision: torch.dtype, split: Split, masks: Split, last: Content | None,
           group: Group) -> Run:
-    """A new run, or one that goes on from the content of last.pt.
-
-    Raises BlockingIOError where another process trains in its folder.
-    """
+    """A new run, or one that goes on from the content of last.pt."""
     model.to(device, memory_format=torch.channels_last)
     scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
     if args.micro_batch == "auto":
@@ -220,8 +215,8 @@ def start(args: argparse.Namespace, model: UNetResNet, device: torch.device,
 
 
 def open_folder(run: Run, new: bool) -> None:
-    """Take the run's folder, tidy it up after a killed process, and note this start in it."""
-    run.lock = lock(run.folder / LOCK)
+    """Lock the run's folder, tidy it up after a killed process, and note this start in it."""
+    lock(run.folder)
     for name in ("last.pt", "best.pt", "history.csv", "preview.png", "run.json", "split.json"):
         remove_unfinished(run.folder / name)
     if new:  # so that from now on there is something to resume
