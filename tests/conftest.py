@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import runpy
 import signal
 import sys
@@ -9,9 +10,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import pytest
-from PIL import Image
-from torch import nn
+# Before torch is imported, which heeds it then: the processes of a test run share the cores.
+if processes := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+
+import pytest  # noqa: E402
+from PIL import Image  # noqa: E402
+from torch import nn  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # the scripts are no package, yet some tests import them

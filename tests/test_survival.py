@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -93,6 +94,8 @@ def in_a_child(seconds: float | None, *arguments: object) -> int:
             outcome = run_script(Path(), "train.py", *arguments)
             status = outcome.status
             sys.stderr.write(outcome.err if status else "")
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(status)
     if seconds is not None:
@@ -119,7 +122,7 @@ def kill_and_resume() -> None:
             assert_same_end(run, Path("whole"))
             shutil.rmtree(run)
             continue
-        assert status == -signal.SIGKILL
+        assert status == -signal.SIGKILL, status
         leftovers += bool(list(run.glob(".*.*")))
         content = checkpoint.read(last) if last.exists() else {"history": [], "losses": []}
         reached.append((len(content["history"]), len(content["losses"])))
