@@ -156,25 +156,47 @@ def seed_of(*purpose: str | int) -> int:
     return int.from_bytes(hashlib.sha256(repr(purpose).encode()).digest()[:4], "big")
 
 
+def spread(sources: Sequence[str], generator: Generator) -> list[int]:
+    """A random order of 0 .. len(sources) - 1 in which each source is spread evenly.
+
+    The i-th of n of a source, in random order, stands at a random place in the i-th of n equal
+    parts of the whole.
+    """
+    indices, places = torch.randperm(len(sources), generator=generator).tolist(), {}
+    chance = torch.rand(len(sources), generator=generator).tolist()
+    counts, seen = Counter(sources), Counter()
+    for index in indices:
+        source = sources[index]
+        places[index] = (seen[source] + chance[index]) / counts[source]
+        seen[source] += 1
+    return sorted(indices, key=places.__getitem__)
+
+
 class Crops(Dataset):
     """An endless stream of augmented training crops, addressed by position.
 
-    Position p is picture p % n of epoch p // n in that epoch's own shuffled order, cropped with
-    random numbers seeded by p. So a crop depends on its position alone: not on the number of
-    workers, nor on what was read before it, and a run can go on from any position.
+    Position p is picture p % n of epoch p // n in that epoch's own order, cropped with random
+    numbers seeded by p. The order is shuffled, yet the pictures of each source are spread evenly
+    over the epoch: each batch has some without cracks, where these are a source of their own.
+
+    So a crop depends on its position alone: not on the number of workers, nor on what was read
+    before it, and a run can go on from any position.
     """
 
     def __init__(self, pairs: Sequence[Pair], augment: Transform, seed: int) -> None:
         self.pairs, self.augment, self.seed = pairs, augment, seed
+        self.epoch, self.order = -1, []  # of the crop read last
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __getitem__(self, position: int) -> tuple[Tensor, Tensor]:
         epoch, place = divmod(position, len(self.pairs))
-        shuffle = Generator().manual_seed(seed_of("shuffle", self.seed, epoch))
-        index = torch.randperm(len(self.pairs), generator=shuffle)[place]
-        pair = self.pairs[index]
+        if epoch != self.epoch:
+            shuffle = Generator().manual_seed(seed_of("shuffle", self.seed, epoch))
+            self.epoch = epoch
+            self.order = spread([pair.source for pair in self.pairs], shuffle)
+        pair = self.pairs[self.order[place]]
         crop = Generator().manual_seed(seed_of("crop", self.seed, position))
         return self.augment(*read_pair(pair.image, pair.mask), crop)
 
