@@ -147,7 +147,7 @@ def leaves(image: Tensor, mask: Tensor, generator: Generator) -> Pair:
         rib = covered(across, 0.7) * (along.abs() < length)
         image = blend(image, colour * (1 - 0.2 * place), share)
         image = blend(image, colour * uniform(0.4, 1.6, generator), rib)
-        mask = mask * (share < 0.5)
+        mask = mask * (torch.maximum(share, rib) < 0.5)
     return image, mask
 
 
@@ -155,12 +155,13 @@ def edge(image: Tensor, mask: Tensor, generator: Generator) -> Pair:
     """Sky, a wall, a window or a dark corner: one side of the picture is something else, smooth,
     often behind a dark or bright line."""
     along, across = frame(image, generator)
-    beyond = (across + 0.5).clamp(0, 1)
+    hidden = beyond = (across + 0.5).clamp(0, 1)
     colour = grey(generator) * (1 + uniform(-0.3, 0.3, generator) * along / max(along.shape))
     image = blend(image, colour, beyond)
     if happens(0.6, generator):
-        image = blend(image, grey(generator), covered(across, uniform(0.5, 4, generator)))
-    return image, mask * (across < 0)
+        border = covered(across, uniform(0.5, 4, generator))
+        image, hidden = blend(image, grey(generator), border), torch.maximum(beyond, border)
+    return image, mask * (hidden < 0.5)
 
 
 def lettering(image: Tensor, mask: Tensor, generator: Generator) -> Pair:
