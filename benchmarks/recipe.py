@@ -12,12 +12,12 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Adam
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -26,7 +26,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from train import schedule  # noqa: E402
-from unet_resnet import UNetResNet, checkpoint, confusers, light  # noqa: E402
+from unet_resnet import UNetResNet, checkpoint, light  # noqa: E402
 from unet_resnet.augment import Augment  # noqa: E402
 from unet_resnet.data import Crops, load_pairs, read_pair  # noqa: E402
 from unet_resnet.decoder import Level  # noqa: E402
@@ -35,6 +35,7 @@ from unet_resnet.losses import bce_dice_loss, dice_loss  # noqa: E402
 from unet_resnet.metrics import best_threshold, counts_at, histogram  # noqa: E402
 from unet_resnet.morphology import dilate, thin  # noqa: E402
 from unet_resnet.pairs import Pair, layout, match  # noqa: E402
+from unet_resnet.stress import STRESS, spoil  # noqa: E402
 
 BLOCKS, PIXELS = (3, 4, 6, 3), 8 * 224 * 224  # of the crops of one update
 CLEAN = 50  # pixels of false alarm, up to which a crack-free photo counts as clean
@@ -54,6 +55,7 @@ class Recipe:
     skeleton: float = 0.0  # weight of the skeleton recall loss
     full_skip: bool = False
     warp: float = 0.5
+    peer: bool = False  # the network of segmentation_models_pytorch in place of ours
 
 
 BASE = Recipe()
@@ -65,7 +67,7 @@ CHANGES = {
     "encoder_lr_1": replace(BASE, encoder_lr=1.0),
     "encoder_lr_0.05": replace(BASE, encoder_lr=0.05), "crop_320": replace(BASE, crop=320),
     "crop_448": replace(BASE, crop=448), "warp_all": replace(BASE, warp=1.0),
-    "all": replace(BASE, photos=True, painted=0.4, weather=True),
+    "peer": replace(BASE, peer=True), "all": replace(BASE, photos=True, painted=0.4, weather=True),
 }
 
 
@@ -87,6 +89,28 @@ class FullSkip(UNetResNet):
         y = decoder.up16(decoder.reduce(maps[4]), maps[3])
         y = decoder.up2(decoder.up4(decoder.up8(y, maps[2]), maps[1]), maps[0])
         return self.head(decoder.up1(y, self.stem(x)))[..., :height, :width]
+
+
+class Peer(nn.Module):
+    """segmentation_models_pytorch's U-Net with the same encoder, fed RGB in 0..1."""
+
+    def __init__(self, weights: str) -> None:
+        import segmentation_models_pytorch as smp  # of the extra `bench`
+        super().__init__()
+        ours = UNetResNet(BLOCKS)
+        checkpoint.load_encoder(ours.encoder, weights)
+        self.unet = smp.Unet("resnet50", encoder_weights=None)
+        self.encoder = self.unet.encoder
+        # Strict; it takes away the classifier's two entries, which must be there.
+        self.encoder.load_state_dict(
+            ours.encoder.state_dict() | {"fc.weight": None, "fc.bias": None})
+        self.mean, self.std = ours.mean, ours.std
+
+    def forward(self, image: Tensor) -> Tensor:
+        height, width = image.shape[-2:]
+        x = F.pad((image - self.mean) / self.std, (0, -width % 32, 0, -height % 32),
+                  mode="replicate")
+        return self.unet(x)[..., :height, :width]
 
 
 def skeleton_recall_loss(logits: Tensor, masks: Tensor) -> Tensor:
@@ -112,8 +136,11 @@ def loss_of(recipe: Recipe, logits: Tensor, masks: Tensor) -> Tensor:
 def train(recipe: Recipe, pairs: Sequence[Pair], weights: str, steps: int, lr: float, seed: int,
           precision: torch.dtype) -> nn.Module:
     torch.manual_seed(seed)
-    model = FullSkip(BLOCKS) if recipe.full_skip else UNetResNet(BLOCKS)
-    checkpoint.load_encoder(model.encoder, weights)
+    if recipe.peer:
+        model = Peer(weights)
+    else:
+        model = FullSkip(BLOCKS) if recipe.full_skip else UNetResNet(BLOCKS)
+        checkpoint.load_encoder(model.encoder, weights)
     model.to(memory_format=torch.channels_last).train()
     if recipe.freeze_bn:
         for module in model.encoder.modules():
@@ -146,26 +173,14 @@ def train(recipe: Recipe, pairs: Sequence[Pair], weights: str, steps: int, lr: f
     return (average.module if average else model).eval()
 
 
-Spoil = Callable[[Tensor, Generator], Tensor]
-STRESS: dict[str, Spoil] = {
-    "dark": lambda image, g: light.dark(image, 0.3, g),
-    "blur": lambda image, g: light.blur(image, 2.0, g),
-    "half size": lambda image, g: light.low_resolution(image, 2.0, g),
-    "noise": lambda image, g: light.noise(image, 0.08, g),
-    "jpeg": lambda image, g: light.jpeg(image, 15, g),
-    "lines": lambda image, g: confusers.line(image, torch.zeros(1, *image.shape[1:]), g)[0],
-}
-
-
 def score(model: nn.Module, pairs: Sequence[Pair], precision: torch.dtype,
-          spoil: Spoil | None = None) -> list[Tensor]:
+          stress: str | None = None) -> list[Tensor]:
     """The histogram (`metrics.histogram`) of each photo, predicted whole."""
     probability, found = predictor(model, CPU, precision), []
     for i, pair in enumerate(pairs):
         photo, truth = read_pair(pair.image, pair.mask)
-        if spoil:
-            image = spoil(photo.float() / 255, Generator().manual_seed(i)).clamp(0, 1)
-            photo = (image * 255).round().to(torch.uint8)
+        if stress:
+            photo = spoil(photo, stress, seed=i)
         found.append(histogram(probability(photo[None])[0], truth.bool()))
     return found
 
@@ -198,8 +213,8 @@ def main() -> None:
                   args.seed, precision)
     seconds = time.time() - began
 
-    def total(pairs: Sequence[Pair], spoil: Spoil | None = None) -> Tensor:
-        return sum(score(model, pairs, precision, spoil))
+    def total(pairs: Sequence[Pair], stress: str | None = None) -> Tensor:
+        return sum(score(model, pairs, precision, stress))
 
     seen = total([pair for pair in held_out if pair.source != args.without])
     threshold, f1 = best_threshold(seen)
@@ -218,8 +233,8 @@ def main() -> None:
            "masonry": counts_at(masonry, threshold).dice,
            "clean_scenes": sum(count.fp <= CLEAN for count in clear) / len(clear),
            "false_per_megapixel": 1e6 * sum(c.fp for c in clear) / sum(c.fp + c.tn for c in clear),
-           "stress": {name: counts_at(total(unseen[::3], spoil), threshold).dice
-                      for name, spoil in STRESS.items()}}
+           "stress": {name: counts_at(total(unseen[::3], name), threshold).dice
+                      for name in STRESS}}
     print(json.dumps(row, indent=1))
     with open(args.output, "a") as file:
         file.write(json.dumps(row) + "\n")
