@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Generator
 from torch.utils.data import DataLoader
 
 from unet_resnet.augment import Augment
 from unet_resnet.data import (
     VALIDATION_SHARE, Crops, WholePictures, describe_split, load_pairs, read_pair,
-    read_split)
+    read_split, spread)
 from unet_resnet.pairs import Pair
 
 NAMES = sorted(f"{source}_{photo}_crop{crop}" for source in ("road", "wall")
@@ -202,6 +203,21 @@ def test_whole_pictures_are_as_on_the_disk_and_in_order(pairs):
 def look(photo, mask, generator):
     """In place of an augmentation: which picture it is, and the first random number it gets."""
     return photo[0, 0, 0] // 50, torch.rand((), generator=generator, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("counts", [(1,), (7,), (1, 30), (240, 100, 20), (3, 3, 3, 3)], ids=str)
+def test_sources_are_spread_evenly(counts):
+    """In any stretch of an epoch a source has its share, but for one picture at each end."""
+    sources = [str(i) for i, count in enumerate(counts) for _ in range(count)]
+    orders = [spread(sources, Generator().manual_seed(seed)) for seed in range(20)]
+    for order in orders:
+        assert sorted(order) == list(range(len(sources)))
+        for source, count in enumerate(counts):
+            seen = 0
+            for place, index in enumerate(order, start=1):
+                seen += sources[index] == str(source)
+                assert abs(seen - place * count / len(sources)) < 2 + len(counts) / 2
+    assert len(sources) == 1 or len(set(map(tuple, orders))) > 15
 
 
 def test_each_epoch_shows_each_picture_once_in_an_order_of_its_own(pairs):
