@@ -2,14 +2,12 @@
 
 import argparse
 import math
-import shlex
 import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -17,17 +15,22 @@ from torch import Tensor
 from tqdm import tqdm
 
 from unet_resnet import pictures, tiling, video
-from unet_resnet.data import fingerprint, read_pair
-from unet_resnet.files import csv_lines, written_whole
-from unet_resnet.images import SUFFIXES, is_ours, read_photo
-from unet_resnet.photos import find_masks, find_photos, is_video, leave_out_trained, name_results
+from unet_resnet.data import read_pair
+from unet_resnet.files import (
+    check_ours, csv_lines, ends_of, one_line, print_any_name, written_whole)
+from unet_resnet.images import SUFFIXES, check_megapixels, is_ours, read_photo, remark
+from unet_resnet.photos import (
+    content_of, find_masks, find_photos, is_video, leave_out_trained, mark_of, name_results)
 from unet_resnet.prediction import Network, load
+from unet_resnet.preflight import check_extra, check_folder
+from unet_resnet.record import command, package_version
 from unet_resnet.results import Results, share_of
 from unet_resnet.scores import check_output, write_scores
 from unet_resnet.stream import WriteBehind, read_ahead
 
 RESOLVED = 2  # pixels, below which a width in a mask says little
 FRAME_COLUMNS = ("frame", "seconds", "crack_share")  # of a video's table; more when measured
+TABLE = ",".join(FRAME_COLUMNS).encode()  # how it begins
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -112,7 +115,13 @@ def newest_checkpoint() -> Path:
     return found[-1]
 
 
-def predict(network: Network, args: argparse.Namespace, photo: Tensor) -> Tensor:
+def predict(path: Path, network: Network, args: argparse.Namespace, photo: Tensor) -> Tensor:
+    _, height, width = photo.shape
+    for scale in args.scale:
+        try:
+            check_megapixels(height * scale, width * scale)
+        except ValueError as error:
+            raise ValueError(f"{path}: with --scale {scale:g}, {error}") from None
     return network(photo, args.tile, args.overlap, args.scale, args.tta, args.batch, torch.uint8)
 
 
@@ -121,21 +130,22 @@ def predict_video(path: Path, name: str, network: Network, args: argparse.Namesp
     """The video with its cracks painted, and a table of its frames; or, with --every, stills in a
     folder of their own. Returns the line to print."""
     film, sheet = (args.output / f"{name}_cracks{suffix}" for suffix in (".mp4", ".csv"))
-    if sheet.exists() and not is_table(sheet):
-        raise FileExistsError(f"{sheet} exists and is no table of a video; choose another --output")
+    check_ours(sheet, TABLE)
     if args.every:
         (args.output / name).mkdir(exist_ok=True)
     every, count = args.every or 1, 0
     with video.opened(path) as source, ExitStack() as stack:
+        mark = mark_of(path)
         table = stack.enter_context(written_whole(sheet))
-        writer = None if args.every else stack.enter_context(video.written(film, source))
-        bar = tqdm(source.frames(every), path.name, -(-source.count // every) or None,
+        writer = None if args.every else stack.enter_context(video.written(film, source, mark))
+        bar = tqdm(source.frames(every), one_line(path.name), -(-source.count // every) or None,
                    unit="frame", leave=False)
         for count, frame in enumerate(bar, start=1):
-            probability, label = predict(network, args, frame.pixels), f"{name}/{frame.index:06d}"
+            label = f"{name}/{frame.index:06d}"
+            probability = predict(path, network, args, frame.pixels)
             crack, numbers = probability >= results.level, {}
             if args.every:
-                numbers = results.finish(path, label, frame.pixels, probability, None)[1]
+                _, numbers = results.finish(path, label, frame.pixels, probability, None, mark)
             else:
                 picture = pictures.overlay(frame.pixels, crack)
                 if args.measure:
@@ -149,31 +159,40 @@ def predict_video(path: Path, name: str, network: Network, args: argparse.Namesp
             tqdm.write(writer.note)
     if source.damage:
         raise ValueError(source.damage)
+    if args.every:
+        remove_stills(args.output / name, range(0, every * count, every))
     return f"{path}: {count} frames, {sheet.name} and {name if args.every else film.name}"
 
 
-def is_table(path: Path) -> bool:
-    """Whether this is a table of frames that predict_video wrote."""
-    with open(path, "rb") as file:
-        return file.read(99).startswith(",".join(FRAME_COLUMNS).encode())
+def remove_stills(folder: Path, kept: range) -> None:
+    """The pictures of an earlier --every, which would pass for this one's."""
+    old = [file for file in sorted(folder.glob("[0-9]*_*.png"))
+           if (index := file.name.split("_")[0]).isdecimal() and int(index) not in kept
+           and is_ours(file)]
+    for file in old:
+        file.unlink()
+    if old:
+        tqdm.write(one_line(f"{folder}: {len(old)} pictures of an earlier --every removed"))
 
 
 def predict_all(photos: Sequence[Path], names: Sequence[str], masks: dict[str, Path],
                 network: Network, args: argparse.Namespace, results: Results) -> None:
     """Photo by photo: while one is predicted, the next is read and the last one written."""
-    def read(path: Path) -> tuple[Tensor, Tensor | None] | None:
+    def read(path: Path) -> tuple[Tensor, Tensor | None, str] | None:
         if is_video(path):
             return None
         mask = masks.get(path.stem)
-        return read_pair(path, mask) if mask else (read_photo(path), None)
+        return *(read_pair(path, mask) if mask else (read_photo(path), None)), mark_of(path)
 
     def settle(path: Path, written: Future) -> None:
         try:
             line, _ = written.result()
+            if left_out := remark(path):
+                line += f" ({left_out})"
         except (OSError, ValueError, RuntimeError) as error:
             results.fail(path, error)
         else:
-            tqdm.write(line)
+            tqdm.write(one_line(line))
 
     began, pixels = time.perf_counter(), 0
     with (WriteBehind(settle) as writer,
@@ -182,11 +201,11 @@ def predict_all(photos: Sequence[Path], names: Sequence[str], masks: dict[str, P
             try:
                 if is_video(path):
                     writer.wait()  # Results are not for two threads
-                    tqdm.write(predict_video(path, name, network, args, results))
+                    tqdm.write(one_line(predict_video(path, name, network, args, results)))
                 else:
-                    photo, truth = reading.result()
-                    probability = predict(network, args, photo)
-                    writer.submit(path, results.finish, path, name, photo, probability, truth)
+                    photo, truth, mark = reading.result()
+                    probability = predict(path, network, args, photo)
+                    writer.submit(path, results.finish, path, name, photo, probability, truth, mark)
                     pixels += probability.numel()
             except (OSError, ValueError, RuntimeError) as error:
                 results.fail(path, error)
@@ -198,37 +217,46 @@ def predict_all(photos: Sequence[Path], names: Sequence[str], masks: dict[str, P
 def has_results(photo: Path, name: str, args: argparse.Namespace) -> bool:
     """Whether a photo or video has its results in the folder, by that which is written last."""
     if not is_video(photo):
-        overlay = args.output / f"{name}_overlay.png"
-        return overlay.exists() and is_ours(overlay)
+        return is_ours(args.output / f"{name}_overlay.png")
     table, kind = args.output / f"{name}_cracks.csv", name if args.every else f"{name}_cracks.mp4"
-    return table.is_file() and is_table(table) and (args.output / kind).exists()
+    return TABLE in ends_of(table) and (args.output / kind).exists()
+
+
+def counted(photos: Sequence[Path]) -> str:
+    videos = sum(map(is_video, photos))
+    parts = {"photo": len(photos) - videos, "video": videos}
+    return " and ".join(f"{number} {what}{'s' * (number != 1)}" for what, number in parts.items()
+                        if number) or "0 photos"
 
 
 def describe(args: argparse.Namespace, path: Path, network: Network, seconds: float) -> dict:
-    try:
-        release = version("unet_resnet")
-    except PackageNotFoundError:  # run from a copy that is not installed
-        release = "not installed"
-    return {"command": shlex.join(["python", *sys.argv]), "checkpoint": str(path),
-            "threshold": f"{network.threshold:.3f}", "device": str(network.device),
+    return {"command": command(), "checkpoint": str(path),
+            "threshold": f"{network.threshold:g}", "device": str(network.device),
             "seconds": round(seconds, 1), "date": datetime.now().strftime("%Y-%m-%d %H:%M"),
-            "version": release}
+            "version": package_version("unet_resnet")}
 
 
 def main() -> int:
+    print_any_name()
     args, began = parse_arguments(), time.perf_counter()
+    check_folder(args.output)
+    if args.measure:
+        check_extra("measure", "--measure", "scipy", "skimage")
+    photos, masks = find_photos(args.photos), {}
+    if not photos:
+        raise ValueError(f"{args.photos[0]}: no photos in it ({' '.join(SUFFIXES)})")
+    film = next(filter(is_video, photos), None)
+    if film and not args.masks:
+        check_extra("video", f"{film}: a video", "av")
     path = args.checkpoint or newest_checkpoint()
     network = load(path, args.device, args.precision)
     if args.threshold is not None:
         network.threshold = min(round(args.threshold * 256), 255) / 256
-    print(f"checkpoint {path}, threshold {network.threshold:.3f}, {network.device}")
+    print(f"checkpoint {path}, threshold {network.threshold:g}, {network.device}")
     if args.width_classes and min(args.width_classes) < RESOLVED * args.mm_per_pixel:
         print(f"the narrowest class ends at {min(args.width_classes):g} mm, which is "
               f"{min(args.width_classes) / args.mm_per_pixel:.1f} pixels: widths below about "
               f"{RESOLVED} pixels cannot be told apart in these photos")
-    photos, masks = find_photos(args.photos), {}
-    if not photos:
-        raise ValueError(f"{args.photos[0]}: no photos in it ({' '.join(SUFFIXES)})")
     if args.masks:
         photos = [photo for photo in photos if not is_video(photo)  # of which no one has masks
                   and args.masks.resolve() not in photo.resolve().parents]
@@ -236,12 +264,14 @@ def main() -> int:
         photos = leave_out_trained(photos, network.split["train"])
         check_output(args.output)
     args.output.mkdir(parents=True, exist_ok=True)
-    names = name_results(photos)
+    names = name_results(photos, args.output, masks.values())
+    if args.every and not any(map(is_video, photos)):
+        print("--every is of videos, and there is none: it changes nothing")
     if args.skip_existing:
         left = [(photo, name) for photo, name in zip(photos, names)
                 if not has_results(photo, name, args)]
-        print(f"{len(photos) - len(left)} of {len(photos)} photos have results in {args.output} "
-              "and are left out")
+        print(f"{len(photos) - len(left)} of {counted(photos)} left out: their results are in "
+              f"{args.output}")
         photos, names = [photo for photo, _ in left], [name for _, name in left]
     with ExitStack() as stack:
         results = Results(args, network.threshold, stack)
@@ -249,11 +279,10 @@ def main() -> int:
         if args.report:
             results.write_report(describe(args, path, network, time.perf_counter() - began))
     sheet = results.sheet
-    print(f"{len(photos) - results.failed} of {len(photos)} predicted, results in {args.output}"
+    print(f"{len(photos) - results.failed} of {counted(photos)} predicted, results in {args.output}"
           + f"; {results.failed} failed" * bool(results.failed))
     if sheet.rows:
-        chose = len({fingerprint(photo) for photo in photos if photo.is_file()}
-                    & set(network.split["validation"].values()))
+        chose = len(set(map(content_of, photos)) & set(network.split["validation"].values()))
         if chose:
             print(f"{chose} of these photos chose the checkpoint's epoch and threshold: their "
                   "scores are slightly flattered")
@@ -268,4 +297,4 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         sys.exit("infer.py: stopped")
     except (OSError, ValueError, ImportError) as error:
-        sys.exit(f"infer.py: {error}")
+        sys.exit(f"infer.py: {one_line(error)}")

@@ -2,7 +2,6 @@
 
 import argparse
 import copy
-import csv
 import json
 import math
 import os
@@ -10,6 +9,7 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -22,11 +22,14 @@ from torch.optim import Adam
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from unet_resnet import UNetResNet, checkpoint, memory, pictures, sample, tiling
+from unet_resnet import (
+    UNetResNet, checkpoint, imagenet, memory, pictures, preflight, record, sample, tiling)
 from unet_resnet.arguments import parse_arguments
 from unet_resnet.augment import Augment
 from unet_resnet.data import (
-    Crops, Split, WholePictures, describe_split, load_pairs, read_split)
+    Crops, Split, WholePictures, check_masks, describe_split, load_pairs, read_split)
+from unet_resnet.files import (
+    csv_lines, one_line, print_any_name, remove_unfinished, written_whole)
 from unet_resnet.group import Group
 from unet_resnet.hardware import (
     autocast, check_compiler, pick_device, pick_precision, predictor)
@@ -36,6 +39,8 @@ from unet_resnet.metrics import BINS, ScoreSheet, best_threshold, counts_at
 from unet_resnet.pairs import Pair, layout
 from unet_resnet.recompute import recompute_activations
 from unet_resnet.signals import Stop, ignore_signals
+from unet_resnet.windows import check_streak, extent, undone_on_failure
+from unet_resnet.workers import Watched
 
 SAMPLE_FOLDER, SAMPLE_COUNT = Path("sample_set"), 240
 WARMUP = 0.05  # share of all updates
@@ -68,8 +73,10 @@ class Run:
     split: Split
     stop: Stop
     group: Group = Group()
-    losses: list[float] = field(default_factory=list)  # of this epoch's updates so far
+    losses: list[float | None] = field(default_factory=list)  # of this epoch's windows so far
     history: list[dict[str, float]] = field(default_factory=list)  # one row for each epoch
+    masks: Split = field(default_factory=dict)  # their hashes, as those of the photos in `split`
+    saved: float = field(default_factory=time.monotonic)  # when `save` was last called
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -77,19 +84,31 @@ class Run:
                 if name not in ("output", "resume")}
 
     def save(self) -> None:
+        self.saved = time.monotonic()
         if not self.group.first:
             return
         checkpoint.save(self.folder / "last.pt", self.model, settings=self.settings,
                         optimizer=self.optimizer.state_dict(), scaler=self.scaler.state_dict(),
                         losses=self.losses, history=self.history, split=self.split,
+                        masks=self.masks,
                         threshold=self.history[-1]["threshold"] if self.history else 0.5)
+
+    def save_when_due(self) -> None:
+        """Save every --save-every minutes, but not in a row of windows that are left out: what
+        led to them may be spoilt as well."""
+        due = time.monotonic() - self.saved >= 60 * self.args.save_every
+        if due and self.losses[-1] is not None:
+            try:
+                self.save()
+            except OSError as error:  # there may be space again by the next time
+                tqdm.write(f"{error}; training goes on")
 
 
 def make_model(args: argparse.Namespace, last: dict[str, Any] | None) -> UNetResNet:
     torch.manual_seed(args.seed)
     model = UNetResNet(args.blocks, args.widths)
     if last is None:
-        print(checkpoint.load_encoder(model.encoder, args.weights))
+        print(imagenet.load_encoder(model.encoder, args.weights))
     else:
         model.load_state_dict(last["model"])
     return model
@@ -114,7 +133,7 @@ def find_micro_batch(args: argparse.Namespace, model: UNetResNet, precision: tor
 
 
 def start(args: argparse.Namespace, model: UNetResNet, device: torch.device,
-          precision: torch.dtype, split: Split, last: dict[str, Any] | None,
+          precision: torch.dtype, split: Split, masks: Split, last: dict[str, Any] | None,
           group: Group) -> Run:
     """A new run, or one that goes on from the content of last.pt."""
     model.to(device, memory_format=torch.channels_last)
@@ -130,17 +149,25 @@ def start(args: argparse.Namespace, model: UNetResNet, device: torch.device,
     optimizer = make_optimizer(args, model)
     network = group.wrap(torch.compile(model) if args.compile else model, device)
     run = Run(make_run_folder(args) if group.first else Path(), args, device, precision, model,
-              network, optimizer, scaler, split, Stop(patient=group.size > 1), group)
+              network, optimizer, scaler, split, Stop(patient=group.size > 1), group,
+              masks=masks)
     if last is not None:
-        optimizer.load_state_dict(last["optimizer"])
-        optimizer.param_groups[1]["factor"] = args.encoder_lr
+        checkpoint.load_optimizer(optimizer, last["optimizer"], run.folder / "last.pt")
         if last["scaler"]:  # empty where the run was not in fp16
             scaler.load_state_dict(last["scaler"])
         run.losses, run.history = last["losses"], last["history"]
+    if device.type == "cpu" and not args.compile:
+        run.stop.check_within(model)
     if not group.first:
         return run
-    for name, content in (("settings.json", run.settings), ("split.json", split)):
-        (run.folder / name).write_text(json.dumps(content, indent=1) + "\n")
+    for name in ("last.pt", "best.pt", "history.csv", "preview.png"):
+        remove_unfinished(run.folder / name)
+    if last is None:  # so that from now on there is something to resume
+        run.save()
+    (run.folder / "split.json").write_text(json.dumps(split, indent=1) + "\n")
+    record.note_start(run.folder, run.settings, processes=group.size, device=str(device),
+                      device_name=record.device_name(device),
+                      precision=str(precision).removeprefix("torch."))
     return run
 
 
@@ -155,16 +182,19 @@ def schedule(update: int, updates: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (update - warmup) / max(1, updates - warmup)))
 
 
-def accumulate(run: Run, images: Tensor, masks: Tensor, weights: Tensor) -> Tensor:
+def accumulate(run: Run, images: Tensor, masks: Tensor, weights: Tensor) -> float:
     """Add up the gradients of a window of crops, a micro-batch at a time; returns the mean loss.
 
     Each crop's loss counts with its weight in the mean over the window (`Group.weights`), so
     micro-batches add up to the gradient of the window whole, also when the last ones are smaller.
     Only BatchNorm, which sees one micro-batch at a time, can tell the difference.
+
+    Raises FloatingPointError where loss or gradients are not finite.
     """
     total = torch.zeros((), device=run.device)
     parts = list(zip(*(tensor.split(run.args.micro_batch) for tensor in (images, masks, weights))))
     for part, (image, mask, weight) in enumerate(parts, start=1):
+        run.stop.check()
         image = image.to(run.device, memory_format=torch.channels_last, non_blocking=True)
         mask, weight = (tensor.to(run.device, non_blocking=True) for tensor in (mask, weight))
         with run.group.held_back(run.network, last=part == len(parts)):
@@ -173,20 +203,31 @@ def accumulate(run: Run, images: Tensor, masks: Tensor, weights: Tensor) -> Tens
             loss = bce_dice_loss(logits, mask, weights=weight)
             run.scaler.scale(loss).backward()
         total += loss.detach()
-    return total
+    # What one process of a group knows, all must: to stop after different updates would leave the
+    # last ones waiting. Before the step, so that where another process has died nothing is half.
+    known = torch.stack((total / run.group.size, extent(run.model),
+                         total.new_tensor(run.stop.signals)))
+    mean, norm, run.stop.agreed = run.group.sum(known).tolist()
+    # Gradients of fp16 overflow now and then; the scaler then leaves the step out and scales less.
+    if not math.isfinite(mean) or not math.isfinite(norm) and run.scaler.get_scale() <= 1:
+        raise FloatingPointError
+    return mean
 
 
-def train_window(run: Run, images: Tensor, masks: Tensor, weights: Tensor) -> float:
-    """One update from a window of crops; returns the mean loss.
+def train_window(run: Run, images: Tensor, masks: Tensor, weights: Tensor) -> float | None:
+    """One update from a window of crops; returns the mean loss. None where loss or gradients are
+    not finite: then nothing is changed.
 
     Where the device's memory does not suffice, the micro-batch is halved for the rest of the run
-    and the window taken again: no crop is lost and the batch stays what it was (BatchNorm's
-    running statistics see some crops twice).
+    and the window taken again: no crop is lost and the batch stays what it was.
     """
     loss = None
     while loss is None:
         try:
-            loss = accumulate(run, images, masks, weights)
+            with undone_on_failure(run.model):
+                loss = accumulate(run, images, masks, weights)
+        except FloatingPointError:
+            return None
         except RuntimeError as error:
             # In a group the others wait for this pass: the run ends, and can be resumed.
             if not memory.is_out_of_memory(error) or run.args.micro_batch == 1 or (
@@ -194,17 +235,12 @@ def train_window(run: Run, images: Tensor, masks: Tensor, weights: Tensor) -> fl
                 raise
             run.args.micro_batch = (run.args.micro_batch + 1) // 2
         if loss is None:  # here, not above, where the error still holds the failed pass's tensors
-            run.optimizer.zero_grad(set_to_none=True)
             torch.cuda.empty_cache()
             tqdm.write(f"out of memory: going on with --micro-batch {run.args.micro_batch}")
-    # What one process of a group knows, all must: to stop after different updates would leave the
-    # last ones waiting. Before the step, so that where another process has died nothing is half.
-    signals = loss.new_tensor(run.stop.signals)
-    mean, run.stop.agreed = run.group.sum(torch.stack((loss / run.group.size, signals))).tolist()
     run.scaler.step(run.optimizer)
     run.scaler.update()
     run.optimizer.zero_grad(set_to_none=True)
-    return mean
+    return loss
 
 
 def train_epoch(run: Run, crops: Crops) -> None:
@@ -214,7 +250,8 @@ def train_epoch(run: Run, crops: Crops) -> None:
     windows = [positions[first:first + args.batch_size]  # the last one may be short
                for first in range(0, len(crops), args.batch_size)]
     left = windows[len(run.losses):]
-    loader = DataLoader(crops, batch_sampler=[run.group.share(window) for window in left],
+    watched = Watched(crops, args.workers)
+    loader = DataLoader(watched, batch_sampler=[run.group.share(window) for window in left],
                         num_workers=args.workers, worker_init_fn=ignore_signals,
                         pin_memory=run.device.type == "cuda")
     run.network.train()
@@ -222,18 +259,26 @@ def train_epoch(run: Run, crops: Crops) -> None:
         for module in run.model.encoder.modules():
             if isinstance(module, _BatchNorm):
                 module.eval()
-    with tqdm(zip(left, loader), f"epoch {epoch + 1}/{args.epochs}", len(windows),
-              initial=len(run.losses), unit="update", leave=False,
-              disable=not run.group.first) as bar:
+    with watched.deaths_named(), tqdm(
+            zip(left, loader), f"epoch {epoch + 1}/{args.epochs}", len(windows),
+            initial=len(run.losses), unit="update", leave=False,
+            disable=not run.group.first) as bar:
         for window, (images, masks) in bar:
             factor = schedule(epoch * len(windows) + len(run.losses), args.epochs * len(windows))
             for parameters in run.optimizer.param_groups:
                 parameters["lr"] = args.lr * parameters["factor"] * factor
             weights = run.group.weights(len(window))
-            run.losses.append(train_window(run, images, masks, weights))
+            loss = train_window(run, images, masks, weights)
+            run.losses.append(loss)
+            if loss is None:
+                tqdm.write(f"epoch {epoch + 1}, update {len(run.losses)}: left out, its loss or "
+                           "gradients are not finite")
+                check_streak(run.losses, len(windows))
+            else:
+                bar.set_postfix(loss=f"{loss:.3f}", lr=f"{args.lr * factor:.1e}")
             if run.stop.agreed:
                 raise KeyboardInterrupt
-            bar.set_postfix(loss=f"{run.losses[-1]:.3f}", lr=f"{args.lr * factor:.1e}")
+            run.save_when_due()
 
 
 def validate(run: Run, pairs: Sequence[Pair]) -> tuple[Tensor, list[list[Tensor]]]:
@@ -245,18 +290,19 @@ def validate(run: Run, pairs: Sequence[Pair]) -> tuple[Tensor, list[list[Tensor]
     probability = predictor(run.model.eval(), run.device, run.precision)
     sheet, shown = ScoreSheet(0.5, tolerances=(), skeletons=False), []
     wanted = {round(i * (len(pairs) - 1) / (PREVIEWS - 1)) for i in range(PREVIEWS)}
-    loader = DataLoader(WholePictures(pairs), batch_size=None, num_workers=run.args.workers,
+    watched = Watched(WholePictures(pairs), run.args.workers)
+    loader = DataLoader(watched, batch_size=None, num_workers=run.args.workers,
                         worker_init_fn=ignore_signals)
     bar = tqdm(zip(pairs, loader), "validation", len(pairs), unit="photo", leave=False,
                disable=not run.group.first)
-    for i, (pair, (photo, mask)) in enumerate(bar):
-        if run.group.size == 1:  # in a group, not while the others wait for the counts
+    with watched.deaths_named():
+        for i, (pair, (photo, mask)) in enumerate(bar):
             run.stop.check()
-        prediction = tiling.predict(probability, photo)
-        sheet.add(pair.image.name, pair.source, prediction, mask)
-        if i in wanted:
-            shown.append([tensor[:, :tiling.TILE, :tiling.TILE].clone()
-                          for tensor in (photo, mask, prediction)])
+            prediction = tiling.predict(probability, photo)
+            sheet.add(pair.image.name, pair.source, prediction, mask)
+            if i in wanted:
+                shown.append([tensor[:, :tiling.TILE, :tiling.TILE].clone()
+                              for tensor in (photo, mask, prediction)])
     counts = sum(sheet.histograms.values(), torch.zeros(2, BINS, dtype=torch.int64))
     return run.group.sum(counts.to(run.device)).cpu(), shown
 
@@ -278,7 +324,8 @@ def finish_epoch(run: Run, held_out: Sequence[Pair], seconds: float) -> None:
     histogram, shown = validate(run, held_out)
     threshold, _ = best_threshold(histogram)
     scores = counts_at(histogram, threshold)
-    row = {"epoch": len(run.history) + 1, "loss": sum(run.losses) / len(run.losses),
+    losses = [loss for loss in run.losses if loss is not None]
+    row = {"epoch": len(run.history) + 1, "loss": sum(losses) / len(losses),
            "seconds": round(seconds, 1), "threshold": threshold,
            **{name: getattr(scores, name) for name in
               ("iou", "dice", "precision", "recall", "accuracy", "black_accuracy")}}
@@ -290,10 +337,8 @@ def finish_epoch(run: Run, held_out: Sequence[Pair], seconds: float) -> None:
     if best:
         checkpoint.save(run.folder / "best.pt", run.model, settings=run.settings,
                         threshold=threshold, history=history, split=run.split)
-    with open(run.folder / "history.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, row)
-        writer.writeheader()
-        writer.writerows(history)
+    with written_whole(run.folder / "history.csv") as file:
+        file.write(csv_lines(row, *(earlier.values() for earlier in history)))
     rows = [[photo, pictures.grey(truth), pictures.grey(probability),
              pictures.overlay(photo, probability >= threshold, truth)]
             for photo, truth, probability in shown]
@@ -307,6 +352,7 @@ def finish_epoch(run: Run, held_out: Sequence[Pair], seconds: float) -> None:
 
 
 def main() -> None:
+    print_any_name()
     group = Group.from_environment()
     if not group.first:
         sys.stdout = open(os.devnull, "w")
@@ -318,6 +364,13 @@ def main() -> None:
     folders = [Path(folder) for folder in args.data or [SAMPLE_FOLDER]]
     if args.data:
         layout(folders)  # a mistyped name is told before weights are downloaded
+    split = args.split  # a resumed run has its own
+    if not last and split not in (None, "groups"):
+        split = read_split(Path(split))
+    if group.first:
+        folder = args.output or Path("runs")
+        preflight.check_folder(folder)
+        preflight.check_space(folder, checkpoint.space_wanted(folder, args.blocks, args.widths))
     group.join(device)
     if not group.first:  # one process downloads what the others then find
         group.wait()
@@ -330,11 +383,11 @@ def main() -> None:
         if group.first:
             sample.write(SAMPLE_FOLDER, SAMPLE_COUNT)
         group.wait()
-    split = args.split  # a resumed run has its own
-    if not last and split not in (None, "groups"):
-        split = read_split(Path(split))
     pairs, held_out, notes = load_pairs(folders, args.seed, last["split"] if last else split,
                                         strict=bool(last))
+    masks = describe_split(pairs, held_out, "mask")
+    if last:
+        check_masks(masks, last.get("masks", masks))
     for note in notes:
         print(note)
     if not last and group.first:
@@ -345,7 +398,7 @@ def main() -> None:
         print(f"{args.output} is finished: {len(last['history'])} of {args.epochs} epochs; resume "
               "with a higher --epochs for more")
         return
-    run = start(args, model, device, precision, describe_split(pairs, held_out), last, group)
+    run = start(args, model, device, precision, describe_split(pairs, held_out), masks, last, group)
     last = None  # its tensors are no longer needed
     print(f"{len(pairs)} photos to train on, {len(held_out)} to validate on; {run.device}, "
           f"{str(run.precision).removeprefix('torch.')}; files go to {run.folder}")
@@ -360,9 +413,12 @@ def main() -> None:
         program = f"torchrun --nproc-per-node {group.size}" if group.size > 1 else "python"
         sys.exit(f"stopped in epoch {len(run.history) + 1}; go on with: {program} train.py "
                  f"--resume {shlex.quote(str(run.folder))}" if group.first else 1)
+    except FloatingPointError as error:  # not saved: what comes before it may be spoilt as well
+        sys.exit(f"train.py: {error}" if group.first else 1)
     # A damaged photo, no memory, the end of another process: once it is mended, the run can go on.
     except (OSError, ValueError, RuntimeError):
-        run.save()
+        with suppress(OSError):  # a full disk may be the error itself
+            run.save()
         raise
     group.leave()
     command = ["python", "infer.py", str(held_out[0].image)]
@@ -385,4 +441,4 @@ if __name__ == "__main__":
                      "saved")
         raise
     except (OSError, ValueError) as error:  # one from a worker carries a traceback; its end counts
-        sys.exit(f"train.py: {str(error).splitlines()[-1].removeprefix('ValueError: ')}")
+        sys.exit("train.py: " + one_line(str(error).splitlines()[-1].removeprefix("ValueError: ")))

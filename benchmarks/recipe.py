@@ -26,7 +26,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from train import schedule  # noqa: E402
-from unet_resnet import UNetResNet, checkpoint, light  # noqa: E402
+from unet_resnet import UNetResNet, imagenet, light  # noqa: E402
 from unet_resnet.augment import Augment  # noqa: E402
 from unet_resnet.data import Crops, load_pairs, read_pair  # noqa: E402
 from unet_resnet.decoder import Level  # noqa: E402
@@ -98,7 +98,7 @@ class Peer(nn.Module):
         import segmentation_models_pytorch as smp  # of the extra `bench`
         super().__init__()
         ours = UNetResNet(BLOCKS)
-        checkpoint.load_encoder(ours.encoder, weights)
+        imagenet.load_encoder(ours.encoder, weights)
         self.unet = smp.Unet("resnet50", encoder_weights=None)
         self.encoder = self.unet.encoder
         # Strict; it takes away the classifier's two entries, which must be there.
@@ -140,7 +140,7 @@ def train(recipe: Recipe, pairs: Sequence[Pair], weights: str, steps: int, lr: f
         model = Peer(weights)
     else:
         model = FullSkip(BLOCKS) if recipe.full_skip else UNetResNet(BLOCKS)
-        checkpoint.load_encoder(model.encoder, weights)
+        imagenet.load_encoder(model.encoder, weights)
     model.to(memory_format=torch.channels_last).train()
     if recipe.freeze_bn:
         for module in model.encoder.modules():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unet_resnet import data
+from unet_resnet import data, sample
 from unet_resnet.audit import KINDS, audit, is_frayed
 from unet_resnet.images import read_mask
 from unet_resnet.pairs import layout, match
@@ -81,6 +81,10 @@ FAULTS = {
     "mask has colours": write_mask(np.stack([line(), line(200), line(0)], -1)),
     "same photo under names of two photos": lambda folder: texture(0).rotate(90).save(
         folder / "images/CFD_002.png"),
+    "photo of several pages": lambda folder: texture(0).save(
+        folder / "images/CFD_001.png", save_all=True, append_images=[texture(9)]),
+    "mask of several pages": lambda folder: Image.fromarray(line()).save(
+        folder / "masks/CFD_001.png", save_all=True, append_images=[Image.fromarray(line(99))]),
     "mask of 0 and 1 in place of 0 and 255": write_mask(line(1)),
     "mask with values between black and white": write_mask(jpeg(line())),
     "mask is black": write_mask(line(0)),
@@ -153,6 +157,13 @@ def test_command_reports_and_its_exit_status_tells(folder, tmp_path):
     assert again.returncode == 1 and "clean.json" in again.stderr  # not written over
     assert json.loads((tmp_path / "clean.json").read_text()) == report
     assert "Traceback" not in again.stderr + run(folder / "nowhere").stderr
+
+
+@pytest.mark.parametrize("index", [11, 15, 30, 34, 211, 378, 399])
+def test_drawn_cracks_are_not_frayed(index):
+    """Those of the first 400 that come nearest to it: ragged, thin and branching."""
+    crack = sample.draw(index)[1][0].bool()
+    assert crack.any() and not is_frayed(crack)
 
 
 def test_a_missing_data_set_is_one_line(tmp_path):

@@ -81,7 +81,7 @@ def one_window() -> tuple[train.Run, torch.Tensor, torch.Tensor]:
     run = train.Run(Path(), Namespace(micro_batch=2), CPU, torch.float32, model,
                     group.wrap(model, CPU), SGD(model.parameters(), lr=1.0),
                     torch.amp.GradScaler("cpu", enabled=False), {},
-                    Namespace(signals=0), group)
+                    Namespace(signals=0, check=lambda: None), group)
     return run, images, masks
 
 
@@ -92,9 +92,14 @@ def step_in_a_group() -> None:
     loss = train.train_window(run, images[mine], masks[mine], run.group.weights(5))
     counts = run.group.sum(torch.tensor([run.group.rank + 1, 10]))
     least = run.group.minimum(torch.tensor(4 - run.group.rank))
+    after = {name: value.clone() for name, value in run.model.state_dict().items()}
+    images[3] = torch.nan  # in the second process alone
+    left_out = train.train_window(run, images[mine], masks[mine], run.group.weights(5)) is None
+    unchanged = all(torch.equal(value, after[name])
+                    for name, value in run.model.state_dict().items())
     if run.group.first:
-        torch.save({"model": run.model.state_dict(), "loss": loss, "counts": counts,
-                    "least": least}, "step.pt")
+        torch.save({"model": after, "loss": loss, "counts": counts, "least": least,
+                    "left out by both": left_out and unchanged}, "step.pt")
     run.group.leave()
 
 
@@ -109,6 +114,7 @@ def test_two_processes_step_as_one(tmp_path):
     assert process.returncode == 0, err
     found = torch.load(tmp_path / "step.pt", weights_only=True)
     assert found["counts"].tolist() == [3, 20] and found["least"] == 3
+    assert found["left out by both"]
 
     run, images, masks = one_window()
     bce_dice_loss(run.model(images), masks).backward()

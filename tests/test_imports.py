@@ -13,11 +13,11 @@ PACKAGE = "unet_resnet"
 LEVELS = (  # a module imports from lower levels only, never from its own
     {"encoder", "decoder", "losses", "morphology", "light", "compact", "tiling", "sample", "files",
      "groups", "pictures", "hardware", "signals", "group", "branches", "page",
-     "stream"},
+     "stream", "tensors", "preflight", "windows"},
     {"model", "metrics", "images", "centreline", "memory", "confusers"},
     {"augment", "stress", "checkpoint", "fold", "recompute", "pairs", "measure", "report", "video",
-     "scores"},
-    {"audit", "export", "tables", "drawing", "prediction", "arguments"},
+     "scores", "imagenet", "record"},
+    {"audit", "export", "tables", "drawing", "prediction", "arguments", "workers"},
     {"data"},
     {"photos", "results"},
     {"__init__"},
@@ -25,7 +25,7 @@ LEVELS = (  # a module imports from lower levels only, never from its own
 )
 LEVEL = {module: level for level, modules in enumerate(LEVELS) for module in modules}
 THIRD_PARTY = {"torch", "numpy", "PIL", "tqdm"}
-ALSO = {"checkpoint": {"torchvision"},  # for its ImageNet weights; importing it takes seconds
+ALSO = {"imagenet": {"torchvision"},  # for its ImageNet weights; importing it takes seconds
         # Extras, of which each module says what to install.
         "export": {"onnxruntime"}, "video": {"av"}, "measure": {"scipy", "skimage"},
         "centreline": {"scipy"}}
@@ -89,7 +89,7 @@ def test_a_broken_rule_is_noticed(module, source, fault):
 
 @pytest.mark.parametrize("module, source", [
     ("model", "from unet_resnet.encoder import ResNetEncoder\nfrom torch import nn"),
-    ("checkpoint", "from torchvision import models\nfrom unet_resnet import model"),
+    ("imagenet", "from torchvision import models\nfrom unet_resnet import encoder"),
     ("train", "from unet_resnet import UNetResNet, checkpoint, tiling\nimport csv"),
 ])
 def test_a_kept_rule_is_not(module, source):

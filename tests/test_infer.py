@@ -91,8 +91,8 @@ def test_a_pattern_means_the_same_quoted_or_not(tmp_path, monkeypatch):
     (["a/x.jpg", "b/x.jpg"], ["a_x.jpg", "b_x.jpg"]),
     (["x.jpg", "X.png", "y.png"], ["x.jpg", "X.png", "y"]),
 ])
-def test_names_are_short_where_they_can_be(photos, wanted):
-    assert infer.name_results(list(map(Path, photos))) == wanted
+def test_names_are_short_where_they_can_be(tmp_path, photos, wanted):
+    assert infer.name_results(list(map(Path, photos)), tmp_path) == wanted
 
 
 @pytest.mark.parametrize("photos", [
@@ -101,9 +101,9 @@ def test_names_are_short_where_they_can_be(photos, wanted):
     ["1/a/x.png", "2/a/x.png", "x.png_1.jpg", "x.png_1.png", "3/a/x.png"],
     ["x.jpg", "x.JPG", "X.JPG", "x.jpg.jpg", "x.jpg.png"],
 ])
-def test_names_never_collide(photos):
+def test_names_never_collide(tmp_path, photos):
     """Nor on a disk that does not know letter case."""
-    names = infer.name_results(list(map(Path, photos)))
+    names = infer.name_results(list(map(Path, photos)), tmp_path)
     assert len({name.casefold() for name in names}) == len(photos)
     assert not any("/" in name for name in names)
 

@@ -99,7 +99,7 @@ def test_skip_existing_predicts_what_is_missing(infer_with, tmp_path):
     (out / "b_overlay.png").unlink()  # written last: interrupted before it, the photo is not done
     (out / "a_mask.png").write_bytes(kept := (out / "a_mask.png").read_bytes() + b" ")
     outcome = infer_with("photos", "--skip-existing")
-    assert outcome.status == 0 and "2 of 3 photos have results" in outcome.out
+    assert outcome.status == 0 and "2 of 3 photos left out" in outcome.out
     assert (out / "b_overlay.png").exists() and (out / "a_mask.png").read_bytes() == kept
     assert [line for line in outcome.out.splitlines() if "% crack" in line] == [
         line for line in outcome.out.splitlines() if line.startswith("photos/b.png")]
@@ -238,7 +238,7 @@ def test_stills_of_a_video(infer_with, tmp_path):
     assert [row["frame"] for row in rows] == ["0", "4"] and "cracks" in rows[0]
     for every, left_out in ((["--every", 4], 1), ([], 0), ([], 1)):
         outcome = infer_with("drone.mp4", "--skip-existing", *every)
-        assert outcome.status == 0 and f"{left_out} of 1 photos have results" in outcome.out
+        assert outcome.status == 0 and f"{left_out} of 1 video left out" in outcome.out
 
 
 @needs_av

@@ -193,7 +193,7 @@ def test_the_worst_come_first(tmp_path):
         tag["class"] for tag in Page(page).all("li") if "class" in tag}
 
 
-@pytest.mark.parametrize("marked, message", [(False, "no report of unet_resnet"), (True, None)])
+@pytest.mark.parametrize("marked, message", [(False, "not written by unet_resnet"), (True, None)])
 def test_only_a_report_is_written_over(tmp_path, marked, message):
     page = tmp_path / "page.html"
     page.write_text("<html>my page</html>")

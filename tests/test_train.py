@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, TINY, Outcome, refused, run_script, write_pairs
+from conftest import ROOT, TINY, Outcome, refused, run_script
 from PIL import Image
 from torch.optim import SGD, Optimizer
 from torchvision import models
@@ -29,7 +29,7 @@ from unet_resnet.images import read_photo
 from unet_resnet.losses import bce_dice_loss
 from unet_resnet.metrics import ScoreSheet, best_threshold, counts_at
 
-FILES = {"last.pt", "best.pt", "history.csv", "preview.png", "settings.json", "split.json"}
+FILES = {"last.pt", "best.pt", "history.csv", "preview.png", "run.json", "split.json"}
 
 
 def history(run: Path) -> list[dict[str, float]]:
@@ -52,7 +52,7 @@ def test_the_files_of_a_run(trained):
     train_pairs, validation, _ = load_pairs([trained / "walls"])
     split = describe_split(train_pairs, validation)
     assert json.loads((run / "split.json").read_text()) == split == best["split"] == last["split"]
-    settings = json.loads((run / "settings.json").read_text())
+    settings = json.loads((run / "run.json").read_text())["settings"]
     assert settings == best["settings"] == last["settings"]
     assert (settings["crop"], settings["widths"], settings["data"]) == (
         64, [8] * 5, [str(trained / "walls")])
@@ -92,7 +92,7 @@ def bare_run(model: UNetResNet, optimizer: Optimizer, folder: Path = Path(),
              **settings: object) -> train.Run:
     return train.Run(folder, Namespace(**settings), torch.device("cpu"), torch.float32, model,
                      model, optimizer, torch.amp.GradScaler("cpu", enabled=False), {},
-                     Namespace(signals=0))
+                     Namespace(signals=0, check=lambda: None))
 
 
 @pytest.fixture(scope="module")
@@ -280,8 +280,8 @@ PLACES = {
     "after a forward pass": (losses, "bce_dice_loss", at_call(4)),
     "after an update": (torch.optim.Adam, "step", at_call(2, before=False)),
     "in validation": (tiling, "predict", at_call(1)),
-    "before best.pt of the first epoch": (checkpoint, "save", at_call(1)),
-    "between best.pt and last.pt": (checkpoint, "save", at_call(2)),
+    "before best.pt of the first epoch": (checkpoint, "save", at_call(2)),
+    "between best.pt and last.pt": (checkpoint, "save", at_call(3)),
     "in the second epoch": (Crops, "__getitem__", at_call(8)),
 }
 
@@ -317,16 +317,34 @@ def test_resume_takes_the_newest_run_and_a_finished_one_stays(trained):
 @pytest.mark.parametrize("change, named", [
     ("--seed 1", "--seed"), ("--crop 96", "--crop"),
     ("--blocks 1 1 2 1", "--blocks"), ("--widths 8 8 8 8 9", "--widths"),
-    ("--batch-size 4", "--batch-size")])
+    ("--batch-size 4", "--batch-size"), ("--split groups", "--split")])
 def test_resuming_another_run_than_the_old_is_refused(trained, change, named):
     outcome = run_script(trained, "train.py", "--resume", "runs/walls-1", *change.split())
     refused(outcome, "train.py", named, change.split()[-1])
 
 
-def test_resuming_on_changed_data_is_refused(trained, script, tmp_path):
-    write_pairs(tmp_path / "walls", 0, 7)
+@pytest.mark.parametrize("change, named", {
+    "another photo": (lambda walls: shutil.copy(walls / "images/wall_1.png",
+                                                walls / "images/wall_2.png"), "has changed"),
+    "another mask": (lambda walls: shutil.copy(walls / "masks/wall_1.png",
+                                               walls / "masks/wall_2.png"), "mask has changed"),
+    "a photo less": (lambda walls: [(walls / part / "wall_2.png").unlink()
+                                    for part in ("images", "masks")], "not in the data set"),
+    "a photo more": (lambda walls: [shutil.copy(walls / part / "wall_1.png",
+                                                walls / part / "wall_2b.png")
+                                    for part in ("images", "masks")], "is new"),
+}.values())
+def test_resuming_on_changed_data_is_refused(trained, script, tmp_path, change, named):
+    shutil.copytree(trained / "walls", tmp_path / "walls")
+    change(tmp_path / "walls")
     refused(script("train.py", "--resume", trained / "runs" / "walls-1", "--data", "walls"),
-            "train.py", "wall_6")
+            "train.py", "wall_2", named)
+
+
+def test_resuming_best_is_refused(trained, script, tmp_path):
+    (tmp_path / "run").mkdir()
+    shutil.copy(trained / "runs/walls-1/best.pt", tmp_path / "run/last.pt")
+    refused(script("train.py", "--resume", "run"), "train.py", "run/last.pt", "best.pt")
 
 
 def test_resuming_on_data_that_moved_goes_on(trained, script, tmp_path):
@@ -343,6 +361,7 @@ def test_resuming_on_data_that_moved_goes_on(trained, script, tmp_path):
     ("--batch-size 2 --micro-batch 3", "--micro-batch"), ("--crop 10", "--crop"),
     ("--blocks 1 1 1", "--blocks"), ("--widths 8 8 8 8 0", "--widths"), ("--workers -1", "-1"),
     ("--lr nan", "nan"), ("--lr abc", "abc"), ("--lr -1", "-1"), ("--encoder-lr -1", "-1"),
+    ("--save-every -1", "-1"), ("--save-every nan", "nan"), ("--save-every inf", "inf"),
     ("--seed -1", "--seed"), ("--seed 99999999999999999999999", "--seed"),
     ("--device cuda:9", "cuda:9"), ("--device toaster", "toaster"),
     ("--precision fp16", "fp16"), ("--precision half", "half"),
@@ -398,12 +417,13 @@ def test_defaults_with_data(monkeypatch):
     "--output": ["runs/"], "--weights": ["imagenet", "none"], "--blocks": ["3 4 23 3", "1 1 1 1"],
     "--widths": ["256 128 64 32 16"], "--epochs": ["50"], "--batch-size": ["8"],
     "--micro-batch": ["batch size"], "--crop": ["448"], "--lr": ["0.0005"], "--encoder-lr": ["0.2"],
-    "--precision": ["auto"], "--device": ["auto"], "--workers": [], "--seed": ["0"]}.items())
+    "--precision": ["auto"], "--device": ["auto"], "--workers": [], "--seed": ["0"],
+    "--save-every": ["10"]}.items())
 def test_help_shows_the_default(script, monkeypatch, flag, defaults):
     monkeypatch.setenv("COLUMNS", "300")
     text = script("train.py", "--help").out
     entries = {entry.split()[0]: " ".join(entry.split()) for entry in text.split("\n  --")[1:]}
-    assert len(entries) <= 20
+    assert len(entries) <= 24, "more than a screen holds; is one of them a decision for users?"
     entry = entries[flag.removeprefix("--")]
     default = entry[entry.index("(default: "):]
     assert all(value in default for value in defaults)

@@ -510,8 +510,8 @@ def test_a_video_of_which_no_frame_is_left(tmp_path):
 
 
 def test_a_missing_file_and_a_folder(tmp_path):
-    for path in (tmp_path / "a.mp4", tmp_path):
-        with pytest.raises(FileNotFoundError, match=f"{path}: no such file"), video.opened(path):
+    for path, fault in ((tmp_path / "a.mp4", "no such file"), (tmp_path, "not a regular file")):
+        with pytest.raises(FileNotFoundError, match=f"{path}: {fault}"), video.opened(path):
             pass
 
 

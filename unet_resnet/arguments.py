@@ -37,6 +37,13 @@ def rate(text: str) -> float:
     return value
 
 
+def minutes(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number of minutes")
+    return value
+
+
 def usable_cores() -> int:
     """Fewer than the machine has in a container; what only Linux can tell."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -62,7 +69,8 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     add("--weights", "of the encoder: imagenet, none, or the file of a ResNet's state dict")
     add("--blocks", "bottlenecks in the encoder's four stages", type=whole(1), nargs=4,
         metavar="N")
-    add("--widths", "channels of the decoder's five levels", type=whole(1), nargs=5, metavar="N")
+    add("--widths", "channels of the decoder's five levels", type=whole(1, checkpoint.WIDEST),
+        nargs=5, metavar="N")
     add("--epochs", "passes over the training photos", type=whole(1))
     add("--batch-size", "crops per update", type=whole(1))
     add("--micro-batch", "crops per forward pass: less memory, same gradients up to BatchNorm; "
@@ -87,6 +95,8 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     add("--split", "a split.json, or your own {\"train\": [names], \"validation\": [names]}; "
         "groups: draw one by photograph even where there is a test/", metavar="FILE",
         type=lambda name: name if name == "groups" else os.path.abspath(name))
+    add("--save-every", "save within an epoch, too, so that kill -9 or a power cut costs no more "
+        "than this; 0: after each update", type=minutes, default=10, metavar="MINUTES")
     add("--resume", "go on with a run where it stopped, with its settings (without RUN: the "
         "newest)", type=Path, nargs="?", const=Path("newest"), metavar="RUN")
     return parser
@@ -102,7 +112,8 @@ def parse_arguments(description: str) -> tuple[argparse.Namespace, dict[str, Any
     last = None
     if args.resume:
         run = newest_run() if args.resume == Path("newest") else args.resume
-        last = checkpoint.read(run / "last.pt")
+        last = checkpoint.read_last(run / "last.pt")
+        last["settings"] = checked(last["settings"], parser, run / "last.pt")
         parser.set_defaults(**last["settings"])
         args = parser.parse_args()
         if args.output:
@@ -135,6 +146,32 @@ def parse_arguments(description: str) -> tuple[argparse.Namespace, dict[str, Any
         raise ValueError(f"--micro-batch {args.micro_batch} is above --batch-size "
                          f"{args.batch_size}: a batch is cut into micro-batches")
     return args, last
+
+
+def checked(settings: dict[str, Any], parser: argparse.ArgumentParser,
+            path: Path) -> dict[str, Any]:
+    """The settings that stand in the last.pt `path`, read by `parser` as if they were flags.
+
+    Raises ValueError where they are none.
+    """
+    def refuse(message: str) -> None:
+        raise ValueError(f"{path}: damaged, or not written by train.py: {message[:200]}")
+
+    known = vars(parser.parse_args([])).keys() - {"output", "resume"}
+    if odd := (settings.keys() - known) | (set(FIXED) - settings.keys()):
+        refuse(f"a setting {min(odd)!r} too many or too few")
+    flags = []
+    for name, value in settings.items():
+        if value is not None and value is not False:
+            flags.append(f"--{name.replace('_', '-')}")
+            if value is not True:
+                flags += map(str, value if isinstance(value, list) else [value])
+    parser.error = refuse
+    try:
+        parsed = parser.parse_args(flags)
+    finally:
+        del parser.error
+    return {name: getattr(parsed, name) for name in settings}
 
 
 def newest_run() -> Path:

@@ -4,26 +4,78 @@ A checkpoint is a plain dict of tensors and numbers, so it is read with `weights
 file from the internet cannot run code. It rebuilds its own model.
 """
 
+import math
+import os
+import zipfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
-from torch import Tensor, nn
-from torchvision import models
+from torch import nn
+from torch.amp import GradScaler
+from torch.optim import Optimizer
 
-from unet_resnet.encoder import ResNetEncoder
+from unet_resnet import tensors
 from unet_resnet.files import written_whole
 from unet_resnet.model import UNetResNet
 
 KIND, VERSION = "unet_resnet checkpoint", 2
+WIDEST = 2**16  # channels
+TENSORS_OF_A_BLOCK = 18  # at least, in a state dict
 
-# The first training recipe, not the newer "V2": longer, stronger regularised training classifies
-# better but transfers less well (Kornblith et al., 2021), and every peer's scores start here.
-IMAGENET = {(3, 4, 6, 3): models.ResNet50_Weights.IMAGENET1K_V1,
-            (3, 4, 23, 3): models.ResNet101_Weights.IMAGENET1K_V1,
-            (3, 8, 36, 3): models.ResNet152_Weights.IMAGENET1K_V1}
 
-State = dict[str, Tensor]
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
+
+
+def _are_counts(value: Any, length: int, most: float) -> bool:
+    return (isinstance(value, list) and len(value) == length
+            and all(type(count) is int and 1 <= count <= most for count in value))
+
+
+def _are_numbers(value: Any) -> bool:
+    """By their names."""
+    return isinstance(value, dict) and all(
+        isinstance(name, str) and _is_number(number) for name, number in value.items())
+
+
+def _is_side(value: Any) -> bool:
+    """Of a split: fingerprints by file name."""
+    return isinstance(value, dict) and all(isinstance(text, str) for text in (
+        *value, *(mark for mark in value.values() if mark is not None)))
+
+
+def _are_sides(value: Any) -> bool:
+    return (isinstance(value, dict) and {"train", "validation"} <= value.keys()
+            and all(map(_is_side, value.values())))
+
+
+def _is_setting(value: Any) -> bool:
+    values = value if isinstance(value, list) else [value]
+    return all(type(value) in (str, int, float, bool, type(None)) for value in values)
+
+
+# What a checkpoint holds beside tensors: whether it does, and how to call it.
+FORMS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "blocks": (lambda value: _are_counts(value, 4, math.inf), "four whole numbers above 0"),
+    "widths": (lambda value: _are_counts(value, 5, WIDEST),
+               f"five whole numbers from 1 to {WIDEST}"),
+    "model": (lambda value: isinstance(value, dict), "tensors by their names"),
+    "threshold": (lambda value: _is_number(value) and 0 <= value <= 1, "a number from 0 to 1"),
+    "split": (_are_sides, "two sides of file names"),
+    "masks": (_are_sides, "two sides of file names"),
+    "history": (lambda value: isinstance(value, list) and all(map(_are_numbers, value)),
+                "a list of epochs, each of numbers by their names"),
+    "losses": (lambda value: isinstance(value, list) and all(
+        one is None or _is_number(one) for one in value), "a list of numbers"),
+    "scaler": (lambda value: _are_numbers(value) and (
+        not value or value.keys() == GradScaler("cpu").state_dict().keys()),
+        "the state of a GradScaler"),
+    "settings": (lambda value: isinstance(value, dict) and all(
+        isinstance(name, str) and _is_setting(one) for name, one in value.items()),
+        "numbers and words by their names"),
+}
 
 
 def save(path: Path, model: nn.Module, threshold: float = 0.5,
@@ -31,125 +83,128 @@ def save(path: Path, model: nn.Module, threshold: float = 0.5,
     """Write the model, its threshold, the split it was trained with (file names and fingerprints
     of "train" and "validation") and `content` (numbers, strings, tensors in dicts and lists).
 
-    The file is written whole or not at all.
+    The file is written whole or not at all, and takes the place of an older one when it has been
+    read back from the disk. Raises OSError where it cannot be written, on a full disk say.
     """
     content |= {"kind": KIND, "version": VERSION, "blocks": list(model.blocks),
                 "widths": list(model.widths), "model": model.state_dict(),
                 "threshold": threshold, "split": split or {"train": {}, "validation": {}}}
-    with written_whole(path) as file:
-        torch.save(content, file)
+    try:
+        with written_whole(path) as file:
+            torch.save(content, file)
+            _read_back(file)
+    except (OSError, RuntimeError) as error:
+        # After a failed write torch's own complaint is of a wrong position in the file.
+        cause = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(cause, OSError):
+            raise
+        raise OSError(f"{path}: not written ({cause.strerror or cause}); what stood there before "
+                      "still does") from error
+
+
+def _read_back(file: BinaryIO) -> None:
+    """Raise OSError where a file just written does not have the contents its checksums tell."""
+    file.flush()
+    os.fsync(file.fileno())
+    if hasattr(os, "posix_fadvise"):  # from the disk, not from the system's memory of it
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    try:
+        with zipfile.ZipFile(file.name) as records:
+            whole = records.testzip() is None
+    except zipfile.BadZipFile:
+        whole = False
+    if not whole:
+        raise OSError("it reads back otherwise than it was written; the disk may be failing")
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The content of a checkpoint, its tensors on the CPU.
+    """The content of a checkpoint, its tensors on the CPU, checked to be what `save` writes.
 
-    Raises FileNotFoundError, or ValueError for a file that is not a checkpoint of this project.
+    Raises an OSError or ValueError, in one line that names the file, for one that cannot be read
+    or is not an intact checkpoint of this version.
     """
-    content = _read_tensors(path)
+    content = tensors.read(path)
     parts = {"kind", "version", "blocks", "widths", "model", "threshold", "split"}
     if not (isinstance(content, dict) and parts <= content.keys() and content["kind"] == KIND):
         raise ValueError(f"{path}: not a checkpoint of train.py; pass a best.pt or last.pt")
-    if content["version"] != VERSION:
-        writer = ("a newer version: update unet_resnet" if content["version"] > VERSION
+    if type(version := content["version"]) is not int:
+        raise _spoilt(path, "its version should be a whole number")
+    if version != VERSION:
+        writer = ("a newer version: update unet_resnet" if version > VERSION
                   else "an older version, whose network was another: train it again")
-        raise ValueError(f"{path}: format {content['version']}, this version reads {VERSION}; "
-                         f"written by {writer}")
+        raise ValueError(f"{path}: format {version}, this version reads {VERSION}; written by "
+                         f"{writer}")
+    for name, (check, wanted) in FORMS.items():
+        if name in content and not check(content[name]):
+            raise _spoilt(path, f"its {name} should be {wanted}")
+    blocks, state = content["blocks"], content["model"]
+    if sum(blocks) * TENSORS_OF_A_BLOCK > len(state):  # before a network of that size is built
+        raise ValueError(f"{path}: does not fit this network: blocks {blocks} are more than its "
+                         f"{len(state)} tensors")
+    with tensors.sketched():
+        wanted = UNetResNet(blocks, content["widths"]).state_dict()
+    content["model"] = tensors.check(state, wanted, path)
     return content
 
 
+def read_last(path: Path) -> dict[str, Any]:
+    """The content of a last.pt, from which a training can go on. Raises what `read` does."""
+    content = read(path)
+    for name in ("settings", "optimizer", "scaler", "losses", "history"):
+        if name not in content:
+            raise ValueError(f"{path}: no last.pt, for it has no {name}: a training cannot go on "
+                             "from it; a best.pt is for infer.py")
+    for name in ("blocks", "widths"):
+        if content["settings"].get(name) != content[name]:
+            raise _spoilt(path, f"its settings have other {name} than its network")
+    if not all({"iou", "threshold"} <= row.keys() for row in content["history"]):
+        raise _spoilt(path, "an epoch without scores")
+    return content
+
+
+def _spoilt(path: Path, what: str) -> ValueError:
+    return ValueError(f"{path}: damaged, or not written by train.py: {what}")
+
+
 def load(path: Path) -> tuple[UNetResNet, dict[str, Any]]:
-    """The model a checkpoint describes, on the CPU in eval mode, and the checkpoint's content."""
+    """The model a checkpoint describes, on the CPU in eval mode, and the checkpoint's content.
+
+    Raises what `read` does.
+    """
     content = read(path)
     model = UNetResNet(content["blocks"], content["widths"])
-    _load_strictly(model, content["model"], path)
+    model.load_state_dict(content["model"])
     return model.eval(), content
 
 
-def load_encoder(encoder: ResNetEncoder, weights: str) -> str:
-    """Fill the encoder with trained weights and say in one line what was done.
+def space_wanted(folder: Path, blocks: Sequence[int], widths: Sequence[int]) -> int:
+    """Bytes that the checkpoints of a training will take on the disk beyond those in `folder`.
 
-    `weights`: "none" keeps the random ones; "imagenet" takes torchvision's file of the encoder's
-    depth from its cache or the network, and checks its hash; anything else is the path of a
-    ResNet state dict with torchvision's names. From a shallower ResNet the encoder is grown.
-
-    Raises FileNotFoundError where there is no such file, ConnectionError where it cannot be
-    downloaded, ValueError where it does not fit.
+    A last.pt holds the weights and, of the same size, Adam's two averages; a second one is written
+    before the first gives way; and best.pt holds the weights.
     """
-    if weights == "none":
-        return "encoder: random weights"
-    if weights == "imagenet":
-        state = _imagenet_state(encoder.blocks)
-    else:
-        state = _read_tensors(Path(weights))
-        if not (isinstance(state, dict) and "layer4.0.conv3.weight" in state
-                and all(isinstance(tensor, Tensor) for tensor in state.values())):
-            raise ValueError(f"{weights}: not the state dict of a bottleneck ResNet with "
-                             "torchvision's names (50, 101 or 152 layers)")
-    state = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
-    found = blocks_of(state)
-    grown = [have < want for have, want in zip(found, encoder.blocks)]
-    if any(have == 1 < want for have, want in zip(found, encoder.blocks)):
-        raise ValueError(f"{weights}: blocks {found}; a stage of a single block cannot be grown")
-    if any(grown):
-        state = grow(state, encoder.blocks)
-    _load_strictly(encoder, state, weights)
-    line = f"encoder: {weights}, blocks {found}"
-    return line + f", grown to {encoder.blocks} with identities" if any(grown) else line
+    with tensors.sketched():
+        state = UNetResNet(blocks, widths).state_dict()
+    there = [folder / name for name in ("last.pt", "best.pt") if (folder / name).is_file()]
+    return (3 + 3 + 1) * sum(tensor.nbytes for tensor in state.values()) - sum(
+        path.stat().st_size for path in there)
 
 
-def blocks_of(state: State) -> tuple[int, ...]:
-    """The number of blocks in each of the four stages of a ResNet state dict."""
-    return tuple(len({name.split(".")[1] for name in state if name.startswith(f"layer{stage}.")})
-                 for stage in (1, 2, 3, 4))
+def load_optimizer(optimizer: Optimizer, saved: Any, path: Path) -> None:
+    """Fill Adam with the averages in its saved state dict; its settings stay as they are.
 
-
-def grow(state: State, blocks: tuple[int, ...]) -> State:
-    """A state dict with `blocks` in its stages that computes the same maps.
-
-    A block that is missing becomes a copy of the stage's last one whose final BatchNorm has scale
-    and shift 0, so that it adds nothing to its input (Net2Net, Chen et al., 2016). The scale has
-    a gradient, through which the new block learns. A stage of one block cannot be grown: that
-    block changes the number of channels.
+    Raises ValueError, naming `path`, where these are not averages of its parameters.
     """
-    grown = dict(state)
-    for stage, (have, want) in enumerate(zip(blocks_of(state), blocks), start=1):
-        last = f"layer{stage}.{have - 1}."
-        for new in range(have, want):
-            for name in [name for name in state if name.startswith(last)]:
-                part = name.removeprefix(last)
-                silent = part in ("bn3.weight", "bn3.bias")
-                copy = torch.zeros_like if silent else torch.clone
-                grown[f"layer{stage}.{new}.{part}"] = copy(state[name])
-    return grown
-
-
-def _imagenet_state(blocks: tuple[int, ...]) -> State:
-    if blocks not in IMAGENET:
-        raise ValueError(f"no ImageNet weights exist for blocks {blocks}; use one of "
-                         f"{list(IMAGENET)} or --weights none")
-    weights = IMAGENET[blocks]
+    parameters = [one for group in optimizer.param_groups for one in group["params"]]
     try:
-        return weights.get_state_dict(progress=True, check_hash=True)
-    except (OSError, RuntimeError) as error:  # no network, no space, or a wrong hash
-        raise ConnectionError(
-            f"{weights.url} could not be downloaded ({error}): fetch it elsewhere and pass "
-            "--weights FILE, or a ResNet-50 file of the same kind, or --weights none") from error
-
-
-def _read_tensors(path: Path) -> Any:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    # torch.load raises nearly anything on foreign files: KeyError, EOFError, UnpicklingError, ...
-    except Exception as error:
-        raise ValueError(f"{path}: not a file of PyTorch tensors, or damaged "
-                         f"({type(error).__name__})") from error
-
-
-def _load_strictly(module: nn.Module, state: State, path: Path | str) -> None:
-    try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
-        first = str(error).splitlines()[1].strip()
-        raise ValueError(f"{path}: does not fit this network: {first[:200]}") from error
+        state = saved["state"]
+        found = {f"{name} of parameter {i}": tensor for i in state
+                 for name, tensor in state[i].items()}
+    except (AttributeError, KeyError, TypeError, IndexError) as error:
+        raise _spoilt(path, "no state of Adam in it") from error
+    if found:  # none before the first update
+        wanted = {f"{name} of parameter {i}": like for i, parameter in enumerate(parameters)
+                  for name, like in (("step", torch.zeros(())), ("exp_avg", parameter),
+                                     ("exp_avg_sq", parameter))}
+        tensors.check(found, wanted, path)
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": state})

@@ -16,6 +16,7 @@ from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
 from unet_resnet.audit import audit, hash_photo, in_threads, screen, summarise
+from unet_resnet.files import one_line, print_any_name
 from unet_resnet.groups import join, near_duplicates, split_groups
 from unet_resnet.images import SUFFIXES, read_mask, read_photo
 from unet_resnet.pairs import Pair, layout, match
@@ -101,8 +102,10 @@ def fingerprint(path: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def describe_split(train: Sequence[Pair], validation: Sequence[Pair]) -> Split:
-    """What split.json and every checkpoint hold: the photos of each side with their hashes.
+def describe_split(train: Sequence[Pair], validation: Sequence[Pair],
+                   part: str = "image") -> Split:
+    """What split.json and every checkpoint hold: the photos of each side with their hashes, or,
+    with `part` "mask", with the hashes of their masks.
 
     Raises ValueError where two photos of one side have the same file name.
     """
@@ -111,8 +114,17 @@ def describe_split(train: Sequence[Pair], validation: Sequence[Pair]) -> Split:
         if twice := [name for name in names if names[name] > 1]:
             raise ValueError(f"{twice[0]}: a photo in train/ and one in test/ have that name, and "
                              "the split puts both on one side; rename one and its mask")
-    return {name: {pair.image.name: fingerprint(pair.image) for pair in pairs}
+    return {name: {pair.image.name: fingerprint(getattr(pair, part)) for pair in pairs}
             for name, pairs in (("train", train), ("validation", validation))}
+
+
+def check_masks(masks: Split, before: Split) -> None:
+    """Raise ValueError for a mask that is another than before (both `describe_split` of masks)."""
+    for side, hashes in masks.items():
+        for name, found in hashes.items():
+            if before[side].get(name) != found:
+                raise ValueError(f"{name}: its mask has changed since the run began; put back what "
+                                 "was there, or start a new run")
 
 
 def apply_split(pairs: Sequence[Pair], split: Split,
@@ -129,7 +141,9 @@ def apply_split(pairs: Sequence[Pair], split: Split,
         if len(sides) == 2:
             raise ValueError(f"{pair.image}: on both sides of the split")
         if strict and not sides:
-            raise ValueError(f"{pair.image}: not in the split, or changed since")
+            known = any(pair.image.name in split[side] for side in chosen)
+            raise ValueError(f"{pair.image}: {'has changed' if known else 'is new'} since the run "
+                             "began; put back what was there, or start a new run")
         for side in sides:
             chosen[side].append(pair)
     for side, found in chosen.items():
@@ -190,13 +204,16 @@ class Crops(Dataset):
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def __getitem__(self, position: int) -> tuple[Tensor, Tensor]:
+    def pair_at(self, position: int) -> Pair:
         epoch, place = divmod(position, len(self.pairs))
         if epoch != self.epoch:
             shuffle = Generator().manual_seed(seed_of("shuffle", self.seed, epoch))
             self.epoch = epoch
             self.order = spread([pair.source for pair in self.pairs], shuffle)
-        pair = self.pairs[self.order[place]]
+        return self.pairs[self.order[place]]
+
+    def __getitem__(self, position: int) -> tuple[Tensor, Tensor]:
+        pair = self.pair_at(position)
         crop = Generator().manual_seed(seed_of("crop", self.seed, position))
         return self.augment(*read_pair(pair.image, pair.mask), crop)
 
@@ -209,6 +226,9 @@ class WholePictures(Dataset):
 
     def __len__(self) -> int:
         return len(self.pairs)
+
+    def pair_at(self, index: int) -> Pair:
+        return self.pairs[index]
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         return read_pair(self.pairs[index].image, self.pairs[index].mask)
@@ -223,6 +243,7 @@ def main() -> int:
                         "them), or its two folders")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all of it to a new file")
     args = parser.parse_args()
+    print_any_name()
     parts = {name: match(*folders) for name, folders in layout(args.folder).items()}
     if not any(part.pairs for part in parts.values()):
         raise ValueError(f"{args.folder[0]}: no photo with a mask of the same name")
@@ -242,4 +263,4 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except (OSError, ValueError) as error:
-        sys.exit(f"unet_resnet.data: {error}")
+        sys.exit(f"unet_resnet.data: {one_line(error)}")

@@ -23,12 +23,13 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from unet_resnet import checkpoint, sample
-from unet_resnet.files import written_whole
+from unet_resnet.files import check_ours, one_line, print_any_name, written_whole
 from unet_resnet.fold import fold_batchnorm
 from unet_resnet.model import UNetResNet
 
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")  # torch's exporter imports the first and the last
 PRODUCER = "unet_resnet.export"  # stands in every file written here, so that a rerun knows its own
+MARK = b"\x12" + bytes([len(PRODUCER)]) + PRODUCER.encode()  # as field 2, producer_name, in it
 KIND, VERSION = "unet_resnet onnx", 1
 OPSET = 18  # torch 2.14 would take 20, which older runtimes cannot read
 TOLERANCE = 1e-4  # largest difference of a probability to torch's
@@ -84,7 +85,7 @@ def export(checkpoint_path: Path, onnx_path: Path) -> str:
                          f"other versions of {', '.join(PACKAGES)}")
     with written_whole(onnx_path) as file:
         file.write(graph)
-    return (f"{onnx_path}: {len(graph) / 1e6:.0f} MB, threshold {content['threshold']:.3f}, "
+    return (f"{onnx_path}: {len(graph) / 1e6:.0f} MB, threshold {content['threshold']:g}, "
             f"differs from torch by {difference:.1e} at most")
 
 
@@ -99,12 +100,7 @@ def check_output(path: Path) -> None:
     """Raise OSError where there is no folder for `path`, or a file not written here."""
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path.parent}: no such folder")
-    if path.exists():
-        with open(path, "rb") as file:
-            start = file.read(64)  # an ONNX file starts with two versions and its producer
-        if PRODUCER.encode() not in start:
-            raise FileExistsError(f"{path} exists and was not written by {PRODUCER}; it is left "
-                                  "alone: choose another name")
+    check_ours(path, MARK, "choose another name")
 
 
 def drawings() -> list[Tensor]:
@@ -172,6 +168,7 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path, help="best.pt or last.pt of train.py")
     parser.add_argument("onnx", type=Path, help="the file to write, about 185 MB for ResNet-101")
     args = parser.parse_args()
+    print_any_name()
     print(export(args.checkpoint, args.onnx))
 
 
@@ -179,4 +176,4 @@ if __name__ == "__main__":
     try:
         main()
     except (ModuleNotFoundError, OSError, ValueError) as error:
-        sys.exit(f"unet_resnet.export: {error}")
+        sys.exit(f"unet_resnet.export: {one_line(error)}")

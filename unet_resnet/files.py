@@ -1,10 +1,14 @@
-"""How is a file written whole or not at all?"""
+"""How is a file written whole or not at all, and whose is the one that stands there?"""
 
 import csv
 import io
 import os
+import re
+import stat
+import sys
+import unicodedata
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,9 +28,58 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+    with suppress(OSError):  # the new name, too; not every system can do this with a folder
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove what is left of a `path` that was being written when the process was killed."""
+    for file in path.parent.iterdir():
+        if re.fullmatch(re.escape(f".{path.name}.") + "[0-9]+", file.name):
+            file.unlink()
 
 
 def csv_lines(*rows: Iterable[object]) -> bytes:
     text = io.StringIO()
     csv.writer(text).writerows(rows)
     return text.getvalue().encode("utf-8", "replace")  # a file name need not be UTF-8
+
+
+def ends_of(path: Path, size: int = 4096) -> bytes:
+    """The first and the last bytes of a regular file; b"" for what is none or cannot be read."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a named pipe would wait for a writer
+            return b""
+        with open(path, "rb") as file:
+            start = file.read(size)
+            file.seek(-len(start), os.SEEK_END)
+            return start + file.read(size)
+    except OSError:
+        return b""
+
+
+def check_ours(path: Path, mark: bytes, remedy: str = "choose another --output") -> None:
+    """Raise FileExistsError where `path` is anything but a file with this mark at its start or end.
+
+    A link counts by what it leads to, one that leads nowhere is its owner's.
+    """
+    if os.path.lexists(path) and mark not in ends_of(path):
+        raise FileExistsError(f"{path} exists and was not written by unet_resnet; it is left "
+                              f"alone: {remedy}")
+
+
+def one_line(text: object) -> str:
+    """As one line: a file name may hold newlines, codes that steer a terminal, bytes that are no
+    text. They are shown as \\n, \\x1b, \\udcff."""
+    return "".join(char if char.isprintable() or unicodedata.category(char) == "Zs"
+                   else char.encode("unicode_escape").decode() for char in str(text))
+
+
+def print_any_name() -> None:
+    """From now on, print what the terminal's encoding lacks as an escape, and do not fail of it."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")

@@ -173,7 +173,7 @@ def split_groups(groups: Sequence[str], sources: Sequence[str], share: float = 0
         pools[source if len(members[source]) > 1 else ""][group] += 1
 
     def shuffled(group: str) -> bytes:
-        return hashlib.sha256(f"{seed}/{group}".encode()).digest()
+        return hashlib.sha256(f"{seed}/{group}".encode(errors="surrogateescape")).digest()
 
     held: set[str] = set()
     for _, images in sorted(pools.items()):

@@ -1,46 +1,74 @@
 """Which pictures are meant, which masks are theirs, and under what names do results go?"""
 
-import glob
-from collections import Counter
-from collections.abc import Sequence
+import hashlib
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from functools import partial
+from itertools import chain, count
 from pathlib import Path
 
 from unet_resnet.audit import related
 from unet_resnet.data import fingerprint
-from unet_resnet.images import SUFFIXES, is_ours
+from unet_resnet.images import SUFFIXES, is_ours, signed
 from unet_resnet.pairs import by_stem, pictures_in
 from unet_resnet.video import VIDEO_SUFFIXES
 from unet_resnet.video import is_ours as is_our_video
+
+# Ends of the files that stand beside each other for a photo or a video.
+ENDS = ("_probability.png", "_mask.png", "_overlay.png", "_widths.png", "_cracks.mp4")
+LONGEST = 200  # bytes of a name without these; most disks take 255 with all
 
 
 def is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES
 
 
-def find_photos(names: Sequence[str]) -> list[Path]:
+def find_photos(names: Sequence[str | Path]) -> list[Path]:
     """The photos and videos meant by files, folders and patterns, in order, each once.
 
     What is not there stays in the list: reading it will say so, after the others are done. Of a
-    folder, the results of earlier runs are left out.
+    folder, hidden files and the results of earlier runs are left out.
     """
     photos = []
     for name in names:
         path = Path(name)
-        if path.is_dir():
-            photos += sorted(file for file in path.rglob("*") if file.is_file()
-                             and file.suffix.lower() in (*SUFFIXES, *VIDEO_SUFFIXES)
-                             and file.name[0] != "."
-                             and not (is_our_video if is_video(file) else is_ours)(file))
-        elif not path.exists() and (found := sorted(glob.glob(name, recursive=True))):
+        if os.path.isdir(path):
+            photos += _below(path)
+        elif not os.path.lexists(path) and (found := _expanded(path)):
             photos += find_photos(found)  # a pattern the shell has not expanded
         else:
             photos.append(path)
     return list(dict.fromkeys(photos))
 
 
+def _below(folder: Path) -> list[Path]:
+    """The photos and videos in a folder and those in it, and the folders that cannot be read.
+
+    Links to folders are not followed: they can lead in circles.
+    """
+    found: list[Path] = []
+    for parent, _, names in os.walk(folder, onerror=lambda e: found.append(Path(e.filename))):
+        files = (Path(parent, name) for name in names if name[0] != ".")
+        found += [file for file in files if file.suffix.lower() in (*SUFFIXES, *VIDEO_SUFFIXES)
+                  and not (is_our_video if is_video(file) else is_ours)(file)]
+    return sorted(found)
+
+
+def _expanded(pattern: Path) -> list[Path]:
+    """What a shell would make of it; not by the module glob, which runs in circles of links."""
+    try:
+        found = sorted(Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor))))
+    except (ValueError, OSError):  # no pattern that pathlib knows, or no name that a disk takes
+        return []
+    given = set(pattern.parts)
+    return [path for path in found
+            if not any(part[0] == "." for part in path.parts if part not in given)]
+
+
 def find_masks(folder: Path, photos: Sequence[Path]) -> dict[str, Path]:
     """The masks by the stem of their photo; says how many photos and masks have no partner."""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise FileNotFoundError(f"{folder}: no such folder")
     masks, doubled = by_stem(pictures_in(folder))
     if doubled:
@@ -52,31 +80,70 @@ def find_masks(folder: Path, photos: Sequence[Path]) -> dict[str, Path]:
     stems = {photo.stem for photo in photos}
     if not stems & masks.keys():
         raise ValueError(f"{folder}: no mask in it has the name of one of the photos")
-    for count, what in ((len(stems - masks.keys()), "photos have no mask and are not scored"),
-                        (len(masks.keys() - stems), "masks belong to none of these photos")):
-        if count:
-            print(f"{count} {what}")
+    for number, what in ((len(stems - masks.keys()), "photos have no mask and are not scored"),
+                         (len(masks.keys() - stems), "masks belong to none of these photos")):
+        if number:
+            print(f"{number} {what}")
     return masks
 
 
-def name_results(photos: Sequence[Path]) -> list[str]:
-    """A name for each photo's results that no other has, whatever the letter case.
+def name_results(photos: Sequence[Path], output: Path, masks: Iterable[Path] = ()) -> list[str]:
+    """A name for each photo's results in the folder `output` that no other has, whatever the
+    letter case, and that takes the place of no photo, no mask, no results of another photo.
 
-    The stem where it is unique, else with the suffix, the folder, or a number as well.
+    The stem where it is free, else with the suffix, the folder, or a number as well.
     """
+    inputs = {os.path.realpath(path) for path in (*photos, *masks)}
     forms = [lambda path: path.stem, lambda path: path.name,
              lambda path: f"{path.absolute().parent.name}_{path.name}"]
     uses = [Counter(form(path).casefold() for path in photos) for form in forms]
-    names, taken = [], set()
+    names, taken, numbers = [], set(), defaultdict(partial(count, 1))
     for path in photos:
-        name = next((form(path) for form, used in zip(forms, uses)
-                     if used[form(path).casefold()] == 1), None) or path.name
-        base, i = name, 1
-        while name.casefold() in taken:
-            name, i = f"{base}_{i}", i + 1
+        choice = [form(path) for form, used in zip(forms, uses) if used[form(path).casefold()] == 1]
+        numbered = (f"{path.name}_{i}" for i in numbers[path.name.casefold()])
+        name = next(name for name in map(_shortened, chain(choice, [path.name], numbered))
+                    if name.casefold() not in taken and _is_free(output / name, path, inputs))
         taken.add(name.casefold())
         names.append(name)
     return names
+
+
+def _shortened(name: str) -> str:
+    raw = os.fsencode(name)
+    if len(raw) <= LONGEST:
+        return name
+    return raw[:LONGEST - 9].decode(errors="ignore") + "~" + hashlib.sha256(raw).hexdigest()[:8]
+
+
+def _is_free(stem: Path, photo: Path, inputs: set[str]) -> bool:
+    files = [stem.with_name(stem.name + end) for end in ENDS]
+    if is_video(photo):
+        files += sorted(stem.glob("*_overlay.png"))[:1]  # stills, in a folder
+    for file in filter(os.path.lexists, files):
+        if os.path.realpath(file) in inputs:
+            return False
+        known = signed(file)
+        if known and _place(photo) not in known and content_of(photo) not in known:
+            return False
+    return True
+
+
+def mark_of(photo: Path) -> str:
+    """By what a photo's results are known as its own: its place and its content, 16 hexadecimal
+    digits each. Either is enough: photos are moved, and saved again where they were."""
+    return f"{_place(photo)} {fingerprint(photo)}"
+
+
+def _place(photo: Path) -> str:
+    return hashlib.sha256(os.fsencode(os.path.realpath(photo))).hexdigest()[:16]
+
+
+def content_of(photo: Path) -> str:
+    """The fingerprint, or "" of what cannot be read: that is said when it is to be predicted."""
+    try:
+        return fingerprint(photo) if photo.is_file() else ""
+    except OSError:
+        return ""
 
 
 def leave_out_trained(photos: Sequence[Path], trained: dict[str, str]) -> list[Path]:
@@ -88,7 +155,7 @@ def leave_out_trained(photos: Sequence[Path], trained: dict[str, str]) -> list[P
     crops = related([*names, *photos], border=len(names))
     marks = set(trained.values())
     kept = [photo for i, photo in enumerate(photos, start=len(names))
-            if i not in crops and not (photo.is_file() and fingerprint(photo) in marks)]
+            if i not in crops and content_of(photo) not in marks]
     if len(kept) < len(photos):
         print(f"{len(photos) - len(kept)} of {len(photos)} photos left out: they or other crops of"
               " them were trained on, so a score on them would mean nothing")

@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from unet_resnet import checkpoint, tiling
 from unet_resnet.fold import fold_batchnorm
 from unet_resnet.hardware import pick_device, pick_precision, predictor
-from unet_resnet.images import read_photo, to_rgb
+from unet_resnet.images import read_photo, to_rgb, upright
 from unet_resnet.model import UNetResNet
 
 Picture = str | Path | Image.Image | np.ndarray | Tensor
@@ -111,7 +111,7 @@ def to_photo(picture: Picture) -> Tensor:
     if isinstance(picture, (str, Path)):
         return read_photo(Path(picture))
     if isinstance(picture, Image.Image):
-        return to_rgb(ImageOps.exif_transpose(picture))
+        return to_rgb(upright(picture))
     if isinstance(picture, np.ndarray):
         picture = torch.from_numpy(picture.copy())  # torch wants its memory writable and in order
         picture = picture.expand(3, -1, -1) if picture.dim() == 2 else picture.permute(2, 0, 1)

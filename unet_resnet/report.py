@@ -23,7 +23,7 @@ from PIL import Image
 from torch import Tensor
 
 from unet_resnet import page, pictures
-from unet_resnet.files import written_whole
+from unet_resnet.files import check_ours, written_whole
 from unet_resnet.metrics import count
 from unet_resnet.page import Histogram, Number, Row
 
@@ -49,7 +49,7 @@ class Report:
     """
 
     def __init__(self, path: Path) -> None:
-        check_ours(path)
+        check_ours(path, MARK)
         self.path = path
         self._rows = tempfile.TemporaryFile("w+", encoding="utf-8", dir=path.parent)
         self._labels: dict[str, None] = {}  # of the columns, in the order they came up
@@ -98,7 +98,7 @@ class Report:
         scores: the lines of a table, each with its numbers by column; may be empty. widths: those
         of all cracks together.
         """
-        check_ours(self.path)
+        check_ours(self.path, MARK)
         frame = FRAME.read_text("utf-8")
         fields = {"photos": f"{self._photos:,} photos", "tiles": self._tiles(),
                   "sections": "\n".join(self._sections(about, scores, widths)),
@@ -163,18 +163,6 @@ class Report:
             return PREDICTED
         without = {"predicted": "predicted crack, no mask given"}
         return COMPARED | (without if self._scored < self._photos else {})
-
-
-def check_ours(path: Path) -> None:
-    """Raise FileExistsError where a report would take the place of something else."""
-    if not path.exists():
-        return
-    if path.is_file():
-        with open(path, "rb") as file:
-            if MARK in file.read(2000):
-                return
-    raise FileExistsError(f"{path} exists and is no report of unet_resnet; it is left alone: "
-                          "choose another --output")
 
 
 def encoded(text: str) -> bytes:

@@ -11,6 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from unet_resnet import pictures
+from unet_resnet.files import one_line
 from unet_resnet.groups import source_of
 from unet_resnet.images import write_png
 from unet_resnet.memory import is_out_of_memory
@@ -44,28 +45,30 @@ class Results:
             self.report = stack.enter_context(Report(args.output / "report.html"))
 
     def finish(self, path: Path, name: str, photo: Tensor, probability: Tensor,
-               truth: Tensor | None) -> tuple[str, Numbers]:
+               truth: Tensor | None, mark: str) -> tuple[str, Numbers]:
         """Write a photo's pictures and note its numbers; returns the line to print, and them.
 
-        photo (3, h, w) uint8, probability (1, h, w) uint8 in 256ths.
+        photo (3, h, w) uint8, probability (1, h, w) uint8 in 256ths. `mark` (`photos.mark_of`)
+        is kept in the pictures.
         """
         crack = probability >= self.level
         stem = self.args.output / name
-        write_png(stem.with_name(f"{stem.name}_probability.png"), probability)
-        write_png(stem.with_name(f"{stem.name}_mask.png"), crack.to(torch.uint8) * 255)
+        write_png(stem.with_name(f"{stem.name}_probability.png"), probability, mark)
+        write_png(stem.with_name(f"{stem.name}_mask.png"), crack.to(torch.uint8) * 255, mark)
         overlay = pictures.overlay(photo, crack, truth)
         numbers = {}
         if self.args.measure:
             widths, numbers = self.measured(name, overlay, crack)
-            write_png(stem.with_name(f"{stem.name}_widths.png"), widths)
+            write_png(stem.with_name(f"{stem.name}_widths.png"), widths, mark)
         if truth is not None:
-            self.sheet.add(name, source_of(path.stem), (probability + 0.5) / 256, truth)
+            self.sheet.add(name, one_line(source_of(path.stem)), (probability + 0.5) / 256, truth)
         files = path, stem.with_name(f"{stem.name}_overlay.png")
         if self.report:
             self.report.add(name, photo, crack, truth, files, numbers)
-        write_png(files[1], overlay)  # last: with it the photo is done, for --skip-existing
+        write_png(files[1], overlay, mark)  # last: with it the photo is done, for --skip-existing
         told = "".join(f", {label} {value:.4g}" for label, value in numbers.items()
                        if value is not None)
+        told += f", results in {name}_*.png" * (name != path.stem)
         return f"{path}: {share_of(crack):.2%} crack{told}", numbers
 
     def measured(self, name: str, picture: Tensor, crack: Tensor) -> tuple[Tensor, Numbers]:
@@ -89,10 +92,10 @@ class Results:
             if not is_out_of_memory(error):
                 raise error
             error = f"{path}: out of memory; use a smaller --tile, --batch or --scale"
-        tqdm.write(f"infer.py: {error}", file=sys.stderr)
+        tqdm.write(f"infer.py: {one_line(error)}", file=sys.stderr)
         self.failed += 1
         if self.report:
-            self.report.fail(str(path), str(error))
+            self.report.fail(one_line(path), one_line(error))
 
     def write_report(self, about: dict[str, str | float]) -> None:
         scores = self.sheet.summary()["total"] if self.sheet.rows else {}

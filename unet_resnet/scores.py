@@ -6,21 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from unet_resnet import pictures
-from unet_resnet.files import csv_lines, written_whole
-from unet_resnet.images import SOFTWARE, read_photo, write_png
+from unet_resnet.files import check_ours, csv_lines, one_line, written_whole
+from unet_resnet.images import MARK, SOFTWARE, read_photo, write_png
 from unet_resnet.metrics import SCORES, Counts, ScoreSheet
 
 WORST, CELL = 12, 320  # photos on the contact sheet, side of a picture in pixels
+HEAD = f'"software": "{SOFTWARE}"'.encode()  # stands first in scores.json
 
 
 def check_output(output: Path) -> None:
     """Raise FileExistsError where a sheet would take the place of a user's file."""
-    marks = {"scores.json": "ods_oracle", "scores.csv": "ois_oracle", "worst.png": SOFTWARE}
+    marks = {"scores.json": HEAD, "scores.csv": b"ois_oracle", "worst.png": MARK}
     for name, mark in marks.items():
-        path = output / name
-        if path.exists() and mark.encode() not in path.read_bytes():
-            raise FileExistsError(f"{path} exists and was not written by {SOFTWARE}; choose "
-                                  "another --output")
+        check_ours(output / name, mark)
 
 
 def dice_of(row: dict[str, Any]) -> float:
@@ -32,7 +30,8 @@ def write_scores(sheet: ScoreSheet, photos: dict[str, Path], output: Path,
                  about: dict[str, Any]) -> None:
     """Print the sheet; write scores.json, scores.csv, and worst.png: the lowest Dice first."""
     print(sheet.table())
-    texts = {"scores.json": (json.dumps(about | sheet.summary(), indent=1) + "\n").encode(),
+    content = {"software": SOFTWARE} | about | sheet.summary()
+    texts = {"scores.json": (json.dumps(content, indent=1) + "\n").encode(),
              "scores.csv": csv_lines(sheet.rows[0], *(row.values() for row in sheet.rows))}
     for name, text in texts.items():
         with written_whole(output / name) as file:
@@ -40,7 +39,7 @@ def write_scores(sheet: ScoreSheet, photos: dict[str, Path], output: Path,
     cells = []
     worst = sorted(sheet.rows, key=lambda row: (dice_of(row), -row["fp"] - row["fn"]))
     for row in worst[:WORST]:
-        lines = (f"{row['name'][-44:]}\n"
+        lines = (f"{one_line(row['name'])[-44:]}\n"
                  f"{row['tp']} found, {row['fp']} false, {row['fn']} missed")
         for path in (photos[row["name"]], output / f"{row['name']}_overlay.png"):
             cells.append(pictures.fit(read_photo(path), CELL))

@@ -5,14 +5,17 @@ import multiprocessing
 import signal
 import sys
 
+from torch import Tensor, nn
+
 
 class Stop:
-    """Ctrl-C and SIGTERM are noted, and obeyed between updates, where the state is whole. A
-    second signal stops at once, without saving.
+    """Ctrl-C and SIGTERM are noted, and obeyed at the next `check`. A second signal stops at once,
+    without saving.
 
     SIGTERM is how a cluster stops a run; and a shell's background job is born deaf to SIGINT.
-    With `patient` a second signal means the same as the first: torchrun sends its own after that
-    of the terminal, and ends those that do not listen.
+    With `patient`, for one of a group, `check` lets the signals pass, for a group has to agree
+    first. A second one means the same as the first: torchrun sends its own after that of the
+    terminal, and ends those that do not listen.
     """
 
     def __init__(self, patient: bool = False) -> None:
@@ -28,8 +31,23 @@ class Stop:
             sys.exit("stopped at once; last.pt is as it was")
 
     def check(self) -> None:
-        if self.signals:
+        if self.signals and not self.patient:
             raise KeyboardInterrupt
+
+    def check_within(self, model: nn.Module) -> None:
+        """From now on `check` at each convolution, forward and backward: on a CPU one pass of a
+        large network takes many seconds."""
+        def forward(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+            self.check()
+            if output.requires_grad:
+                output.register_hook(backward)
+
+        def backward(gradient: Tensor) -> None:
+            self.check()
+
+        for module in model.modules():
+            if isinstance(module, nn.Conv2d):
+                module.register_forward_hook(forward)
 
 
 def ignore_signals(worker: int) -> None:

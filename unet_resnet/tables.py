@@ -34,7 +34,7 @@ from pathlib import Path
 
 import torch
 
-from unet_resnet.files import csv_lines, written_whole
+from unet_resnet.files import check_ours, csv_lines, written_whole
 from unet_resnet.images import SOFTWARE
 from unet_resnet.measure import Crack, Measurement, measure
 
@@ -87,12 +87,7 @@ def rows(photo: str, found: Measurement) -> tuple[Row, list[Row]]:
 def check_tables(folder: Path) -> None:
     """Raise FileExistsError where a table would take the place of a user's file."""
     for name, mark in ((CRACKS, "width_p95_px"), (PHOTOS, "width_p95_px"), (ALL, HEAD)):
-        path = folder / name
-        if path.exists():
-            with path.open("rb") as file:
-                if mark.encode() not in file.read(4096):
-                    raise FileExistsError(f"{path} exists and was not written by {SOFTWARE}; "
-                                          "choose another --output")
+        check_ours(folder / name, mark.encode())
 
 
 @contextmanager

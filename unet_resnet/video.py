@@ -26,8 +26,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unet_resnet.files import written_whole
-from unet_resnet.images import SOFTWARE
+from unet_resnet.files import check_ours, ends_of, one_line, written_whole
+from unet_resnet.images import SOFTWARE, signature
 
 try:
     import av
@@ -39,6 +39,8 @@ VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mts", ".m2t
 SOUNDS = ("aac", "mp3", "ac3", "alac", "opus")  # what players expect in an MP4
 # Without B-frames (bf), as an MP4 with them and uneven times ends before its last frames do.
 ENCODER, QUALITY = "libx264", {"crf": "18", "preset": "veryfast", "bf": "0"}
+# The comment in an MP4's last box: the start of a text atom (ISO/IEC 14496-12, QuickTime's ilst).
+MARK = b"data\0\0\0\1\0\0\0\0" + SOFTWARE.encode()
 LIMITED, FULL = 1, 2  # luma in 16..235 or 0..255 (AVColorRange)
 BT709, BT601 = 1, 5  # which weights of red, green and blue make luma (AVColorSpace)
 MATRICES = {1: BT709, 5: BT601, 6: BT601, 7: 7, 9: 9}  # 6 has the weights of 5
@@ -264,22 +266,21 @@ def opened(path: Path) -> Iterator[Source]:
 
 
 @contextmanager
-def written(path: Path, source: Source) -> Iterator[Writer]:
+def written(path: Path, source: Source, photo: str = "") -> Iterator[Writer]:
     """A writer of the painted frames of `source` to an MP4 at `path`, whole or not at all.
 
-    The sound comes along as it is where players expect its kind in an MP4.
+    The sound comes along as it is where players expect its kind in an MP4. `photo` tells of which
+    video it is, as in `images.write_png`.
 
     Raises FileExistsError where `path` is a file that was not written by this function.
     """
-    if path.exists() and not is_ours(path):
-        raise FileExistsError(f"{path} exists and was not written by {SOFTWARE}; it is left alone:"
-                              " choose another --output")
+    check_ours(path, MARK)
     # The sound is read from a second opening, so that neither waits for the other in memory.
     with written_whole(path) as file, _open(source.path) as sound:
         try:
             # By its name: through a Python file, PyAV hides why a write failed, as on a full disk.
             with av.open(f"file:{file.name}", "w", format="mp4") as container:
-                container.metadata["comment"] = SOFTWARE
+                container.metadata["comment"] = signature(photo)
                 writer = Writer(container, source, sound)
                 yield writer
                 writer.finish()
@@ -288,21 +289,20 @@ def written(path: Path, source: Source) -> Iterator[Writer]:
 
 
 def is_ours(path: Path) -> bool:
-    """Whether this is a video that `written` wrote; False without PyAV."""
-    try:
-        with _open(path) as container:
-            return container.metadata.get("comment") == SOFTWARE
-    except ValueError:
-        return False
+    """Whether this is a video that `written` wrote."""
+    return MARK in ends_of(path)
 
 
 def _open(path: Path) -> av.container.InputContainer:
     if av is None:
         raise ValueError(f"{path}: videos need PyAV: pip install -e \".[video]\"")
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
+    name = one_line(path)
+    if not path.is_file():  # a named pipe would keep us waiting
+        raise FileNotFoundError(f"{name}: {'not a regular' if path.exists() else 'no such'} file")
     try:  # "file:" because FFmpeg takes the start of 12:30.mp4 for a protocol
         return av.open(f"file:{path}", metadata_errors="ignore")
+    except UnicodeEncodeError:
+        raise ValueError(f"{name}: PyAV opens no file whose name is not UTF-8; rename it") from None
     except av.FFmpegError as error:
-        raise ValueError(f"{path}: not a video that can be read, {error.strerror}; an MP4 "
+        raise ValueError(f"{name}: not a video that can be read, {error.strerror}; an MP4 "
                          "that was cut off may lack its index, which stands at its end") from error

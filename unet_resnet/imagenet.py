@@ -1,0 +1,102 @@
+"""How does the encoder start from what a ResNet learned on ImageNet, also from a shallower one?"""
+
+from pathlib import Path
+
+import torch
+from torchvision import models
+
+from unet_resnet import tensors
+from unet_resnet.encoder import ResNetEncoder
+from unet_resnet.tensors import State
+
+# The first training recipe, not the newer "V2": longer, stronger regularised training classifies
+# better but transfers less well (Kornblith et al., 2021), and every peer's scores start here.
+IMAGENET = {(3, 4, 6, 3): models.ResNet50_Weights.IMAGENET1K_V1,
+            (3, 4, 23, 3): models.ResNet101_Weights.IMAGENET1K_V1,
+            (3, 8, 36, 3): models.ResNet152_Weights.IMAGENET1K_V1}
+
+
+def load_encoder(encoder: ResNetEncoder, weights: str) -> str:
+    """Fill the encoder with trained weights and say in one line what was done.
+
+    `weights`: "none" keeps the random ones; "imagenet" takes torchvision's file of the encoder's
+    depth from its cache or the network, and checks its hash; anything else is the path of a
+    ResNet state dict with torchvision's names. From a shallower ResNet the encoder is grown.
+
+    Raises FileNotFoundError where there is no such file, ConnectionError where it cannot be
+    downloaded, ValueError where it does not fit.
+    """
+    if weights == "none":
+        return "encoder: random weights"
+    if weights == "imagenet":
+        state, found = _without_classifier(_imagenet_state(encoder.blocks)), encoder.blocks
+    else:
+        state, found = _read(Path(weights), encoder.blocks)
+    encoder.load_state_dict(grow(state, encoder.blocks))
+    line = f"encoder: {weights}, blocks {found}"
+    return line if found == encoder.blocks else f"{line}, grown to {encoder.blocks} with identities"
+
+
+def _read(path: Path, most: tuple[int, ...]) -> tuple[State, tuple[int, ...]]:
+    """The checked state dict in a file, and its blocks; at most so many can be made use of."""
+    state = tensors.read(path)
+    if not (isinstance(state, dict) and "layer4.0.conv3.weight" in state
+            and all(isinstance(name, str) for name in state)):
+        raise ValueError(f"{path}: not the state dict of a bottleneck ResNet with torchvision's "
+                         "names (50, 101 or 152 layers)")
+    state = _without_classifier(state)
+    found = blocks_of(state)
+    if any(have > want for have, want in zip(found, most)):
+        raise ValueError(f"{path}: blocks {found} do not fit into {most}; a ResNet can be grown, "
+                         "not cut")
+    if any(have == 1 < want for have, want in zip(found, most)):
+        raise ValueError(f"{path}: blocks {found}; a stage of a single block cannot be grown")
+    with tensors.sketched():
+        wanted = ResNetEncoder(found).state_dict()
+    # A count of batches that nothing here reads; torchvision's own files have none.
+    wanted = {name: tensor for name, tensor in wanted.items()
+              if name in state or not name.endswith("num_batches_tracked")}
+    return tensors.check(state, wanted, path), found
+
+
+def _without_classifier(state: State) -> State:
+    return {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
+
+
+def blocks_of(state: State) -> tuple[int, ...]:
+    """The number of blocks in each of the four stages of a ResNet state dict."""
+    return tuple(len({name.split(".")[1] for name in state if name.startswith(f"layer{stage}.")})
+                 for stage in (1, 2, 3, 4))
+
+
+def grow(state: State, blocks: tuple[int, ...]) -> State:
+    """A state dict with `blocks` in its stages that computes the same maps.
+
+    A block that is missing becomes a copy of the stage's last one whose final BatchNorm has scale
+    and shift 0, so that it adds nothing to its input (Net2Net, Chen et al., 2016). The scale has
+    a gradient, through which the new block learns. A stage of one block cannot be grown: that
+    block changes the number of channels.
+    """
+    grown = dict(state)
+    for stage, (have, want) in enumerate(zip(blocks_of(state), blocks), start=1):
+        last = f"layer{stage}.{have - 1}."
+        for new in range(have, want):
+            for name in [name for name in state if name.startswith(last)]:
+                part = name.removeprefix(last)
+                silent = part in ("bn3.weight", "bn3.bias")
+                copy = torch.zeros_like if silent else torch.clone
+                grown[f"layer{stage}.{new}.{part}"] = copy(state[name])
+    return grown
+
+
+def _imagenet_state(blocks: tuple[int, ...]) -> State:
+    if blocks not in IMAGENET:
+        raise ValueError(f"no ImageNet weights exist for blocks {blocks}; use one of "
+                         f"{list(IMAGENET)} or --weights none")
+    weights = IMAGENET[blocks]
+    try:
+        return weights.get_state_dict(progress=True, check_hash=True)
+    except (OSError, RuntimeError) as error:  # no network, no space, or a wrong hash
+        raise ConnectionError(
+            f"{weights.url} could not be downloaded ({error}): fetch it elsewhere and pass "
+            "--weights FILE, or a ResNet-50 file of the same kind, or --weights none") from error
