@@ -34,7 +34,7 @@ from unet_resnet.hardware import autocast, pick_precision, predictor  # noqa: E4
 from unet_resnet.losses import bce_dice_loss, dice_loss  # noqa: E402
 from unet_resnet.metrics import best_threshold, counts_at, histogram  # noqa: E402
 from unet_resnet.morphology import dilate, thin  # noqa: E402
-from unet_resnet.pairs import Pair, layout, match  # noqa: E402
+from unet_resnet.pairs import Pair, find  # noqa: E402
 from unet_resnet.stress import STRESS, spoil  # noqa: E402
 
 BLOCKS, PIXELS = (3, 4, 6, 3), 8 * 224 * 224  # of the crops of one update
@@ -186,7 +186,7 @@ def score(model: nn.Module, pairs: Sequence[Pair], precision: torch.dtype,
 
 
 def all_pairs(folder: Path) -> list[Pair]:
-    return [pair for part in layout([folder]).values() for pair in match(*part).pairs]
+    return [pair for part in find([folder]).values() for pair in part.pairs]
 
 
 def main() -> None:

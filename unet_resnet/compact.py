@@ -28,6 +28,10 @@ def compress(state: State) -> State:
     return small
 
 
+def is_small(state: State) -> bool:
+    return any(name.endswith(SCALE) for name in state)
+
+
 def expand(state: State) -> State:
     """The float32 state dict that `compress` made small; one that is not small stays as it is."""
     return {name: tensor * state[name + SCALE] if name + SCALE in state else tensor

@@ -19,7 +19,7 @@ from unet_resnet.audit import audit, hash_photo, in_threads, screen, summarise
 from unet_resnet.files import one_line, print_any_name
 from unet_resnet.groups import join, near_duplicates, split_groups
 from unet_resnet.images import SUFFIXES, read_mask, read_photo
-from unet_resnet.pairs import Pair, layout, match
+from unet_resnet.pairs import Pair, find
 
 VALIDATION_SHARE = 0.15
 
@@ -31,7 +31,9 @@ def load_pairs(paths: Sequence[Path], seed: int = 0, split: Split | str | None =
                strict: bool = False) -> tuple[list[Pair], list[Pair], list[str]]:
     """The pairs to train on, those to validate on, and what there is to say about them.
 
-    By `split` where one is given; else validation is the part test/ where the data set has one;
+    `paths`: data sets, or the two folders of one (`pairs.layout`).
+
+    By `split` where one is given; else validation is the part test/ where a data set has one;
     else, and with "groups", about 15 % of the photographs of each source, drawn by `seed`, so that
     all crops and copies of a photograph fall on one side. With `strict` a split must name every
     photo; without, the others are left out.
@@ -39,7 +41,7 @@ def load_pairs(paths: Sequence[Path], seed: int = 0, split: Split | str | None =
     Raises ValueError or FileNotFoundError, naming the file, for a data set that would spoil
     training.
     """
-    parts = {name: match(*folders) for name, folders in layout(paths).items()}
+    parts = find(paths)
     records, findings = audit(parts, thorough=False)
     errors = [finding.line() for finding in findings if finding.severity == "error"]
     if errors:
@@ -48,7 +50,7 @@ def load_pairs(paths: Sequence[Path], seed: int = 0, split: Split | str | None =
     notes = [finding.line() for finding in findings]
     pairs = [pair for part in parts.values() for pair in part.pairs]
     if not parts["train"].pairs:
-        raise ValueError(f"{layout(paths)['train'][0]}: no pictures in it ({' '.join(SUFFIXES)})")
+        raise ValueError(f"{paths[0]}: no pictures in it ({' '.join(SUFFIXES)})")
     if isinstance(split, dict):
         train, validation = apply_split(pairs, split, strict)
         if others := len(pairs) - len(train) - len(validation):
@@ -112,8 +114,9 @@ def describe_split(train: Sequence[Pair], validation: Sequence[Pair],
     for pairs in (train, validation):
         names = Counter(pair.image.name for pair in pairs)
         if twice := [name for name in names if names[name] > 1]:
-            raise ValueError(f"{twice[0]}: a photo in train/ and one in test/ have that name, and "
-                             "the split puts both on one side; rename one and its mask")
+            raise ValueError(f"{twice[0]}: two photos have that name, in train/ and test/ or in "
+                             "two data sets, and both are on one side of the split; rename one "
+                             "and its mask")
     return {name: {pair.image.name: fingerprint(getattr(pair, part)) for pair in pairs}
             for name, pairs in (("train", train), ("validation", validation))}
 
@@ -239,12 +242,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m unet_resnet.data",
                                      description="Report on a data set and its faults.")
     parser.add_argument("folder", type=Path, nargs="+",
-                        help="a data set (images/ and masks/, or train/ and test/ with these in "
-                        "them), or its two folders")
+                        help="data sets (images/ and masks/, or train/ and test/ with these in "
+                        "them), or the two folders of one")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all of it to a new file")
     args = parser.parse_args()
     print_any_name()
-    parts = {name: match(*folders) for name, folders in layout(args.folder).items()}
+    parts = find(args.folder)
     if not any(part.pairs for part in parts.values()):
         raise ValueError(f"{args.folder[0]}: no photo with a mask of the same name")
     records, findings = audit(parts)
