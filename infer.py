@@ -2,35 +2,35 @@
 
 import argparse
 import math
+import signal
 import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from unet_resnet import pictures, tiling, video
+from unet_resnet import tiling
 from unet_resnet.data import read_pair
-from unet_resnet.files import (
-    check_ours, csv_lines, ends_of, one_line, print_any_name, written_whole)
+from unet_resnet.files import ends_of, one_line, print_any_name
+from unet_resnet.film import TABLE, predict_video
 from unet_resnet.images import SUFFIXES, check_megapixels, is_ours, read_photo, remark
 from unet_resnet.photos import (
     content_of, find_masks, find_photos, is_video, leave_out_trained, mark_of, name_results)
 from unet_resnet.prediction import Network, load
 from unet_resnet.preflight import check_extra, check_folder
 from unet_resnet.record import command, package_version
-from unet_resnet.results import Results, share_of
+from unet_resnet.results import Results
 from unet_resnet.scores import check_output, write_scores
 from unet_resnet.stream import WriteBehind, read_ahead
 
 RESOLVED = 2  # pixels, below which a width in a mask says little
-FRAME_COLUMNS = ("frame", "seconds", "crack_share")  # of a video's table; more when measured
-TABLE = ",".join(FRAME_COLUMNS).encode()  # how it begins
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -40,6 +40,9 @@ def parse_arguments() -> argparse.Namespace:
     add("photos", nargs="+", help="files, folders (with all below them) or patterns")
     add("--masks", type=Path, metavar="FOLDER", help="the true masks, by the photos' names: "
         "scores the predictions")
+    add("--stress", action="store_true", help="with --masks: predict each photo six times more, "
+        "darkened, blurred, at half its size, with noise, JPEG blocks or painted lines, and tell "
+        "how much of the score survives")
     add("--checkpoint", type=Path, help="of train.py; without, the newest runs/*/best.pt")
     add("--output", type=Path, default=Path("predictions"), help="folder for the results")
     add("--threshold", type=share, help="probability from which a pixel is crack, rounded to a "
@@ -80,6 +83,8 @@ def parse_arguments() -> argparse.Namespace:
     if args.width_classes and not args.mm_per_pixel:
         parser.error("--width-classes are in mm: give --mm-per-pixel or --scale-bar as well")
     args.measure = args.measure or bool(args.mm_per_pixel)
+    if args.stress and not args.masks:
+        parser.error("--stress tells how much of a score survives: give --masks as well")
     if args.skip_existing and (args.masks or args.measure or args.report):
         parser.error("--skip-existing leaves photos out, but scores, measurements and the report "
                      "are of all photos: use it without these")
@@ -125,56 +130,6 @@ def predict(path: Path, network: Network, args: argparse.Namespace, photo: Tenso
     return network(photo, args.tile, args.overlap, args.scale, args.tta, args.batch, torch.uint8)
 
 
-def predict_video(path: Path, name: str, network: Network, args: argparse.Namespace,
-                  results: Results) -> str:
-    """The video with its cracks painted, and a table of its frames; or, with --every, stills in a
-    folder of their own. Returns the line to print."""
-    film, sheet = (args.output / f"{name}_cracks{suffix}" for suffix in (".mp4", ".csv"))
-    check_ours(sheet, TABLE)
-    if args.every:
-        (args.output / name).mkdir(exist_ok=True)
-    every, count = args.every or 1, 0
-    with video.opened(path) as source, ExitStack() as stack:
-        mark = mark_of(path)
-        table = stack.enter_context(written_whole(sheet))
-        writer = None if args.every else stack.enter_context(video.written(film, source, mark))
-        bar = tqdm(source.frames(every), one_line(path.name), -(-source.count // every) or None,
-                   unit="frame", leave=False)
-        for count, frame in enumerate(bar, start=1):
-            label = f"{name}/{frame.index:06d}"
-            probability = predict(path, network, args, frame.pixels)
-            crack, numbers = probability >= results.level, {}
-            if args.every:
-                _, numbers = results.finish(path, label, frame.pixels, probability, None, mark)
-            else:
-                picture = pictures.overlay(frame.pixels, crack)
-                if args.measure:
-                    picture, numbers = results.measured(label, picture, crack)
-                writer.write(frame, picture)
-            if count == 1:
-                table.write(csv_lines([*FRAME_COLUMNS, *numbers]))
-            table.write(csv_lines([frame.index, round(frame.seconds, 4),
-                                   round(share_of(crack), 6), *numbers.values()]))
-        if writer and writer.note:
-            tqdm.write(writer.note)
-    if source.damage:
-        raise ValueError(source.damage)
-    if args.every:
-        remove_stills(args.output / name, range(0, every * count, every))
-    return f"{path}: {count} frames, {sheet.name} and {name if args.every else film.name}"
-
-
-def remove_stills(folder: Path, kept: range) -> None:
-    """The pictures of an earlier --every, which would pass for this one's."""
-    old = [file for file in sorted(folder.glob("[0-9]*_*.png"))
-           if (index := file.name.split("_")[0]).isdecimal() and int(index) not in kept
-           and is_ours(file)]
-    for file in old:
-        file.unlink()
-    if old:
-        tqdm.write(one_line(f"{folder}: {len(old)} pictures of an earlier --every removed"))
-
-
 def predict_all(photos: Sequence[Path], names: Sequence[str], masks: dict[str, Path],
                 network: Network, args: argparse.Namespace, results: Results) -> None:
     """Photo by photo: while one is predicted, the next is read and the last one written."""
@@ -189,7 +144,7 @@ def predict_all(photos: Sequence[Path], names: Sequence[str], masks: dict[str, P
             line, _ = written.result()
             if left_out := remark(path):
                 line += f" ({left_out})"
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, MemoryError) as error:
             results.fail(path, error)
         else:
             tqdm.write(one_line(line))
@@ -201,13 +156,18 @@ def predict_all(photos: Sequence[Path], names: Sequence[str], masks: dict[str, P
             try:
                 if is_video(path):
                     writer.wait()  # Results are not for two threads
-                    tqdm.write(one_line(predict_video(path, name, network, args, results)))
+                    of_frame = partial(predict, path, network, args)
+                    tqdm.write(one_line(predict_video(path, name, of_frame, args, results)))
                 else:
                     photo, truth, mark = reading.result()
                     probability = predict(path, network, args, photo)
+                    if results.stress and truth is not None:
+                        results.stress.add(photo, probability >= results.level, truth.bool(),
+                                           lambda spoilt: predict(path, network, args, spoilt)
+                                           >= results.level)
                     writer.submit(path, results.finish, path, name, photo, probability, truth, mark)
                     pixels += probability.numel()
-            except (OSError, ValueError, RuntimeError) as error:
+            except (OSError, ValueError, RuntimeError, MemoryError) as error:
                 results.fail(path, error)
             photo = reading = None  # not kept while the next one is waited for
             bar.update()
@@ -236,34 +196,29 @@ def describe(args: argparse.Namespace, path: Path, network: Network, seconds: fl
             "version": package_version("unet_resnet")}
 
 
-def main() -> int:
-    print_any_name()
-    args, began = parse_arguments(), time.perf_counter()
+def look_ahead(args: argparse.Namespace, photos: Sequence[Path]) -> None:
+    """Raise what would otherwise be told only after long work."""
+    if not photos:
+        raise ValueError(f"{args.photos[0]}: no photos in it ({' '.join(SUFFIXES)})")
     check_folder(args.output)
     if args.measure:
         check_extra("measure", "--measure", "scipy", "skimage")
-    photos, masks = find_photos(args.photos), {}
-    if not photos:
-        raise ValueError(f"{args.photos[0]}: no photos in it ({' '.join(SUFFIXES)})")
+    if args.masks:
+        check_output(args.output)
     film = next(filter(is_video, photos), None)
     if film and not args.masks:
         check_extra("video", f"{film}: a video", "av")
-    path = args.checkpoint or newest_checkpoint()
-    network = load(path, args.device, args.precision)
-    if args.threshold is not None:
-        network.threshold = min(round(args.threshold * 256), 255) / 256
-    print(f"checkpoint {path}, threshold {network.threshold:g}, {network.device}")
-    if args.width_classes and min(args.width_classes) < RESOLVED * args.mm_per_pixel:
-        print(f"the narrowest class ends at {min(args.width_classes):g} mm, which is "
-              f"{min(args.width_classes) / args.mm_per_pixel:.1f} pixels: widths below about "
-              f"{RESOLVED} pixels cannot be told apart in these photos")
+
+
+def choose(args: argparse.Namespace, photos: Sequence[Path],
+           network: Network) -> tuple[list[Path], list[str], dict[str, Path]]:
+    """The photos that are to be predicted, the names of their results, and the masks by stem."""
+    masks = {}
     if args.masks:
         photos = [photo for photo in photos if not is_video(photo)  # of which no one has masks
                   and args.masks.resolve() not in photo.resolve().parents]
         masks = find_masks(args.masks, photos)
         photos = leave_out_trained(photos, network.split["train"])
-        check_output(args.output)
-    args.output.mkdir(parents=True, exist_ok=True)
     names = name_results(photos, args.output, masks.values())
     if args.every and not any(map(is_video, photos)):
         print("--every is of videos, and there is none: it changes nothing")
@@ -273,6 +228,27 @@ def main() -> int:
         print(f"{len(photos) - len(left)} of {counted(photos)} left out: their results are in "
               f"{args.output}")
         photos, names = [photo for photo, _ in left], [name for _, name in left]
+    return photos, names, masks
+
+
+def main() -> int:
+    print_any_name()
+    # SIGTERM, by which a cluster stops a job, ends like Ctrl-C: tables keep what was measured.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    args, began = parse_arguments(), time.perf_counter()
+    photos = find_photos(args.photos)
+    look_ahead(args, photos)
+    path = args.checkpoint or newest_checkpoint()
+    network = load(path, args.device, args.precision)
+    if args.threshold is not None:
+        network.threshold = min(round(args.threshold * 256), 255) / 256
+    print(f"checkpoint {path}, threshold {network.threshold:g}, {network.device}")
+    if args.width_classes and min(args.width_classes) < RESOLVED * args.mm_per_pixel:
+        print(f"the narrowest class ends at {min(args.width_classes):g} mm, which is "
+              f"{min(args.width_classes) / args.mm_per_pixel:.1f} pixels: widths below about "
+              f"{RESOLVED} pixels cannot be told apart in these photos")
+    photos, names, masks = choose(args, photos, network)
+    args.output.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         results = Results(args, network.threshold, stack)
         predict_all(photos, names, masks, network, args, results)
@@ -286,8 +262,12 @@ def main() -> int:
         if chose:
             print(f"{chose} of these photos chose the checkpoint's epoch and threshold: their "
                   "scores are slightly flattered")
-        write_scores(sheet, dict(zip(names, photos)), args.output,
-                     {"command": sys.argv, "checkpoint": str(path), "validation_photos": chose})
+        about = {"command": sys.argv, "checkpoint": str(path), "validation_photos": chose}
+        if results.stress:
+            about["stress"] = results.stress.summary()
+        write_scores(sheet, dict(zip(names, photos)), args.output, about)
+        if results.stress:
+            print(f"\n{results.stress.table()}")
     return int(results.failed > 0)
 
 

@@ -1,8 +1,5 @@
 """Train a crack detector: `python train.py` on drawn pavement, `--data FOLDER` on photographs."""
 
-import argparse
-import copy
-import json
 import math
 import os
 import shlex
@@ -10,165 +7,32 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.optim import Adam
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from unet_resnet import (
-    UNetResNet, checkpoint, imagenet, memory, pictures, preflight, record, sample, tiling)
+from unet_resnet import checkpoint, memory, pictures, tiling
 from unet_resnet.arguments import parse_arguments
 from unet_resnet.augment import Augment
-from unet_resnet.data import (
-    Crops, Split, WholePictures, check_masks, describe_split, load_pairs, read_split)
-from unet_resnet.files import (
-    csv_lines, one_line, print_any_name, remove_unfinished, written_whole)
+from unet_resnet.data import Crops, WholePictures, describe_split
+from unet_resnet.files import csv_lines, one_line, print_any_name, written_whole
 from unet_resnet.group import Group
-from unet_resnet.hardware import (
-    autocast, check_compiler, pick_device, pick_precision, predictor)
+from unet_resnet.hardware import autocast, pick_device, pick_precision, predictor
 from unet_resnet.images import write_png
 from unet_resnet.losses import bce_dice_loss
 from unet_resnet.metrics import BINS, ScoreSheet, best_threshold, counts_at
-from unet_resnet.pairs import Pair, layout
-from unet_resnet.recompute import recompute_activations
-from unet_resnet.signals import Stop, ignore_signals
+from unet_resnet.pairs import Pair
+from unet_resnet.run import Run, find_pairs, look_ahead, make_model, start
+from unet_resnet.signals import ignore_signals
 from unet_resnet.windows import check_streak, extent, undone_on_failure
 from unet_resnet.workers import Watched
 
-SAMPLE_FOLDER, SAMPLE_COUNT = Path("sample_set"), 240
 WARMUP = 0.05  # share of all updates
 PREVIEWS = 6
-SMALL_BATCH = 8  # crops, below which BatchNorm's statistics of one process are rough
-
-
-def make_run_folder(args: argparse.Namespace) -> Path:
-    """The folder for this run's files: --output, or the next free runs/NAME-N."""
-    if args.output is None:
-        name = Path(args.data[0]).name if args.data else "sample"
-        args.output = next(run for run in (Path("runs") / f"{name}-{i}" for i in count(1))
-                           if not run.exists())
-    args.output.mkdir(parents=True, exist_ok=True)
-    return args.output
-
-
-@dataclass
-class Run:
-    """What a training holds. `save` keeps all of it, for `--resume`."""
-
-    folder: Path
-    args: argparse.Namespace
-    device: torch.device
-    precision: torch.dtype
-    model: UNetResNet
-    network: nn.Module  # the model as it is trained: compiled, or one of a group
-    optimizer: Adam
-    scaler: torch.amp.GradScaler
-    split: Split
-    stop: Stop
-    group: Group = Group()
-    losses: list[float | None] = field(default_factory=list)  # of this epoch's windows so far
-    history: list[dict[str, float]] = field(default_factory=list)  # one row for each epoch
-    masks: Split = field(default_factory=dict)  # their hashes, as those of the photos in `split`
-    saved: float = field(default_factory=time.monotonic)  # when `save` was last called
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self.args).items()
-                if name not in ("output", "resume")}
-
-    def save(self) -> None:
-        self.saved = time.monotonic()
-        if not self.group.first:
-            return
-        checkpoint.save(self.folder / "last.pt", self.model, settings=self.settings,
-                        optimizer=self.optimizer.state_dict(), scaler=self.scaler.state_dict(),
-                        losses=self.losses, history=self.history, split=self.split,
-                        masks=self.masks,
-                        threshold=self.history[-1]["threshold"] if self.history else 0.5)
-
-    def save_when_due(self) -> None:
-        """Save every --save-every minutes, but not in a row of windows that are left out: what
-        led to them may be spoilt as well."""
-        due = time.monotonic() - self.saved >= 60 * self.args.save_every
-        if due and self.losses[-1] is not None:
-            try:
-                self.save()
-            except OSError as error:  # there may be space again by the next time
-                tqdm.write(f"{error}; training goes on")
-
-
-def make_model(args: argparse.Namespace, last: dict[str, Any] | None) -> UNetResNet:
-    torch.manual_seed(args.seed)
-    model = UNetResNet(args.blocks, args.widths)
-    if last is None:
-        print(imagenet.load_encoder(model.encoder, args.weights))
-    else:
-        model.load_state_dict(last["model"])
-    return model
-
-
-def make_optimizer(args: argparse.Namespace, model: UNetResNet) -> Adam:
-    rest = [*model.decoder.parameters(), *model.head.parameters()]
-    # fused: one pass over the memory of the weights in place of ten.
-    return Adam([{"params": rest, "factor": 1.0},
-                 {"params": model.encoder.parameters(), "factor": args.encoder_lr}], fused=True)
-
-
-def find_micro_batch(args: argparse.Namespace, model: UNetResNet, precision: torch.dtype,
-                     group: Group) -> int:
-    """For --micro-batch auto: the largest that fits on every process's device, by trying."""
-    twin = copy.deepcopy(model)  # so that the trials leave no trace
-    if args.recompute:
-        recompute_activations(twin)
-    share = -(-args.batch_size // group.size)
-    found = memory.largest_micro_batch(twin, bce_dice_loss, args.crop, share, precision)
-    return int(group.minimum(torch.tensor(found, device=next(model.parameters()).device)))
-
-
-def start(args: argparse.Namespace, model: UNetResNet, device: torch.device,
-          precision: torch.dtype, split: Split, masks: Split, last: dict[str, Any] | None,
-          group: Group) -> Run:
-    """A new run, or one that goes on from the content of last.pt."""
-    model.to(device, memory_format=torch.channels_last)
-    scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
-    if args.micro_batch == "auto":
-        args.micro_batch = find_micro_batch(args, model, precision, group)
-    crops = min(args.micro_batch, -(-args.batch_size // group.size))  # in a forward pass
-    if group.size > 1 and device.type == "cuda" and crops < SMALL_BATCH:
-        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    if args.recompute:
-        recompute_activations(model)
-    print(memory.estimate(model, bce_dice_loss, args.crop, crops, precision))
-    optimizer = make_optimizer(args, model)
-    network = group.wrap(torch.compile(model) if args.compile else model, device)
-    run = Run(make_run_folder(args) if group.first else Path(), args, device, precision, model,
-              network, optimizer, scaler, split, Stop(patient=group.size > 1), group,
-              masks=masks)
-    if last is not None:
-        checkpoint.load_optimizer(optimizer, last["optimizer"], run.folder / "last.pt")
-        if last["scaler"]:  # empty where the run was not in fp16
-            scaler.load_state_dict(last["scaler"])
-        run.losses, run.history = last["losses"], last["history"]
-    if device.type == "cpu" and not args.compile:
-        run.stop.check_within(model)
-    if not group.first:
-        return run
-    for name in ("last.pt", "best.pt", "history.csv", "preview.png"):
-        remove_unfinished(run.folder / name)
-    if last is None:  # so that from now on there is something to resume
-        run.save()
-    (run.folder / "split.json").write_text(json.dumps(split, indent=1) + "\n")
-    record.note_start(run.folder, run.settings, processes=group.size, device=str(device),
-                      device_name=record.device_name(device),
-                      precision=str(precision).removeprefix("torch."))
-    return run
 
 
 def schedule(update: int, updates: int) -> float:
@@ -307,16 +171,6 @@ def validate(run: Run, pairs: Sequence[Pair]) -> tuple[Tensor, list[list[Tensor]
     return run.group.sum(counts.to(run.device)).cpu(), shown
 
 
-def grey_baseline(pairs: Sequence[Pair]) -> float:
-    """The IoU that the best threshold on darkness reaches: what a network has to beat."""
-    sheet = ScoreSheet(0.5, tolerances=(), skeletons=False)
-    for pair, (photo, mask) in zip(pairs, WholePictures(pairs)):
-        grey = photo.float().mean(0, keepdim=True) / 255
-        sheet.add(pair.image.name, pair.source, 1 - grey, mask)
-    histogram = sum(sheet.histograms.values())
-    return counts_at(histogram, best_threshold(histogram)[0]).iou
-
-
 def finish_epoch(run: Run, held_out: Sequence[Pair], seconds: float) -> None:
     """Validate, choose the threshold, and write last.pt, best.pt, history.csv and preview.png."""
     if run.group.size > 1:  # torchrun waits 30 s for processes to stop, less than this may take
@@ -351,6 +205,29 @@ def finish_epoch(run: Run, held_out: Sequence[Pair], seconds: float) -> None:
         + f"  at threshold {threshold:.2f}{'  (best so far)' * best}")
 
 
+def train(run: Run, crops: Crops, held_out: Sequence[Pair]) -> None:
+    """Epoch by epoch to the last one. What ends it before, ends the program, with all it has
+    reached in last.pt."""
+    try:
+        while len(run.history) < run.args.epochs:
+            began = time.perf_counter()
+            train_epoch(run, crops)
+            finish_epoch(run, held_out, time.perf_counter() - began)
+    except KeyboardInterrupt:
+        run.save()
+        processes = run.group.size
+        program = f"torchrun --nproc-per-node {processes}" if processes > 1 else "python"
+        sys.exit(f"stopped in epoch {len(run.history) + 1}; go on with: {program} train.py "
+                 f"--resume {shlex.quote(str(run.folder))}" if run.group.first else 1)
+    except FloatingPointError as error:  # not saved: what comes before it may be spoilt as well
+        sys.exit(f"train.py: {error}" if run.group.first else 1)
+    # A damaged photo, no memory, the end of another process: once it is mended, the run can go on.
+    except (OSError, ValueError, RuntimeError, MemoryError):
+        with suppress(OSError):  # a full disk may be the error itself
+            run.save()
+        raise
+
+
 def main() -> None:
     print_any_name()
     group = Group.from_environment()
@@ -359,40 +236,10 @@ def main() -> None:
     args, last = parse_arguments(__doc__)
     device = pick_device(args.device, group.local_rank)
     precision = pick_precision(args.precision, device)
-    if args.compile:
-        check_compiler(device)
-    folders = [Path(folder) for folder in args.data or [SAMPLE_FOLDER]]
-    if args.data:
-        layout(folders)  # a mistyped name is told before weights are downloaded
-    split = args.split  # a resumed run has its own
-    if not last and split not in (None, "groups"):
-        split = read_split(Path(split))
-    if group.first:
-        folder = args.output or Path("runs")
-        preflight.check_folder(folder)
-        preflight.check_space(folder, checkpoint.space_wanted(folder, args.blocks, args.widths))
+    split = look_ahead(args, last, device, group)
     group.join(device)
-    if not group.first:  # one process downloads what the others then find
-        group.wait()
-    model = make_model(args, last)
-    if group.first:
-        group.wait()
-    if not args.data:
-        if not SAMPLE_FOLDER.exists():
-            print(f"drawing {SAMPLE_COUNT} pictures of pavement into {SAMPLE_FOLDER}/, once")
-        if group.first:
-            sample.write(SAMPLE_FOLDER, SAMPLE_COUNT)
-        group.wait()
-    pairs, held_out, notes = load_pairs(folders, args.seed, last["split"] if last else split,
-                                        strict=bool(last))
-    masks = describe_split(pairs, held_out, "mask")
-    if last:
-        check_masks(masks, last.get("masks", masks))
-    for note in notes:
-        print(note)
-    if not last and group.first:
-        print(f"the best threshold on grey values alone has an IoU of "
-              f"{grey_baseline(held_out):.3f}")
+    model = make_model(args, last, group)
+    pairs, held_out, masks = find_pairs(args, split, last, group)
     if last and len(last["history"]) >= args.epochs:
         group.leave()
         print(f"{args.output} is finished: {len(last['history'])} of {args.epochs} epochs; resume "
@@ -402,24 +249,7 @@ def main() -> None:
     last = None  # its tensors are no longer needed
     print(f"{len(pairs)} photos to train on, {len(held_out)} to validate on; {run.device}, "
           f"{str(run.precision).removeprefix('torch.')}; files go to {run.folder}")
-    crops = Crops(pairs, Augment(args.crop), args.seed)
-    try:
-        while len(run.history) < args.epochs:
-            began = time.perf_counter()
-            train_epoch(run, crops)
-            finish_epoch(run, held_out, time.perf_counter() - began)
-    except KeyboardInterrupt:
-        run.save()
-        program = f"torchrun --nproc-per-node {group.size}" if group.size > 1 else "python"
-        sys.exit(f"stopped in epoch {len(run.history) + 1}; go on with: {program} train.py "
-                 f"--resume {shlex.quote(str(run.folder))}" if group.first else 1)
-    except FloatingPointError as error:  # not saved: what comes before it may be spoilt as well
-        sys.exit(f"train.py: {error}" if group.first else 1)
-    # A damaged photo, no memory, the end of another process: once it is mended, the run can go on.
-    except (OSError, ValueError, RuntimeError):
-        with suppress(OSError):  # a full disk may be the error itself
-            run.save()
-        raise
+    train(run, Crops(pairs, Augment(args.crop), args.seed), held_out)
     group.leave()
     command = ["python", "infer.py", str(held_out[0].image)]
     if run.folder.parent != Path("runs"):  # where infer.py looks by itself
@@ -432,7 +262,7 @@ if __name__ == "__main__":
         main()
     except KeyboardInterrupt:
         sys.exit("train.py: stopped before the first update")
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         if memory.is_out_of_memory(error):
             sys.exit("train.py: out of memory; use a smaller --micro-batch, --recompute, a smaller "
                      "--crop, or --device cpu")

@@ -155,6 +155,7 @@ def test_command_reports_and_its_exit_status_tells(folder, tmp_path):
 
     again = run(folder, "--json", str(tmp_path / "clean.json"))
     assert again.returncode == 1 and "clean.json" in again.stderr  # not written over
+    assert not again.stdout, "told before the data set is read"
     assert json.loads((tmp_path / "clean.json").read_text()) == report
     assert "Traceback" not in again.stderr + run(folder / "nowhere").stderr
 

@@ -143,5 +143,5 @@ def test_one_line_for_a_wrong_name(folder, arguments, words):
 def test_a_missing_package_is_named_with_its_remedy(folder, monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
     outcome = run_script(folder, "unet_resnet/export.py", "best.pt", "new.onnx")
-    refused(outcome, "unet_resnet.export", f"{package} not", 'pip install "unet_resnet[onnx]"')
+    refused(outcome, "unet_resnet.export", f"needs {package}:", 'pip install "unet_resnet[onnx]"')
     assert outcome.status == 1

@@ -21,6 +21,7 @@ from unet_resnet.group import Group
 from unet_resnet.hardware import pick_device, predictor
 from unet_resnet.losses import bce_dice_loss
 from unet_resnet.metrics import ScoreSheet, counts_at
+from unet_resnet.run import Run
 
 CPU = torch.device("cpu")
 
@@ -71,17 +72,16 @@ def test_each_process_takes_the_gpu_of_its_number(monkeypatch):
     assert pick_device("auto", 0) == torch.device("cuda")
 
 
-def one_window() -> tuple[train.Run, torch.Tensor, torch.Tensor]:
+def one_window() -> tuple[Run, torch.Tensor, torch.Tensor]:
     """A run whose BatchNorm does not look at the batch, and five crops, one without cracks."""
     torch.manual_seed(0)
     model, images = UNetResNet((1, 1, 1, 1), (8,) * 5).eval(), torch.rand(5, 3, 64, 64)
     masks = (torch.rand(5, 1, 64, 64) < torch.tensor([0, .02, .1, .3, .8]).view(5, 1, 1, 1)).float()
     group = Group.from_environment()
     group.join(CPU)
-    run = train.Run(Path(), Namespace(micro_batch=2), CPU, torch.float32, model,
-                    group.wrap(model, CPU), SGD(model.parameters(), lr=1.0),
-                    torch.amp.GradScaler("cpu", enabled=False), {},
-                    Namespace(signals=0, check=lambda: None), group)
+    run = Run(Path(), Namespace(micro_batch=2), CPU, torch.float32, model, group.wrap(model, CPU),
+              SGD(model.parameters(), lr=1.0), torch.amp.GradScaler("cpu", enabled=False), {}, {},
+              Namespace(signals=0, check=lambda: None), group)
     return run, images, masks
 
 

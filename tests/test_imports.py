@@ -19,7 +19,8 @@ LEVELS = (  # a module imports from lower levels only, never from its own
      "scores", "imagenet", "record"},
     {"audit", "export", "tables", "drawing", "prediction", "arguments", "workers"},
     {"data"},
-    {"photos", "results"},
+    {"photos", "results", "run"},
+    {"film"},
     {"__init__"},
     {"train", "infer"},
 )

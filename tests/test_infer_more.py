@@ -3,6 +3,7 @@
 import csv
 import html.parser
 import json
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 from conftest import Outcome, refused
 from PIL import Image
+from tqdm import tqdm
 
 from unet_resnet import prediction, sample, tiling
 from unet_resnet.images import read_grey, read_photo
@@ -301,3 +303,37 @@ def test_a_large_photo_takes_memory_for_one_row_of_tiles():
 
     result = tiling.predict(watch, photo, tile=100, batch=3, dtype=torch.uint8)
     assert result.nbytes == 3000 * 500 and largest == 3 * 3 * 100 * 100
+
+
+# Stopped
+
+@pytest.mark.parametrize("number", (signal.SIGINT, signal.SIGTERM))
+def test_tables_keep_what_was_measured_before_a_signal(infer_with, cracked, tmp_path, monkeypatch,
+                                                       number):
+    for name in "abc":
+        painted(tmp_path / f"photos/{name}.png")
+    predict, calls = prediction.Network.__call__, []
+
+    def stopped_at_the_third(*arguments) -> torch.Tensor:
+        calls.append(arguments)
+        if len(calls) == 3:
+            signal.raise_signal(number)
+        return predict(*arguments)
+
+    monkeypatch.setattr(prediction.Network, "__call__", stopped_at_the_third)
+    outcome = infer_with("photos", "--measure")
+    assert outcome.status == 1 and outcome.err.splitlines()[-1] == "infer.py: stopped"
+    assert [row["photo"] for row in table(tmp_path / "predictions/photos.csv")] == ["a", "b"]
+    assert not list((tmp_path / "predictions").glob(".*"))
+
+
+def test_what_is_printed_is_read_no_more(infer_with, cracked, tmp_path, monkeypatch):
+    """As by `infer.py photos | head -1`: one line, and not one for each photo."""
+    for name in "abcd":
+        painted(tmp_path / f"photos/{name}.png")
+
+    def write(text: str, file=None) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr(tqdm, "write", write)
+    refused(infer_with("photos"), "infer.py", "Broken pipe")

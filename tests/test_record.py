@@ -18,7 +18,7 @@ from conftest import TINY, refused
 from test_train import same, strip
 from torch.utils.data import DataLoader, get_worker_info
 
-from unet_resnet import checkpoint, data, imagenet, prediction, record
+from unet_resnet import checkpoint, data, imagenet, prediction, record, run
 from unet_resnet.workers import Watched
 
 USAGE = namedtuple("USAGE", "total used free")
@@ -99,7 +99,7 @@ def test_the_commit_and_whether_files_were_changed(tmp_path, monkeypatch):
 @pytest.fixture
 def no_work(monkeypatch):
     """Nothing that takes time may be reached."""
-    for module, name in ((imagenet, "load_encoder"), (data, "load_pairs"), (prediction, "load")):
+    for module, name in ((imagenet, "load_encoder"), (run, "load_pairs"), (prediction, "load")):
         monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("work has begun"))
 
 

@@ -1,7 +1,10 @@
 """Does the stress sheet tell how much of a score survives?"""
 
+import json
+
 import pytest
 import torch
+from conftest import run_script
 
 from unet_resnet import sample
 from unet_resnet.stress import STRESS, StressSheet, spoil
@@ -23,10 +26,12 @@ def test_stress_is_repeatable_and_spoils_a_copy(photo, name):
 
 def test_a_detector_of_dark_pixels(photo):
     """It loses all in a picture without light, and nothing where the light stays."""
-    truth = photo.float().mean(0, keepdim=True) < 100
-    sheet = StressSheet(lambda image: image.float().mean(0, keepdim=True) < 100)
+    def dark_pixels(image: torch.Tensor) -> torch.Tensor:
+        return image.float().mean(0, keepdim=True) < 100
+
+    truth, sheet = dark_pixels(photo), StressSheet()
     for _ in range(2):
-        sheet.add(photo, truth, truth)
+        sheet.add(photo, truth, truth, dark_pixels)
     scores = sheet.summary()
     assert list(scores) == ["as it is", *STRESS]
     assert scores["as it is"] == dict.fromkeys(
@@ -41,6 +46,21 @@ def test_a_detector_of_dark_pixels(photo):
 
 def test_a_detector_that_finds_nothing():
     photo, truth = torch.zeros(3, 8, 8, dtype=torch.uint8), torch.ones(1, 8, 8, dtype=torch.bool)
-    sheet = StressSheet(lambda image: torch.zeros(1, 8, 8, dtype=torch.bool))
-    sheet.add(photo, ~truth, truth)
+    sheet = StressSheet()
+    sheet.add(photo, ~truth, truth, lambda image: ~truth)
     assert sheet.summary()["dark"]["survives"] == 0 and "0%" in sheet.table()
+
+
+def test_infer_prints_and_keeps_it(trained, tmp_path):
+    arguments = (trained / "walls/images", "--masks", trained / "walls/masks", "--checkpoint",
+                 trained / "runs/walls-1/best.pt")
+    outcome = run_script(tmp_path, "infer.py", *arguments, "--stress")
+    assert outcome.status == 0, outcome.err
+    found = json.loads((tmp_path / "predictions/scores.json").read_text())
+    assert list(found["stress"]) == ["as it is", *STRESS]
+    assert found["stress"]["as it is"]["dice"] == found["total"]["pooled"]["dice"]
+    for name, scores in found["stress"].items():
+        row = next(line for line in outcome.out.splitlines() if line.startswith(f"{name}  "))
+        assert row.split()[-1] == f"{scores['survives']:.0%}"
+    outcome = run_script(tmp_path, "infer.py", trained / "walls/images", "--stress")
+    assert outcome.status == 2 and "--masks" in outcome.err

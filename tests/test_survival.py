@@ -1,5 +1,6 @@
 """Is nothing lost: to kill -9, to a full disk, to a loss that is no number?"""
 
+import io
 import math
 import os
 import re
@@ -10,7 +11,9 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import torch
@@ -20,15 +23,18 @@ from torch import Generator, Tensor, nn
 
 import train
 from unet_resnet import UNetResNet, checkpoint, losses
+from unet_resnet.augment import Augment
 from unet_resnet.data import Crops
 from unet_resnet.encoder import ResNetEncoder
 from unet_resnet.files import remove_unfinished, written_whole
 from unet_resnet.losses import bce_dice_loss
 from unet_resnet.recompute import recompute_activations
+from unet_resnet.run import make_run_folder
 from unet_resnet.signals import Stop
 from unet_resnet.windows import check_streak, undone_on_failure
 
 START = ("--data", "walls", *TINY, "--save-every", "0")  # two epochs of three updates
+RESUME = ("--resume", "run", "--epochs", "3")
 KILLS = 20
 
 
@@ -114,7 +120,7 @@ def kill_and_resume() -> None:
             shutil.rmtree(run)
             continue
         assert status == -signal.SIGKILL
-        leftovers += bool(list(run.glob(".*")))
+        leftovers += bool(list(run.glob(".*.*")))
         content = checkpoint.read(last) if last.exists() else {"history": [], "losses": []}
         reached.append((len(content["history"]), len(content["losses"])))
     print(f"{takes:.2f} s a run; {leftovers} killed while writing; epochs and updates: {reached}")
@@ -137,14 +143,15 @@ class Killed(BaseException):
 
 
 @pytest.mark.usefixtures("thin", "walls")
-@pytest.mark.parametrize("write", ("best.pt", "history.csv", "preview.png", "last.pt"))
-def test_killed_between_two_writes(script, tmp_path, whole, monkeypatch, write):
-    """Before a file takes its name at the end of the first epoch."""
-    replace = os.replace
+@pytest.mark.parametrize("write, number", (
+    ("best.pt", 1), ("history.csv", 1), ("preview.png", 2), ("last.pt", 9)))
+def test_killed_between_two_writes(script, tmp_path, whole, monkeypatch, write, number):
+    """At an epoch's end, the first or the last, before a file takes its name for that time."""
+    replace, written = os.replace, []
 
     def killed(source: Path, target: Path) -> None:
-        if Path(target).name == write and ((tmp_path / "run/best.pt").exists()
-                                           or write == "best.pt"):
+        written.append(Path(target).name)
+        if written.count(write) == number:
             raise Killed
         replace(source, target)
 
@@ -171,7 +178,7 @@ def test_a_resumed_run_tidies_up_after_a_killed_one(script, tmp_path, whole):
     for name in (".last.pt.1", ".best.pt.22", ".history.csv.3", ".notes.4"):
         (tmp_path / "run" / name).touch()
     assert script("train.py", "--resume", "run", "--epochs", 3).status == 0
-    assert [path.name for path in (tmp_path / "run").glob(".*")] == [".notes.4"]
+    assert [path.name for path in (tmp_path / "run").glob(".*.*")] == [".notes.4"]
 
 
 @pytest.mark.usefixtures("thin", "walls")
@@ -209,7 +216,39 @@ def test_a_file_is_written_where_folders_cannot_be_synced(tmp_path, monkeypatch)
     assert (tmp_path / "file").read_bytes() == b"content"
 
 
+@pytest.mark.usefixtures("thin", "walls")
+def test_of_two_processes_in_one_folder_the_second_is_refused(script, tmp_path, whole):
+    """Till the first one ends, even by kill -9."""
+    shutil.copytree(whole / "whole", tmp_path / "run")
+    pytest.importorskip("fcntl")
+    code = ("from unet_resnet.files import lock; from pathlib import Path; "
+            "held = lock(Path('run/.lock')); print('locked', flush=True); input()")
+    with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(ROOT)}
+                          ) as first:
+        assert first.stdout.readline() == b"locked\n"
+        (tmp_path / "run/.last.pt.1").touch()  # which it may be writing
+        before = {path: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+        refused(script("train.py", *RESUME), "train.py", "run: another process is at work")
+        assert {path: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+        first.kill()
+    assert script("train.py", *RESUME).status == 0
+
+
+def test_two_runs_begun_at_once_have_a_folder_each(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    args = Namespace(output=None, data=["/data/walls"])
+    assert [make_run_folder(args) for _ in range(2)] == [Path("runs/walls-1"), Path("runs/walls-2")]
+
+
 # A full disk
+
+def test_what_could_not_be_written_is_named(tmp_path):
+    with pytest.raises(OSError, match="No space left on device: .*report.html"):
+        with written_whole(tmp_path / "report.html"):
+            raise OSError(28, "No space left on device")
+    assert not list(tmp_path.iterdir())
+
 
 @pytest.fixture(params=("small disk", "short files"))
 def disk(request: pytest.FixtureRequest, tmp_path: Path, whole: Path) -> Iterator[
@@ -235,7 +274,7 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path, whole: Path) -> Iterato
             filler.write_bytes(bytes(shutil.disk_usage(folder).free - 2 * model))
 
     yield fill, filler.unlink
-    subprocess.run(["umount", str(folder)], check=True)
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)  # its lock is held open
 
 
 @pytest.mark.usefixtures("thin", "walls")
@@ -250,13 +289,40 @@ def test_a_full_disk_costs_time_and_nothing_else(script, tmp_path, whole, disk, 
     assert outcome.out.count("training goes on") == 3, "after each update, and then the epoch ends"
     last = checkpoint.read(run / "last.pt")
     assert last["history"] == last["losses"] == [], "as it was at the start"
-    assert not list(run.glob(".*")), "no half file is left"
+    assert not list(run.glob(".*.*")), "no half file is left"
     make_room()
     assert script("train.py", "--resume", run).status == 0
     assert_same_end(run, whole / "whole")
 
 
 # Told to stop
+
+@pytest.mark.usefixtures("thin", "walls")
+def test_told_twice_to_stop_while_it_saves(script, tmp_path, whole, monkeypatch):
+    """The save that is under way counts for nothing, and the run goes on from the one before."""
+    class Impatient(io.FileIO):
+        def write(self, content: bytes) -> int:
+            if self.tell() > 10**5:
+                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
+            return super().write(content)
+
+    @contextmanager
+    def impatient(path: Path) -> Iterator[BinaryIO]:
+        with written_whole(path) as file:
+            yield Impatient(file.fileno(), "wb", closefd=False)
+
+    with monkeypatch.context() as patch:
+        step = torch.optim.Adam.step
+        patch.setattr(torch.optim.Adam, "step", lambda *arguments: [
+            patch.setattr(checkpoint, "written_whole", impatient), step(*arguments)][1])
+        stopped = script("train.py", *START, "--output", "run")
+    assert stopped.status == 1 and stopped.err.splitlines()[-1].startswith("stopped at once")
+    assert checkpoint.read(tmp_path / "run/last.pt")["losses"] == []
+    assert not list((tmp_path / "run").glob(".*.*"))
+    assert script("train.py", "--resume", "run").status == 0
+    assert_same_end(tmp_path / "run", whole / "whole")
+
 
 @pytest.mark.parametrize("recompute", (False, True))
 @pytest.mark.parametrize("phase", ("forward", "backward"))
@@ -418,6 +484,18 @@ def test_a_bad_update_is_left_out_and_a_run_stopped_after_it_ends_in_the_same_bi
     assert_same_end(tmp_path / "stopped", tmp_path / "through")
     assert all(math.isfinite(value) for row in history(tmp_path / "through")
                for value in row.values())
+
+
+@pytest.mark.usefixtures("thin", "walls")
+def test_want_of_memory_is_one_line_and_the_run_kept(script, tmp_path, whole, monkeypatch):
+    def starve(*_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Augment, "__call__", starve)
+        refused(script("train.py", *START, "--output", "run"), "train.py", "out of memory")
+    assert script("train.py", "--resume", "run").status == 0
+    assert_same_end(tmp_path / "run", whole / "whole")
 
 
 @pytest.mark.usefixtures("thin", "walls")

@@ -23,13 +23,15 @@ from torchvision import models
 
 import train
 from unet_resnet import UNetResNet, checkpoint, losses, memory, sample, tiling
-from unet_resnet.data import Crops, describe_split, load_pairs, read_pair
+from unet_resnet.data import Crops, Split, describe_split, load_pairs, read_pair
 from unet_resnet.hardware import predictor
 from unet_resnet.images import read_photo
 from unet_resnet.losses import bce_dice_loss
 from unet_resnet.metrics import ScoreSheet, best_threshold, counts_at
+from unet_resnet.run import Run
 
-FILES = {"last.pt", "best.pt", "history.csv", "preview.png", "run.json", "split.json"}
+FILES = {"last.pt", "best.pt", "history.csv", "preview.png", "run.json", "split.json", ".lock"}
+NO_PHOTOS: Split = {"train": {}, "validation": {}}
 
 
 def history(run: Path) -> list[dict[str, float]]:
@@ -89,10 +91,10 @@ class Watched(SGD):
 
 
 def bare_run(model: UNetResNet, optimizer: Optimizer, folder: Path = Path(),
-             **settings: object) -> train.Run:
-    return train.Run(folder, Namespace(**settings), torch.device("cpu"), torch.float32, model,
-                     model, optimizer, torch.amp.GradScaler("cpu", enabled=False), {},
-                     Namespace(signals=0, check=lambda: None))
+             **settings: object) -> Run:
+    return Run(folder, Namespace(**settings), torch.device("cpu"), torch.float32, model, model,
+               optimizer, torch.amp.GradScaler("cpu", enabled=False), NO_PHOTOS, NO_PHOTOS,
+               Namespace(signals=0, check=lambda: None))
 
 
 @pytest.fixture(scope="module")
@@ -474,9 +476,9 @@ def test_a_photo_that_breaks_in_a_worker_is_named_and_the_run_kept(trained, scri
 
 def test_a_worker_that_is_still_reading_does_not_hold_up_the_end():
     """multiprocessing would wait for it for ever, as it ignores SIGTERM."""
-    code = ("import train; from torch.utils.data import DataLoader; train.Stop(); "
-            "photos = iter(DataLoader(range(99), num_workers=1, "
-            "worker_init_fn=train.ignore_signals)); next(photos)")
+    code = ("from unet_resnet.signals import Stop, ignore_signals; Stop(); "
+            "from torch.utils.data import DataLoader; photos = iter(DataLoader("
+            "range(99), num_workers=1, worker_init_fn=ignore_signals)); next(photos)")
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=120, check=True)
 
 

@@ -101,6 +101,8 @@ def save(path: Path, model: nn.Module, threshold: float = 0.5,
     except (OSError, RuntimeError) as error:
         # After a failed write torch's own complaint is of a wrong position in the file.
         cause = error if isinstance(error, OSError) else error.__context__
+        if isinstance(cause, SystemExit):  # by a second signal
+            raise cause from None
         if not isinstance(cause, OSError):
             raise
         raise OSError(f"{path}: not written ({cause.strerror or cause}); what stood there before "

@@ -6,6 +6,7 @@
 import argparse
 import hashlib
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -16,10 +17,11 @@ from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
 from unet_resnet.audit import audit, hash_photo, in_threads, screen, summarise
-from unet_resnet.files import one_line, print_any_name
+from unet_resnet.files import one_line, print_any_name, written_whole
 from unet_resnet.groups import join, near_duplicates, split_groups
 from unet_resnet.images import SUFFIXES, read_mask, read_photo
 from unet_resnet.pairs import Pair, find
+from unet_resnet.preflight import check_place
 
 VALIDATION_SHARE = 0.15
 
@@ -90,7 +92,7 @@ def read_split(path: Path) -> Split:
         content = json.loads(path.read_text())
         return {side: dict(content[side]) if isinstance(content[side], dict)
                 else dict.fromkeys(content[side]) for side in ("train", "validation")}
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f'{path}: wanted {{"train": [names], "validation": [names]}} in JSON, '
                          f"found none ({type(error).__name__}: {error})") from error
 
@@ -237,6 +239,11 @@ class WholePictures(Dataset):
         return read_pair(self.pairs[index].image, self.pairs[index].mask)
 
 
+def check_absent(path: Path) -> None:
+    if os.path.lexists(path):
+        raise FileExistsError(f"{path} exists; choose another name")
+
+
 def main() -> int:
     """The report's command: prints it; exit status 1 if something would spoil training."""
     parser = argparse.ArgumentParser(prog="python -m unet_resnet.data",
@@ -247,6 +254,9 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all of it to a new file")
     args = parser.parse_args()
     print_any_name()
+    if args.json:
+        check_place(args.json)
+        check_absent(args.json)
     parts = find(args.folder)
     if not any(part.pairs for part in parts.values()):
         raise ValueError(f"{args.folder[0]}: no photo with a mask of the same name")
@@ -257,13 +267,16 @@ def main() -> int:
                    "sources": summarise(records),
                    "findings": [finding.as_dict() for finding in findings],
                    "records": [record.as_dict() for record in records]}
-        with open(args.json, "x") as file:  # x: never over a file that exists
-            file.write(json.dumps(content, indent=1) + "\n")
+        check_absent(args.json)  # reading a large set takes minutes
+        with written_whole(args.json) as file:
+            file.write((json.dumps(content, indent=1) + "\n").encode())
     return int(any(finding.severity == "error" for finding in findings))
 
 
 if __name__ == "__main__":
     try:
         sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("unet_resnet.data: stopped")
     except (OSError, ValueError) as error:
         sys.exit(f"unet_resnet.data: {one_line(error)}")

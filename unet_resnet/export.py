@@ -15,7 +15,6 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from unet_resnet import checkpoint, sample
 from unet_resnet.files import check_ours, one_line, print_any_name, written_whole
 from unet_resnet.fold import fold_batchnorm
 from unet_resnet.model import UNetResNet
+from unet_resnet.preflight import check_extra, check_place
 
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")  # torch's exporter imports the first and the last
 PRODUCER = "unet_resnet.export"  # stands in every file written here, so that a rerun knows its own
@@ -71,8 +71,9 @@ def export(checkpoint_path: Path, onnx_path: Path) -> str:
     checkpoint cannot be read, where `onnx_path` cannot be written or is a file not written here,
     and where onnxruntime's probabilities differ from torch's. `onnx_path` is then as it was.
     """
-    check_packages()
-    check_output(onnx_path)
+    check_extra("onnx", "exporting", *PACKAGES)
+    check_place(onnx_path)
+    check_ours(onnx_path, MARK, "choose another name")
     model, content = checkpoint.load(checkpoint_path)
     photos = drawings()
     with torch.no_grad():
@@ -88,20 +89,6 @@ def export(checkpoint_path: Path, onnx_path: Path) -> str:
         file.write(graph)
     return (f"{onnx_path}: {len(graph) / 1e6:.0f} MB, threshold {content['threshold']:g}, "
             f"differs from torch by {difference:.1e} at most")
-
-
-def check_packages() -> None:
-    """Raise ModuleNotFoundError, naming the remedy, where a package of the extra is missing."""
-    if missing := [name for name in PACKAGES if find_spec(name) is None]:
-        raise ModuleNotFoundError(f"{', '.join(missing)} not installed: "
-                                  'pip install "unet_resnet[onnx]"')
-
-
-def check_output(path: Path) -> None:
-    """Raise OSError where there is no folder for `path`, or a file not written here."""
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path.parent}: no such folder")
-    check_ours(path, MARK, "choose another name")
 
 
 def drawings() -> list[Tensor]:
@@ -178,5 +165,7 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
+    except KeyboardInterrupt:
+        sys.exit("unet_resnet.export: stopped")
     except (ModuleNotFoundError, OSError, ValueError) as error:
         sys.exit(f"unet_resnet.export: {one_line(error)}")

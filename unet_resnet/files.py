@@ -1,6 +1,7 @@
 """How is a file written whole or not at all, and whose is the one that stands there?"""
 
 import csv
+import errno
 import io
 import os
 import re
@@ -17,7 +18,8 @@ from typing import BinaryIO
 def written_whole(path: Path) -> Iterator[BinaryIO]:
     """A file to write to, that takes the name `path` once it is complete and on the disk.
 
-    If the block fails, `path` is as it was and nothing else is left behind.
+    If the block fails, `path` is as it was and nothing else is left behind. An OSError of writing,
+    which does not say where, is given the name.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -26,6 +28,10 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno and not error.filename:
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
     with suppress(OSError):  # the new name, too; not every system can do this with a folder
@@ -34,6 +40,26 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def lock(path: Path) -> BinaryIO:
+    """The opened file `path`, which one process at a time can hold: till it closes it or ends, by
+    whatever end.
+
+    Raises BlockingIOError where another one does. On a system or a disk without such locks all may.
+    """
+    file = open(path, "ab")
+    with suppress(ImportError):
+        import fcntl  # POSIX only
+        try:
+            # Not flock, which the workers of a killed process would hold on to.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                file.close()
+                raise BlockingIOError(f"{path.parent}: another process is at work there; wait for "
+                                      "its end, or stop it") from error
+    return file
 
 
 def remove_unfinished(path: Path) -> None:

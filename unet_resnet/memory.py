@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from unet_resnet.hardware import autocast
+from unet_resnet.windows import buffers_of
 
 GB = 1e9
 STATE_BYTES = 16  # a parameter in float32: itself, its gradient, and Adam's two averages
@@ -39,13 +40,11 @@ def saved_bytes(forward: Callable[[], object], model: nn.Module) -> int:
 @contextmanager
 def buffers_kept(model: nn.Module) -> Iterator[None]:
     """Forward passes in the block leave no trace in BatchNorm's running statistics."""
-    before = [buffer.clone() for buffer in model.buffers()]
+    put_back = buffers_of(model)
     try:
         yield
     finally:
-        with torch.no_grad():
-            for buffer, value in zip(model.buffers(), before):
-                buffer.copy_(value)
+        put_back()
 
 
 def activation_bytes(model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], side: int,
@@ -107,8 +106,8 @@ def free_bytes(device: torch.device) -> int | None:
     return int(available.split()[1]) * 1024
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
-    return (isinstance(error, torch.OutOfMemoryError)
+def is_out_of_memory(error: Exception) -> bool:
+    return (isinstance(error, (torch.OutOfMemoryError, MemoryError))
             or any(words in str(error) for words in COMPLAINTS))
 
 

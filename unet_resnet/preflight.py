@@ -6,18 +6,23 @@ from importlib.util import find_spec
 from pathlib import Path
 
 
-def check_folder(folder: Path) -> None:
+def check_folder(folder: Path, remedy: str = "choose another --output") -> None:
     """Raise OSError where no file could be written in `folder`, which need not exist yet."""
     nearest = _nearest(folder)
     if not nearest.is_dir():
-        raise NotADirectoryError(f"{nearest}: a file, where a folder is wanted; choose another "
-                                 "--output")
+        raise NotADirectoryError(f"{nearest}: a file, where a folder is wanted; {remedy}")
     try:
         with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:
-        raise OSError(f"{nearest}: cannot be written in ({error.strerror}); choose another "
-                      "--output") from error
+        raise OSError(f"{nearest}: cannot be written in ({error.strerror}); {remedy}") from error
+
+
+def check_place(path: Path) -> None:
+    """Raise OSError where there is no folder for a file `path`, or it cannot be written in."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path.parent}: no such folder")
+    check_folder(path.parent, "choose another one")
 
 
 def check_space(folder: Path, wanted: int) -> None:

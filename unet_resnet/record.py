@@ -32,7 +32,7 @@ def note_start(folder: Path, settings: Mapping[str, Any], **about: Any) -> None:
     if path.exists():
         try:
             starts = [*json.loads(path.read_text("utf-8"))["starts"]]
-        except (ValueError, KeyError, TypeError) as error:  # of JSON and of UTF-8 among the first
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"{path}: not the record of a run ({type(error).__name__}); move it "
                              "away") from error
     content = {"settings": dict(settings), "starts": [*starts, describe_start() | about]}

@@ -34,16 +34,16 @@ def spoil(photo: Tensor, name: str, seed: int = 0) -> Tensor:
 class StressSheet:
     """Pooled scores under each stress, beside those of the photographs as they are."""
 
-    def __init__(self, predict: Callable[[Tensor], Tensor]) -> None:
-        """predict: from a photo (3, h, w) uint8 to its cracks (1, h, w) bool."""
-        self.predict = predict
+    def __init__(self) -> None:
         self.counts = dict.fromkeys(["as it is", *STRESS], Counts(0, 0, 0, 0))
 
-    def add(self, photo: Tensor, found: Tensor, truth: Tensor) -> None:
-        """photo (3, h, w) uint8, the cracks found in it and the true ones (1, h, w) bool."""
+    def add(self, photo: Tensor, found: Tensor, truth: Tensor,
+            find: Callable[[Tensor], Tensor]) -> None:
+        """photo (3, h, w) uint8, the cracks found in it and the true ones (1, h, w) bool; `find`
+        finds them in a photo of that size."""
         self.counts["as it is"] += count(found, truth)
         for seed, name in enumerate(STRESS):
-            self.counts[name] += count(self.predict(spoil(photo, name, seed)), truth)
+            self.counts[name] += count(find(spoil(photo, name, seed)), truth)
 
     def summary(self) -> dict[str, dict[str, float]]:
         whole = self.counts["as it is"].dice

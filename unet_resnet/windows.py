@@ -1,6 +1,6 @@
 """When does a window of crops count, and how is one undone?"""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -9,18 +9,28 @@ from torch import Tensor, nn
 LEFT_OUT = 5  # windows in a row, after which training does not help itself any more
 
 
+def buffers_of(model: nn.Module) -> Callable[[], None]:
+    """A function that gives the buffers, BatchNorm's running statistics, their present values."""
+    before = [buffer.clone() for buffer in model.buffers()]
+
+    def put_back() -> None:
+        with torch.no_grad():
+            for buffer, value in zip(model.buffers(), before):
+                buffer.copy_(value)
+
+    return put_back
+
+
 @contextmanager
 def undone_on_failure(model: nn.Module) -> Iterator[None]:
     """A window counts whole or not at all: where the block raises, gradients are dropped and
     BatchNorm's running statistics are what they were before it."""
-    before = [buffer.clone() for buffer in model.buffers()]
+    put_back = buffers_of(model)
     try:
         yield
     except BaseException:
         model.zero_grad(set_to_none=True)
-        with torch.no_grad():
-            for buffer, value in zip(model.buffers(), before):
-                buffer.copy_(value)
+        put_back()
         raise
 
 
