@@ -40,6 +40,9 @@ def parse_arguments() -> argparse.Namespace:
     add("photos", nargs="+", help="files, folders (with all below them) or patterns")
     add("--masks", type=Path, metavar="FOLDER", help="the true masks, by the photos' names: "
         "scores the predictions")
+    add("--stress", action="store_true", help="with --masks: predict each photo six times more, "
+        "darkened, blurred, at half its size, with noise, JPEG blocks or painted lines, and tell "
+        "how much of the score survives")
     add("--checkpoint", type=Path, help="of train.py; without, the newest runs/*/best.pt")
     add("--output", type=Path, default=Path("predictions"), help="folder for the results")
     add("--threshold", type=share, help="probability from which a pixel is crack, rounded to a "
@@ -80,6 +83,8 @@ def parse_arguments() -> argparse.Namespace:
     if args.width_classes and not args.mm_per_pixel:
         parser.error("--width-classes are in mm: give --mm-per-pixel or --scale-bar as well")
     args.measure = args.measure or bool(args.mm_per_pixel)
+    if args.stress and not args.masks:
+        parser.error("--stress tells how much of a score survives: give --masks as well")
     if args.skip_existing and (args.masks or args.measure or args.report):
         parser.error("--skip-existing leaves photos out, but scores, measurements and the report "
                      "are of all photos: use it without these")
@@ -156,6 +161,10 @@ def predict_all(photos: Sequence[Path], names: Sequence[str], masks: dict[str, P
                 else:
                     photo, truth, mark = reading.result()
                     probability = predict(path, network, args, photo)
+                    if results.stress and truth is not None:
+                        results.stress.add(photo, probability >= results.level, truth.bool(),
+                                           lambda spoilt: predict(path, network, args, spoilt)
+                                           >= results.level)
                     writer.submit(path, results.finish, path, name, photo, probability, truth, mark)
                     pixels += probability.numel()
             except (OSError, ValueError, RuntimeError, MemoryError) as error:
@@ -253,8 +262,12 @@ def main() -> int:
         if chose:
             print(f"{chose} of these photos chose the checkpoint's epoch and threshold: their "
                   "scores are slightly flattered")
-        write_scores(sheet, dict(zip(names, photos)), args.output,
-                     {"command": sys.argv, "checkpoint": str(path), "validation_photos": chose})
+        about = {"command": sys.argv, "checkpoint": str(path), "validation_photos": chose}
+        if results.stress:
+            about["stress"] = results.stress.summary()
+        write_scores(sheet, dict(zip(names, photos)), args.output, about)
+        if results.stress:
+            print(f"\n{results.stress.table()}")
     return int(results.failed > 0)
 
 

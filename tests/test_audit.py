@@ -14,7 +14,7 @@ from PIL import Image
 from unet_resnet import data, sample
 from unet_resnet.audit import KINDS, audit, is_frayed
 from unet_resnet.images import read_mask
-from unet_resnet.pairs import layout, match
+from unet_resnet.pairs import find
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -93,7 +93,7 @@ ELSEWHERE = {"photos shared by train and test"}  # needs two parts: a test of it
 
 
 def kinds(folder: Path, thorough: bool = True) -> dict[str, int]:
-    parts = {name: match(*folders) for name, folders in layout([folder]).items()}
+    parts = find([folder])
     return {finding.kind: len(finding.files) for finding in audit(parts, thorough)[1]}
 
 

@@ -68,6 +68,44 @@ def test_round_trip(model, file):
     assert checkpoint.read(file).keys() == found.keys()
 
 
+def test_a_small_one_predicts_nearly_the_same(file, tmp_path):
+    """And keeps split, threshold and history, but neither optimizer nor names of folders."""
+    torch.manual_seed(0)
+    model = stir(UNetResNet((1, 1, 1, 1))).eval()
+    split = {"train": {"a.png": "0" * 16}, "validation": {"b.png": None}}
+    checkpoint.save(file, model, 0.25, split, history=[{"iou": 0.5}], losses=[0.5],
+                    optimizer={"state": {}}, settings={"lr": 0.1, "data": ["/home/me/x"]})
+    small = tmp_path / "small.pt"
+    assert str(small) in checkpoint.shrink(file, small)
+    assert small.stat().st_size < 0.27 * file.stat().st_size
+    loaded, content = checkpoint.load(small)
+    assert (content["threshold"], content["split"], content["history"], content["settings"]) == (
+        0.25, split, [{"iou": 0.5}], {"lr": 0.1})
+    assert not {"optimizer", "losses"} & content.keys()
+    image = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        assert (loaded(image).sigmoid() - model(image).sigmoid()).abs().max() < 0.05
+    with pytest.raises(FileExistsError, match="small.pt"):
+        checkpoint.shrink(file, small)
+
+
+@pytest.mark.parametrize("name, change", [
+    ("head.weight:scale", lambda state: state | {"head.weight:scale": torch.ones(1, 1, 1, 1)}),
+    ("encoder.conv1.weight:scale", lambda state: {
+        name: tensor for name, tensor in state.items() if name != "encoder.conv1.weight:scale"}),
+    ("encoder.conv1.weight:scale", lambda state: state | {
+        "encoder.conv1.weight:scale": torch.full((64, 1, 1, 1), float("nan"))}),
+    ("encoder.conv1.weight", lambda state: state | {
+        "encoder.conv1.weight": torch.zeros(64, 3, 7, 7)})])
+def test_a_small_one_is_checked_like_any(file, tmp_path, name, change):
+    checkpoint.save(file, UNetResNet((1, 1, 1, 1)), small=True)
+    content = torch.load(file, weights_only=True)
+    torch.save(content | {"model": change(content["model"])}, file)
+    with pytest.raises(ValueError, match=name) as error:
+        checkpoint.load(file)
+    refusal(error)
+
+
 def half_written(content, stream) -> None:
     stream.write(b"half")
     raise OSError("No space left on device")

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Generator
 from torch.utils.data import DataLoader
 
 from unet_resnet.augment import Augment
 from unet_resnet.data import (
     VALIDATION_SHARE, Crops, WholePictures, describe_split, load_pairs, read_pair,
-    read_split)
+    read_split, spread)
 from unet_resnet.pairs import Pair
 
 NAMES = sorted(f"{source}_{photo}_crop{crop}" for source in ("road", "wall")
@@ -80,7 +81,7 @@ def test_the_part_test_is_the_validation_part(tmp_path):
 
 def test_folders_without_pictures_are_named(tmp_path):
     make_set(tmp_path, [])
-    with pytest.raises(ValueError, match=re.escape(str(tmp_path / "images")) + ".*jpg"):
+    with pytest.raises(ValueError, match=re.escape(str(tmp_path)) + ".*jpg"):
         load_pairs([tmp_path])
 
 
@@ -203,6 +204,36 @@ def test_whole_pictures_are_as_on_the_disk_and_in_order(pairs):
 def look(photo, mask, generator):
     """In place of an augmentation: which picture it is, and the first random number it gets."""
     return photo[0, 0, 0] // 50, torch.rand((), generator=generator, dtype=torch.float64)
+
+
+def test_two_data_sets_are_trained_on_together(tmp_path):
+    for root, seeds in (("a", range(6)), ("b", range(6, 12))):
+        for seed in seeds:
+            make_pair(tmp_path / root, f"{root}_{seed}", seed)
+    train, validation, _ = load_pairs([tmp_path / "a", tmp_path / "b"])
+    for side in (train, validation):
+        assert {pair.source for pair in side} == {"a", "b"}
+    assert len(train) + len(validation) == 12
+    split = describe_split(train, validation)
+    assert load_pairs([tmp_path / "b", tmp_path / "a"], split=split, strict=True)[:2] != ([], [])
+    make_pair(tmp_path / "b", "a_0", 20)
+    with pytest.raises(ValueError, match="a_0.png"):
+        describe_split(*load_pairs([tmp_path / "a", tmp_path / "b"])[:2])
+
+
+@pytest.mark.parametrize("counts", [(1,), (7,), (1, 30), (240, 100, 20), (3, 3, 3, 3)], ids=str)
+def test_sources_are_spread_evenly(counts):
+    """In any stretch of an epoch a source has its share, but for one picture at each end."""
+    sources = [str(i) for i, count in enumerate(counts) for _ in range(count)]
+    orders = [spread(sources, Generator().manual_seed(seed)) for seed in range(20)]
+    for order in orders:
+        assert sorted(order) == list(range(len(sources)))
+        for source, count in enumerate(counts):
+            seen = 0
+            for place, index in enumerate(order, start=1):
+                seen += sources[index] == str(source)
+                assert abs(seen - place * count / len(sources)) < 2 + len(counts) / 2
+    assert len(sources) == 1 or len(set(map(tuple, orders))) > 15
 
 
 def test_each_epoch_shows_each_picture_once_in_an_order_of_its_own(pairs):

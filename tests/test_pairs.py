@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from unet_resnet.images import SUFFIXES
-from unet_resnet.pairs import Pair, layout, match
+from unet_resnet.pairs import Pair, find, layout, match
 
 
 def fill(folder: Path, *names: str) -> Path:
@@ -33,8 +33,25 @@ def test_layouts(tmp_path, present, given, wanted):
     for folder in present:
         fill(tmp_path / folder)
     found = layout([tmp_path / folder for folder in given])
-    assert found == {part: tuple(tmp_path / folder for folder in folders)
+    assert found == {part: [tuple(tmp_path / folder for folder in folders)]
                      for part, folders in wanted.items()}
+
+
+def test_several_data_sets_are_one(tmp_path):
+    for folder in ("a/images", "a/masks", "b/train/images", "b/train/masks", "b/test/images",
+                   "b/test/masks"):
+        name = folder[0] + folder.split("/")[-2][:2]
+        fill(tmp_path / folder, f"{name}_1.png", f"{name}_2.png")
+    fill(tmp_path / "b/test/images", "alone.png")
+    for sets in (["a", "b"], ["b", "a"]):
+        found = find([tmp_path / name for name in sets])
+        stems = {part: [pair.image.stem for pair in found[part].pairs] for part in found}
+        both = {"a": ["aa_1", "aa_2"], "b": ["btr_1", "btr_2"]}
+        assert stems == {"train": both[sets[0]] + both[sets[1]], "test": ["bte_1", "bte_2"]}
+        assert [path.name for path in found["test"].without_mask] == ["alone.png"]
+    fill(tmp_path / "c")
+    with pytest.raises(FileNotFoundError, match="/c: neither images/"):
+        find([tmp_path / "a", tmp_path / "c"])
 
 
 @pytest.mark.parametrize("present, given, named", [

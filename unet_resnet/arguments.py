@@ -63,8 +63,8 @@ def make_parser(description: str) -> argparse.ArgumentParser:
             text += " (default: %(default)s)"
         parser.add_argument(flag, help=text, **options)
 
-    add("--data", "a data set (images/ and masks/, or train/ and test/ with these in them), or "
-        "its two folders; without, a set drawn by a program", nargs="+", metavar="FOLDER",
+    add("--data", "data sets (images/ and masks/, or train/ and test/ with these in them), or the "
+        "two folders of one; without, a set drawn by a program", nargs="+", metavar="FOLDER",
         type=os.path.abspath)
     add("--output", "the run's folder (default: the next free runs/NAME-N)", type=Path)
     add("--weights", "of the encoder: imagenet, none, or the file of a ResNet's state dict")
@@ -145,8 +145,6 @@ def parse_arguments(description: str,
     if args.compile and args.recompute:
         raise ValueError("--compile and --recompute do not go together: torch.compile knows no "
                          "recomputation that leaves BatchNorm's statistics alone")
-    if args.data and len(args.data) > 2:
-        raise ValueError("--data takes one folder, or two: photos and masks")
     if args.micro_batch != "auto" and args.micro_batch > args.batch_size:
         raise ValueError(f"--micro-batch {args.micro_batch} is above --batch-size "
                          f"{args.batch_size}: a batch is cut into micro-batches")

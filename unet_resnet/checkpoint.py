@@ -17,11 +17,13 @@ from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from unet_resnet import tensors
+from unet_resnet.compact import compress, expand, is_small
 from unet_resnet.files import written_whole
 from unet_resnet.model import UNetResNet
 
 KIND, VERSION = "unet_resnet checkpoint", 2
 WIDEST = 2**16  # channels
+PATHS = ("data", "weights", "split")  # the settings that name files
 TENSORS_OF_A_BLOCK = 18  # at least, in a state dict
 
 
@@ -79,15 +81,18 @@ FORMS: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 
 def save(path: Path, model: nn.Module, threshold: float = 0.5,
-         split: dict[str, dict[str, str]] | None = None, **content: Any) -> None:
+         split: dict[str, dict[str, str]] | None = None, small: bool = False,
+         **content: Any) -> None:
     """Write the model, its threshold, the split it was trained with (file names and fingerprints
     of "train" and "validation") and `content` (numbers, strings, tensors in dicts and lists).
+    With `small` the weights are kept in 8 bits (compact.py): for prediction, or to start from.
 
     The file is written whole or not at all, and takes the place of an older one when it has been
     read back from the disk. Raises OSError where it cannot be written, on a full disk say.
     """
+    state = model.state_dict()
     content |= {"kind": KIND, "version": VERSION, "blocks": list(model.blocks),
-                "widths": list(model.widths), "model": model.state_dict(),
+                "widths": list(model.widths), "model": compress(state) if small else state,
                 "threshold": threshold, "split": split or {"train": {}, "validation": {}}}
     try:
         with written_whole(path) as file:
@@ -145,7 +150,10 @@ def read(path: Path) -> dict[str, Any]:
                          f"{len(state)} tensors")
     with tensors.sketched():
         wanted = UNetResNet(blocks, content["widths"]).state_dict()
-    content["model"] = tensors.check(state, wanted, path)
+    if is_small(state):
+        content["model"] = expand(tensors.check(state, compress(wanted), path))
+    else:
+        content["model"] = tensors.check(state, wanted, path)
     return content
 
 
@@ -177,6 +185,23 @@ def load(path: Path) -> tuple[UNetResNet, dict[str, Any]]:
     model = UNetResNet(content["blocks"], content["widths"])
     model.load_state_dict(content["model"])
     return model.eval(), content
+
+
+def shrink(path: Path, small: Path) -> str:
+    """Write a checkpoint anew for others: weights in 8 bits, no optimizer, no paths; returns in one
+    line what was written.
+
+    Raises FileExistsError where `small` exists, and what `load` raises.
+    """
+    if small.exists():
+        raise FileExistsError(f"{small} exists; choose another name")
+    model, content = load(path)
+    kept = {name: content[name] for name in ("threshold", "split", "history") if name in content}
+    settings = {name: value for name, value in content.get("settings", {}).items()
+                if name not in PATHS}
+    save(small, model, small=True, settings=settings, **kept)
+    return (f"{small}: {small.stat().st_size / 1e6:.0f} MB in place of "
+            f"{path.stat().st_size / 1e6:.0f}, threshold {content['threshold']:g}")
 
 
 def space_wanted(folder: Path, blocks: Sequence[int], widths: Sequence[int]) -> int:

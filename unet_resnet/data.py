@@ -20,7 +20,7 @@ from unet_resnet.audit import audit, hash_photo, in_threads, screen, summarise
 from unet_resnet.files import one_line, print_any_name, written_whole
 from unet_resnet.groups import join, near_duplicates, split_groups
 from unet_resnet.images import SUFFIXES, read_mask, read_photo
-from unet_resnet.pairs import Pair, layout, match
+from unet_resnet.pairs import Pair, find
 from unet_resnet.preflight import check_place
 
 VALIDATION_SHARE = 0.15
@@ -33,7 +33,9 @@ def load_pairs(paths: Sequence[Path], seed: int = 0, split: Split | str | None =
                strict: bool = False) -> tuple[list[Pair], list[Pair], list[str]]:
     """The pairs to train on, those to validate on, and what there is to say about them.
 
-    By `split` where one is given; else validation is the part test/ where the data set has one;
+    `paths`: data sets, or the two folders of one (`pairs.layout`).
+
+    By `split` where one is given; else validation is the part test/ where a data set has one;
     else, and with "groups", about 15 % of the photographs of each source, drawn by `seed`, so that
     all crops and copies of a photograph fall on one side. With `strict` a split must name every
     photo; without, the others are left out.
@@ -41,7 +43,7 @@ def load_pairs(paths: Sequence[Path], seed: int = 0, split: Split | str | None =
     Raises ValueError or FileNotFoundError, naming the file, for a data set that would spoil
     training.
     """
-    parts = {name: match(*folders) for name, folders in layout(paths).items()}
+    parts = find(paths)
     records, findings = audit(parts, thorough=False)
     errors = [finding.line() for finding in findings if finding.severity == "error"]
     if errors:
@@ -50,7 +52,7 @@ def load_pairs(paths: Sequence[Path], seed: int = 0, split: Split | str | None =
     notes = [finding.line() for finding in findings]
     pairs = [pair for part in parts.values() for pair in part.pairs]
     if not parts["train"].pairs:
-        raise ValueError(f"{layout(paths)['train'][0]}: no pictures in it ({' '.join(SUFFIXES)})")
+        raise ValueError(f"{paths[0]}: no pictures in it ({' '.join(SUFFIXES)})")
     if isinstance(split, dict):
         train, validation = apply_split(pairs, split, strict)
         if others := len(pairs) - len(train) - len(validation):
@@ -114,8 +116,9 @@ def describe_split(train: Sequence[Pair], validation: Sequence[Pair],
     for pairs in (train, validation):
         names = Counter(pair.image.name for pair in pairs)
         if twice := [name for name in names if names[name] > 1]:
-            raise ValueError(f"{twice[0]}: a photo in train/ and one in test/ have that name, and "
-                             "the split puts both on one side; rename one and its mask")
+            raise ValueError(f"{twice[0]}: two photos have that name, in train/ and test/ or in "
+                             "two data sets, and both are on one side of the split; rename one "
+                             "and its mask")
     return {name: {pair.image.name: fingerprint(getattr(pair, part)) for pair in pairs}
             for name, pairs in (("train", train), ("validation", validation))}
 
@@ -172,24 +175,47 @@ def seed_of(*purpose: str | int) -> int:
     return int.from_bytes(hashlib.sha256(repr(purpose).encode()).digest()[:4], "big")
 
 
+def spread(sources: Sequence[str], generator: Generator) -> list[int]:
+    """A random order of 0 .. len(sources) - 1 in which each source is spread evenly.
+
+    The i-th of n of a source, in random order, stands at a random place in the i-th of n equal
+    parts of the whole.
+    """
+    indices, places = torch.randperm(len(sources), generator=generator).tolist(), {}
+    chance = torch.rand(len(sources), generator=generator).tolist()
+    counts, seen = Counter(sources), Counter()
+    for index in indices:
+        source = sources[index]
+        places[index] = (seen[source] + chance[index]) / counts[source]
+        seen[source] += 1
+    return sorted(indices, key=places.__getitem__)
+
+
 class Crops(Dataset):
     """An endless stream of augmented training crops, addressed by position.
 
-    Position p is picture p % n of epoch p // n in that epoch's own shuffled order, cropped with
-    random numbers seeded by p. So a crop depends on its position alone: not on the number of
-    workers, nor on what was read before it, and a run can go on from any position.
+    Position p is picture p % n of epoch p // n in that epoch's own order, cropped with random
+    numbers seeded by p. The order is shuffled, yet the pictures of each source are spread evenly
+    over the epoch: each batch has some without cracks, where these are a source of their own.
+
+    So a crop depends on its position alone: not on the number of workers, nor on what was read
+    before it, and a run can go on from any position.
     """
 
     def __init__(self, pairs: Sequence[Pair], augment: Transform, seed: int) -> None:
         self.pairs, self.augment, self.seed = pairs, augment, seed
+        self.epoch, self.order = -1, []  # of the crop read last
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def pair_at(self, position: int) -> Pair:
         epoch, place = divmod(position, len(self.pairs))
-        shuffle = Generator().manual_seed(seed_of("shuffle", self.seed, epoch))
-        return self.pairs[torch.randperm(len(self.pairs), generator=shuffle)[place]]
+        if epoch != self.epoch:
+            shuffle = Generator().manual_seed(seed_of("shuffle", self.seed, epoch))
+            self.epoch = epoch
+            self.order = spread([pair.source for pair in self.pairs], shuffle)
+        return self.pairs[self.order[place]]
 
     def __getitem__(self, position: int) -> tuple[Tensor, Tensor]:
         pair = self.pair_at(position)
@@ -223,15 +249,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m unet_resnet.data",
                                      description="Report on a data set and its faults.")
     parser.add_argument("folder", type=Path, nargs="+",
-                        help="a data set (images/ and masks/, or train/ and test/ with these in "
-                        "them), or its two folders")
+                        help="data sets (images/ and masks/, or train/ and test/ with these in "
+                        "them), or the two folders of one")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all of it to a new file")
     args = parser.parse_args()
     print_any_name()
     if args.json:
         check_place(args.json)
         check_absent(args.json)
-    parts = {name: match(*folders) for name, folders in layout(args.folder).items()}
+    parts = find(args.folder)
     if not any(part.pairs for part in parts.values()):
         raise ValueError(f"{args.folder[0]}: no photo with a mask of the same name")
     records, findings = audit(parts)

@@ -55,26 +55,44 @@ def match(images: Path, masks: Path) -> Part:
                 doubled_photos + doubled_masks)
 
 
-def layout(paths: Sequence[Path]) -> dict[str, tuple[Path, Path]]:
-    """The folders of photos and masks of a data set, under "train" and perhaps "test".
+def layout(paths: Sequence[Path]) -> dict[str, list[tuple[Path, Path]]]:
+    """The folders of photos and masks of data sets, under "train" and perhaps "test".
 
-    `paths` is a folder with images/ and masks/, or with train/images, train/masks and perhaps
-    test/images, test/masks (the layout of khanhha/crack_segmentation), or two folders.
+    Each of `paths` is a folder with images/ and masks/, or with train/images, train/masks and
+    perhaps test/images, test/masks (the layout of khanhha/crack_segmentation). Or they are two
+    folders, of photos and of masks.
 
     Raises FileNotFoundError where none of these is found.
     """
     for path in paths:
         if not path.is_dir():
             raise FileNotFoundError(f"{path}: no such folder")
-    if len(paths) == 2:
-        return {"train": (paths[0], paths[1])}
-    root = paths[0]
+    insides = [_parts_in(path) for path in paths]
+    if len(paths) == 2 and not any(insides):
+        return {"train": [(paths[0], paths[1])]}
+    found = defaultdict(list)
+    for path, inside in zip(paths, insides):
+        if "train" not in inside:
+            raise FileNotFoundError(
+                f"{path}: neither images/ and masks/ nor train/images/ and train/masks/ in it; "
+                "make one of these, or give the two folders: --data PHOTOS MASKS")
+        for part, folders in inside.items():
+            found[part].append(folders)
+    return dict(found)
+
+
+def _parts_in(root: Path) -> dict[str, tuple[Path, Path]]:
     parts = {}
     for name, folder in (("train", root), ("train", root / "train"), ("test", root / "test")):
         if (folder / "images").is_dir() and (folder / "masks").is_dir():
             parts.setdefault(name, (folder / "images", folder / "masks"))
-    if "train" not in parts:
-        raise FileNotFoundError(
-            f"{root}: neither images/ and masks/ nor train/images/ and train/masks/ in it; "
-            "make one of these, or give the two folders: --data PHOTOS MASKS")
+    return parts
+
+
+def find(paths: Sequence[Path]) -> dict[str, Part]:
+    """The pairs of data sets (`layout`), those of one part together."""
+    parts = {}
+    for name, folders in layout(paths).items():
+        found = [vars(match(*pair)).values() for pair in folders]
+        parts[name] = Part(*(sum(lists, []) for lists in zip(*found)))
     return parts

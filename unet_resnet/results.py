@@ -18,6 +18,7 @@ from unet_resnet.memory import is_out_of_memory
 from unet_resnet.metrics import ScoreSheet
 from unet_resnet.page import Histogram
 from unet_resnet.report import Report
+from unet_resnet.stress import StressSheet
 
 WIDTHS, WIDTH = 4096, 0.5  # classes of the histogram of widths, each so many pixels
 MOST_BARS = 24  # of it in the report
@@ -35,6 +36,7 @@ class Results:
         self.args, self.level, self.failed = args, round(threshold * 256), 0
         self.sheet, self.lengths = ScoreSheet(threshold), np.zeros(WIDTHS)
         self.unit, self.factor = ("mm", args.mm_per_pixel) if args.mm_per_pixel else ("px", 1.0)
+        self.stress = StressSheet() if args.stress else None
         self.report = None
         if args.measure:  # imported here, for it needs an extra
             from unet_resnet import drawing, measure, tables

@@ -1,0 +1,52 @@
+"""One photograph under each transform of light and each confuser, as a picture.
+
+    python benchmarks/augmentations.py [PHOTO MASK] --output augmentations.png
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from torch import Generator, Tensor
+
+from unet_resnet import pictures, sample
+from unet_resnet.confusers import CONFUSERS
+from unet_resnet.data import read_pair
+from unet_resnet.images import write_png
+from unet_resnet.light import LIGHT
+
+SIDE, COLUMNS = 240, 6
+
+
+def to_bytes(image: Tensor) -> Tensor:
+    return (image.clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("pair", nargs="*", type=Path, metavar="PHOTO MASK",
+                        help="without, a drawn one")
+    parser.add_argument("--output", type=Path, default=Path("augmentations.png"))
+    parser.add_argument("--seed", type=int, default=4)
+    args = parser.parse_args()
+    photo, mask = read_pair(*args.pair) if args.pair else sample.draw(args.seed, size=SIDE)
+    side = min(photo.shape[1:])
+    photo, mask = photo[:, :side, :side], mask[:, :side, :side]
+    image, truth = photo.float() / 255, mask.float()
+    cells = [("photograph", photo), ("mask", pictures.grey(truth))]
+    for confuser in CONFUSERS:
+        painted, _ = confuser(image, truth, Generator().manual_seed(args.seed))
+        cells.append((confuser.__name__.replace("_", " "), to_bytes(painted)))
+    for transform, _, low, high in LIGHT:
+        strength = high if abs(high) >= abs(low) else low
+        if transform.__name__ in ("dark", "jpeg"):
+            strength = low  # less is more
+        lit = transform(image, strength, Generator().manual_seed(args.seed))
+        cells.append((transform.__name__.replace("_", " "), to_bytes(lit)))
+    captioned = [pictures.caption(pictures.fit(picture, SIDE), name) for name, picture in cells]
+    write_png(args.output, pictures.sheet(
+        [captioned[i:i + COLUMNS] for i in range(0, len(captioned), COLUMNS)], SIDE))
+
+
+if __name__ == "__main__":
+    main()
