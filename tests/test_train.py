@@ -367,7 +367,7 @@ def test_resuming_on_data_that_moved_goes_on(trained, script, tmp_path):
     ("--seed -1", "--seed"), ("--seed 99999999999999999999999", "--seed"),
     ("--device cuda:9", "cuda:9"), ("--device toaster", "toaster"),
     ("--precision fp16", "fp16"), ("--precision half", "half"),
-    ("--data nowhere", "nowhere"), ("--data walls walls walls", "--data"),
+    ("--data nowhere", "nowhere"), ("--data walls walls", "two data sets"),
     ("--data walls/images walls/images", "walls/images"),
     ("--output full", "full"), ("--output notes.txt", "notes.txt"),
     ("--weights nowhere.pth", "nowhere.pth"), ("--weights notes.txt", "notes.txt"),
