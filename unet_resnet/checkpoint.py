@@ -6,7 +6,6 @@ file from the internet cannot run code. It rebuilds its own model.
 
 import math
 import os
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,6 +19,7 @@ from unet_resnet import tensors
 from unet_resnet.compact import compress, expand, is_small
 from unet_resnet.files import written_whole
 from unet_resnet.model import UNetResNet
+from unet_resnet.preflight import check_absent
 
 KIND, VERSION = "unet_resnet checkpoint", 2
 WIDEST = 2**16  # channels
@@ -115,12 +115,7 @@ def _read_back(file: BinaryIO) -> None:
     os.fsync(file.fileno())
     if hasattr(os, "posix_fadvise"):  # from the disk, not from the system's memory of it
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    try:
-        with zipfile.ZipFile(file.name) as records:
-            whole = records.testzip() is None
-    except zipfile.BadZipFile:
-        whole = False
-    if not whole:
+    if tensors.fault_of_archive(Path(file.name)):
         raise OSError("it reads back otherwise than it was written; the disk may be failing")
 
 
@@ -193,8 +188,7 @@ def shrink(path: Path, small: Path) -> str:
 
     Raises FileExistsError where `small` exists, and what `load` raises.
     """
-    if small.exists():
-        raise FileExistsError(f"{small} exists; choose another name")
+    check_absent(small)
     model, content = load(path)
     kept = {name: content[name] for name in ("threshold", "split", "history") if name in content}
     settings = {name: value for name, value in content.get("settings", {}).items()

@@ -6,7 +6,6 @@
 import argparse
 import hashlib
 import json
-import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -21,7 +20,7 @@ from unet_resnet.files import one_line, print_any_name, written_whole
 from unet_resnet.groups import join, near_duplicates, split_groups
 from unet_resnet.images import SUFFIXES, read_mask, read_photo
 from unet_resnet.pairs import Pair, find
-from unet_resnet.preflight import check_place
+from unet_resnet.preflight import check_absent, check_place
 
 VALIDATION_SHARE = 0.15
 
@@ -237,11 +236,6 @@ class WholePictures(Dataset):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         return read_pair(self.pairs[index].image, self.pairs[index].mask)
-
-
-def check_absent(path: Path) -> None:
-    if os.path.lexists(path):
-        raise FileExistsError(f"{path} exists; choose another name")
 
 
 def main() -> int:

@@ -1,5 +1,6 @@
 """What would stop a run only later, and can be told before any long work?"""
 
+import os
 import shutil
 import tempfile
 from importlib.util import find_spec
@@ -23,6 +24,12 @@ def check_place(path: Path) -> None:
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path.parent}: no such folder")
     check_folder(path.parent, "choose another one")
+
+
+def check_absent(path: Path) -> None:
+    """Raise FileExistsError where there is anything of that name, a link that leads nowhere too."""
+    if os.path.lexists(path):
+        raise FileExistsError(f"{path} exists; choose another name")
 
 
 def check_space(folder: Path, wanted: int) -> None:

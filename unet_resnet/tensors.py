@@ -46,7 +46,7 @@ def read(path: Path) -> Any:
             bomb = content.find(BOMB) >= 0
     reason = "it would fill the memory" if bomb else _impostor(start)
     if not reason and start.startswith(b"PK"):
-        reason = _fault_of_archive(path)
+        reason = fault_of_archive(path)
     if reason:
         raise ValueError(f"{path}: not a file of PyTorch tensors: {reason}")
     try:
@@ -70,7 +70,7 @@ def _impostor(start: bytes) -> str:
     return next((what for mark, what in IMPOSTORS.items() if text.startswith(mark)), "")
 
 
-def _fault_of_archive(path: Path) -> str:
+def fault_of_archive(path: Path) -> str:
     """What is wrong with a zip file for one of torch.save, which stores its tensors unpacked.
 
     Checksums are compared here, for torch.load does not; nor would it stop at a zip bomb.
