@@ -17,6 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from unet_resnet import tiling
+from unet_resnet.checkpoint import SHIPPED
 from unet_resnet.data import read_pair
 from unet_resnet.files import ends_of, one_line, print_any_name
 from unet_resnet.film import TABLE, predict_video
@@ -43,7 +44,8 @@ def parse_arguments() -> argparse.Namespace:
     add("--stress", action="store_true", help="with --masks: predict each photo six times more, "
         "darkened, blurred, at half its size, with noise, JPEG blocks or painted lines, and tell "
         "how much of the score survives")
-    add("--checkpoint", type=Path, help="of train.py; without, the newest runs/*/best.pt")
+    add("--checkpoint", type=Path, metavar="RUN", help="of train.py: a run's folder or a file; "
+        "without, the network that comes with the project (MODEL_CARD.md)")
     add("--output", type=Path, default=Path("predictions"), help="folder for the results")
     add("--threshold", type=share, help="probability from which a pixel is crack, rounded to a "
         "256th; without, the checkpoint's")
@@ -110,14 +112,6 @@ def positive(text: str) -> float:
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
     return value
-
-
-def newest_checkpoint() -> Path:
-    found = sorted(Path("runs").glob("*/best.pt"), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise FileNotFoundError("no runs/*/best.pt here: train one (python train.py), or name one "
-                                "with --checkpoint")
-    return found[-1]
 
 
 def predict(path: Path, network: Network, args: argparse.Namespace, photo: Tensor) -> Tensor:
@@ -238,7 +232,7 @@ def main() -> int:
     args, began = parse_arguments(), time.perf_counter()
     photos = find_photos(args.photos)
     look_ahead(args, photos)
-    path = args.checkpoint or newest_checkpoint()
+    path = args.checkpoint or SHIPPED
     network = load(path, args.device, args.precision)
     if args.threshold is not None:
         network.threshold = min(round(args.threshold * 256), 255) / 256

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -23,7 +22,7 @@ from unet_resnet.files import csv_lines, one_line, print_any_name, written_whole
 from unet_resnet.group import Group
 from unet_resnet.hardware import autocast, pick_device, pick_precision, predictor
 from unet_resnet.images import write_png
-from unet_resnet.losses import bce_dice_loss
+from unet_resnet.losses import crack_loss
 from unet_resnet.metrics import BINS, ScoreSheet, best_threshold, counts_at
 from unet_resnet.pairs import Pair
 from unet_resnet.run import Run, find_pairs, look_ahead, make_model, start
@@ -64,7 +63,7 @@ def accumulate(run: Run, images: Tensor, masks: Tensor, weights: Tensor) -> floa
         with run.group.held_back(run.network, last=part == len(parts)):
             with autocast(run.device, run.precision):
                 logits = run.network(image)
-            loss = bce_dice_loss(logits, mask, weights=weight)
+            loss = crack_loss(logits, mask, weights=weight)
             run.scaler.scale(loss).backward()
         total += loss.detach()
     # What one process of a group knows, all must: to stop after different updates would leave the
@@ -238,8 +237,8 @@ def main() -> None:
     precision = pick_precision(args.precision, device)
     split = look_ahead(args, last, device, group)
     group.join(device)
-    model = make_model(args, last, group)
-    pairs, held_out, masks = find_pairs(args, split, last, group)
+    model, seen = make_model(args, last, group)
+    pairs, held_out, masks = find_pairs(args, split, last, group, seen)
     if last and len(last["history"]) >= args.epochs:
         group.leave()
         print(f"{args.output} is finished: {len(last['history'])} of {args.epochs} epochs; resume "
@@ -251,9 +250,7 @@ def main() -> None:
           f"{str(run.precision).removeprefix('torch.')}; files go to {run.folder}")
     train(run, Crops(pairs, Augment(args.crop), args.seed), held_out)
     group.leave()
-    command = ["python", "infer.py", str(held_out[0].image)]
-    if run.folder.parent != Path("runs"):  # where infer.py looks by itself
-        command += ["--checkpoint", str(run.folder / "best.pt")]
+    command = ["python", "infer.py", str(held_out[0].image), "--checkpoint", str(run.folder)]
     print(f"look at {run.folder / 'preview.png'}, then try: {shlex.join(command)}")
 
 

@@ -21,7 +21,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from unet_resnet import UNetResNet, memory
 from unet_resnet.hardware import autocast, pick_device, pick_precision
-from unet_resnet.losses import bce_dice_loss
+from unet_resnet.losses import crack_loss
 from unet_resnet.recompute import recompute_activations
 
 AS_USED, TREATED = "smp, as used", "smp, treated"
@@ -54,7 +54,7 @@ def make_step(model: nn.Module, side: str, crops: int, size: int,
     def step() -> None:
         with autocast(device, torch.float32 if side == AS_USED else precision):
             logits = model(image)
-        bce_dice_loss(logits, truth).backward()
+        crack_loss(logits, truth).backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
     return step
@@ -131,7 +131,7 @@ def main() -> None:
     precision = pick_precision("auto", device)
     print(f"{machine()}, {precision}; {args.micro_batch} crops of {args.crop}")
     kept = {side: memory.activation_bytes(
-        make(side, device), bce_dice_loss, args.crop,
+        make(side, device), crack_loss, args.crop,
         torch.float32 if side == AS_USED else precision) / 1e6 for side in SIDES}
     print(table("kept for the backward pass, per crop", "MB", kept, (AS_USED, TREATED)))
     steps = {side: make_step(make(side, device), side, args.micro_batch, args.crop, precision)

@@ -19,7 +19,7 @@ from unet_resnet import UNetResNet, checkpoint, tiling
 from unet_resnet.data import load_pairs, read_pair
 from unet_resnet.group import Group
 from unet_resnet.hardware import pick_device, predictor
-from unet_resnet.losses import bce_dice_loss
+from unet_resnet.losses import crack_loss
 from unet_resnet.metrics import ScoreSheet, counts_at
 from unet_resnet.run import Run
 
@@ -117,7 +117,7 @@ def test_two_processes_step_as_one(tmp_path):
     assert found["left out by both"]
 
     run, images, masks = one_window()
-    bce_dice_loss(run.model(images), masks).backward()
+    crack_loss(run.model(images), masks).backward()
     before = {name: value.clone() for name, value in run.model.state_dict().items()}
     run.optimizer.step()
     for name, parameter in run.model.named_parameters():

@@ -147,17 +147,14 @@ def test_results_are_those_of_the_model(infer_with, best, probability, tmp_path,
     assert float(share) == pytest.approx(100 * crack.float().mean().item(), abs=0.01)
 
 
-def test_the_newest_checkpoint_is_taken_and_named(script, best, tmp_path):
-    """By the time of writing, not by the name of the run."""
-    for age, run in enumerate(("b-2", "a-10", "c-1")):
-        (tmp_path / "runs" / run).mkdir(parents=True)
-        shutil.copy(best, tmp_path / "runs" / run)
-        when = best.stat().st_mtime - 100 * (age != 1)
-        os.utime(tmp_path / "runs" / run / "best.pt", (when, when))
-    noise(tmp_path / "x.png", 8, 8)
-    outcome = script("infer.py", "x.png")
-    assert outcome.status == 0 and re.search(r"runs/a-10/best\.pt", outcome.out)
-    assert not re.search("b-2|c-1", outcome.out)
+def test_a_runs_folder_is_a_checkpoint(script, best, tmp_path):
+    noise(tmp_path / "x.png", 40, 40)
+    outcomes = [script("infer.py", "x.png", "--checkpoint", path, "--output", name, "--device",
+                       "cpu") for path, name in ((best, "file"), (best.parent, "folder"))]
+    assert all(outcome.status == 0 for outcome in outcomes)
+    assert str(best.parent) in outcomes[1].out
+    for name in results_of("x"):
+        assert (tmp_path / "file" / name).read_bytes() == (tmp_path / "folder" / name).read_bytes()
 
 
 # Faults
@@ -203,6 +200,7 @@ def test_results_are_no_photos_for_the_next_run(infer_with, tmp_path):
     ("--threshold abc", "abc"), ("--threshold nan", "nan"),
     ("--device toaster", "toaster"), ("--device cuda:9", "cuda:9"), ("--precision fp16", "fp16"),
     ("--checkpoint nowhere.pt", "nowhere.pt"), ("--checkpoint notes.txt", "notes.txt"),
+    ("--checkpoint .", "best.pt"),
     ("--masks nowhere", "nowhere"), ("--masks notes.txt", "notes.txt"),
     ("--output notes.txt", "notes.txt"),
 ])
@@ -212,13 +210,6 @@ def test_nonsense_is_refused_and_leaves_nothing(infer_with, tmp_path, arguments,
     refused(infer_with("x.png", *arguments.split()), "infer.py", named)
     assert names_in(tmp_path) == ["notes.txt", "x.png"]
     assert (tmp_path / "notes.txt").read_text() == "years of work"
-
-
-def test_without_a_checkpoint_in_a_process_of_its_own(tmp_path):
-    done = subprocess.run([sys.executable, str(ROOT / "infer.py"), "x.png"], cwd=tmp_path,
-                          capture_output=True, text=True)
-    assert done.returncode == 1 and not done.stdout and len(done.stderr.splitlines()) == 1
-    assert "train.py" in done.stderr and "--checkpoint" in done.stderr
 
 
 def test_an_empty_folder_is_a_mistake(infer_with, tmp_path):

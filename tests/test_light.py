@@ -8,9 +8,9 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Generator, Tensor
 
-from unet_resnet.light import LIGHT, WEATHER, Chance, light
+from unet_resnet.light import LIGHT, Chance, light
 
-CHANCES = {chance.transform.__name__: chance for chance in WEATHER}
+CHANCES = {chance.transform.__name__: chance for chance in LIGHT}
 
 
 def seeded(seed: int) -> Generator:

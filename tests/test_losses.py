@@ -5,10 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
+from skimage.morphology import skeletonize
 from torch import Tensor
 from torch.nn import functional as F
 
-from unet_resnet.losses import bce_dice_loss, dice_loss
+from unet_resnet.losses import (
+    EROSIONS, SKELETON, bce_dice_loss, centre_lines, crack_loss, dice_loss, skeleton_recall_loss)
 
 PARTS = {"bce": (1, 0), "dice": (0, 1), "both": (1, 1)}
 in_parts = pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS)
@@ -115,3 +118,74 @@ def test_float32_inside_autocast(dtype):
     assert loss == bce_dice_loss(logits.float(), truth)
     assert F.cosine_similarity(logits.grad.float().flatten(),
                                gradient(logits.float(), truth).flatten(), 0) > 0.999
+
+
+# Centre lines
+
+def strokes(seed: int, count: int = 3, side: int = 96) -> Tensor:
+    """Masks (N, 1, side, side) of smooth curves, 1 to 13 pixels wide, some leaving the picture."""
+    draw, masks = torch.Generator().manual_seed(seed), torch.zeros(count, 1, side, side)
+    rows, columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    for i in range(count):
+        bend, start, slope = (torch.rand(3, generator=draw) * 2 - 1).tolist()
+        centre = side / 2 + side * (0.3 * start + 0.2 * bend * torch.sin(columns / 15)
+                                    + slope * (columns / side - 0.5))
+        masks[i, 0] = ((rows - centre).abs() <= 0.7 + 3 * i).float()
+    return masks
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_centre_lines_are_lantuejouls(seed):
+    """By scipy's morphology, in which the border does not erode either."""
+    masks, square = strokes(seed), np.ones((3, 3), bool)
+    for mask, line in zip(masks, centre_lines(masks)):
+        rest, wanted = mask[0].numpy() > 0, np.zeros(mask.shape[1:], bool)
+        while rest.any():
+            eroded = ndimage.binary_erosion(rest, square, border_value=1)
+            wanted |= rest & ~ndimage.binary_dilation(eroded, square)
+            rest = eroded
+        assert wanted.any() and torch.equal(line[0] > 0, torch.from_numpy(wanted))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_tubes_hold_the_thinned_line(seed):
+    """Without the ends at the border, where thinning stops early or late."""
+    for mask, line in zip(masks := strokes(seed), centre_lines(masks)):
+        tube = F.max_pool2d(line[None], 5, 1, 2)[0, 0] > 0
+        thinned = skeletonize(mask[0].numpy() > 0)[8:-8, 8:-8]
+        assert thinned.any() and (tube.numpy()[8:-8, 8:-8] | ~thinned).all()
+
+
+def test_areas_have_no_centre_lines():
+    for mask in (torch.zeros(1, 1, 9, 9), torch.ones(2, 1, 9, 9)):
+        assert not centre_lines(mask).any()
+    wide = torch.zeros(1, 1, 200, 200)
+    wide[..., 50:50 + 2 * EROSIONS + 2, :] = 1
+    assert not centre_lines(wide).any()
+    wide[..., 50 + 2 * EROSIONS - 1:, :] = 0
+    assert centre_lines(wide).sum() == 200
+
+
+def test_skeleton_recall_counts_length_not_area():
+    """A hairline and a bar of the same length: to miss either costs half, to paint beside nothing."""
+    truth = torch.zeros(1, 1, 40, 100)
+    truth[..., 5, :], truth[..., 20:29, :] = 1, 1
+    sure = 40 * (truth - 0.5)
+    assert skeleton_recall_loss(sure, truth) < 1e-5
+    assert skeleton_recall_loss(torch.full_like(truth, 20.0), truth) < 1e-5
+    for missed, share in ((slice(0, 10), 1 / 6), (slice(20, 29), 5 / 6)):
+        logits = sure.clone()
+        logits[..., missed, :] = -20
+        # The bar's tube is five pixels wide, the hairline itself is all of its own.
+        assert skeleton_recall_loss(logits, truth).item() == pytest.approx(share, abs=0.002)
+
+
+def test_crack_loss_is_the_sum_of_its_parts():
+    logits, truth = drawn(4, 3, 1, 20, 20)
+    weights = torch.tensor([0.2, 0.0, 0.5])
+    assert torch.equal(crack_loss(logits, truth, weights), bce_dice_loss(
+        logits, truth, weights=weights) + SKELETON * skeleton_recall_loss(
+        logits, truth, weights=weights))
+    apart = torch.stack([crack_loss(*pair) for pair in zip(logits.split(1), truth.split(1))])
+    torch.testing.assert_close(crack_loss(logits, truth), apart.mean())
+    assert skeleton_recall_loss(logits[2:], torch.zeros(1, 1, 20, 20)) == 0

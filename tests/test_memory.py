@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from unet_resnet import UNetResNet, memory
-from unet_resnet.losses import bce_dice_loss
+from unet_resnet.losses import crack_loss
 from unet_resnet.recompute import recompute_activations
 
 CPU = torch.device("cpu")
@@ -31,13 +31,13 @@ def test_small_crops_tell_what_large_ones_keep(precision, recomputed):
     if recomputed:
         recompute_activations(model)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    told = memory.activation_bytes(model, bce_dice_loss, 150, precision)
+    told = memory.activation_bytes(model, crack_loss, 150, precision)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
     def forward(count):
         with torch.autocast("cpu", precision, enabled=precision != torch.float32):
             logits = model(torch.rand(count, 3, 150, 150))
-        return bce_dice_loss(logits, torch.zeros(count, 1, 150, 150))
+        return crack_loss(logits, torch.zeros(count, 1, 150, 150))
 
     kept = [memory.saved_bytes(lambda: forward(count), model) for count in (2, 3)]
     assert told == pytest.approx(kept[1] - kept[0], rel=0.03)  # the loss sees 150, the maps 160
@@ -60,7 +60,7 @@ def test_state_is_what_adam_holds():
 @pytest.mark.parametrize("free, advice", [(64e9, False), (1e6, True), (None, False)])
 def test_the_estimate_advises_where_memory_is_short(monkeypatch, free, advice):
     monkeypatch.setattr(memory, "free_bytes", lambda device: free)
-    line = memory.estimate(UNetResNet((1, 1, 1, 1), (8,) * 5), bce_dice_loss, 64, 4, torch.float32)
+    line = memory.estimate(UNetResNet((1, 1, 1, 1), (8,) * 5), crack_loss, 64, 4, torch.float32)
     assert "\n" not in line and "4 x 0.0" in line and ("free" in line) == (free is not None)
     assert all((flag in line) == advice for flag in ("--micro-batch auto", "--recompute", "--crop"))
 
@@ -84,23 +84,23 @@ def test_the_largest_micro_batch_is_found_by_trying(monkeypatch, most, limit, fo
 
     monkeypatch.setattr(model, "forward", small_device)
     monkeypatch.setattr(memory, "free_bytes", lambda device: None)  # trials only
-    assert memory.largest_micro_batch(model, bce_dice_loss, 64, most, torch.float32) == found
+    assert memory.largest_micro_batch(model, crack_loss, 64, most, torch.float32) == found
     assert seen == tried and model.weight.grad is None
 
 
 def test_on_a_cpu_what_will_not_fit_is_not_tried(monkeypatch):
     model = UNetResNet((1, 1, 1, 1), (8,) * 5)
-    each = memory.activation_bytes(model, bce_dice_loss, 64, torch.float32)
+    each = memory.activation_bytes(model, crack_loss, 64, torch.float32)
     monkeypatch.setattr(memory, "free_bytes", lambda device: 3.5 * each)
     monkeypatch.setattr(memory, "_fits", lambda model, loss, side, crops, precision: True)
-    assert memory.largest_micro_batch(model, bce_dice_loss, 64, 8, torch.float32) == 3
+    assert memory.largest_micro_batch(model, crack_loss, 64, 8, torch.float32) == 3
 
 
 def test_another_error_is_not_taken_for_a_full_memory(monkeypatch):
     model = nn.Conv2d(4, 1, 1)  # not three channels
     monkeypatch.setattr(memory, "free_bytes", lambda device: None)
     with pytest.raises(RuntimeError, match="channels"):
-        memory.largest_micro_batch(model, bce_dice_loss, 64, 2, torch.float32)
+        memory.largest_micro_batch(model, crack_loss, 64, 2, torch.float32)
 
 
 def test_the_complaint_of_a_full_memory_is_recognised():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from unet_resnet import UNetResNet
-from unet_resnet.losses import bce_dice_loss
+from unet_resnet.losses import crack_loss
 from unet_resnet.memory import saved_bytes
 from unet_resnet.recompute import recompute_activations
 
@@ -14,7 +14,7 @@ from unet_resnet.recompute import recompute_activations
 def step(model: UNetResNet, image: torch.Tensor, truth: torch.Tensor) -> int:
     """Forward and backward; returns the bytes kept in between."""
     losses = []
-    kept = saved_bytes(lambda: losses.append(bce_dice_loss(model(image), truth)), model)
+    kept = saved_bytes(lambda: losses.append(crack_loss(model(image), truth)), model)
     losses[0].backward()
     return kept
 

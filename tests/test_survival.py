@@ -28,7 +28,7 @@ from unet_resnet.augment import Augment
 from unet_resnet.data import Crops
 from unet_resnet.encoder import ResNetEncoder
 from unet_resnet.files import remove_unfinished, written_whole
-from unet_resnet.losses import bce_dice_loss
+from unet_resnet.losses import crack_loss
 from unet_resnet.recompute import recompute_activations
 from unet_resnet.run import make_run_folder
 from unet_resnet.signals import Stop
@@ -475,7 +475,7 @@ def test_a_bad_update_is_left_out_and_a_run_stopped_after_it_ends_in_the_same_bi
     """The third forward pass is the first micro-batch of the second update."""
     for run in ("through", "stopped"):
         with monkeypatch.context() as patch:
-            patch.setattr(losses, "bce_dice_loss", poison(3)(bce_dice_loss))
+            patch.setattr(losses, "crack_loss", poison(3)(crack_loss))
             if run == "stopped":
                 patch.setattr(Crops, "__getitem__", at_call(5)(Crops.__getitem__))
             outcome = script("train.py", *START, "--output", run)
@@ -506,7 +506,7 @@ def test_bad_updates_in_a_row_stop_training_and_leave_the_last_good_state(script
                                                                           monkeypatch):
     """The second epoch has no other: last.pt stays that of the first."""
     with monkeypatch.context() as patch:
-        patch.setattr(losses, "bce_dice_loss", poison(*range(6, 99))(bce_dice_loss))
+        patch.setattr(losses, "crack_loss", poison(*range(6, 99))(crack_loss))
         outcome = script("train.py", *START, "--output", "run")
     refused(outcome, "train.py", "not finite in 3 updates in a row", "--lr", "--precision fp32")
     last = checkpoint.read(tmp_path / "run/last.pt")
@@ -521,7 +521,7 @@ def test_what_bad_updates_come_from_is_not_saved_every_few_minutes(script, tmp_p
     def pull_the_plug(*_: object) -> None:
         raise Killed
 
-    monkeypatch.setattr(losses, "bce_dice_loss", poison(3, 4, 5)(bce_dice_loss))
+    monkeypatch.setattr(losses, "crack_loss", poison(3, 4, 5)(crack_loss))
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(torch.nn.utils, "get_total_norm", at_call(5)(torch.nn.utils.get_total_norm))
         patch.setattr(Stop, "receive", pull_the_plug)

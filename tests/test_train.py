@@ -26,7 +26,7 @@ from unet_resnet import UNetResNet, checkpoint, losses, memory, sample, tiling
 from unet_resnet.data import Crops, Split, describe_split, load_pairs, read_pair
 from unet_resnet.hardware import predictor
 from unet_resnet.images import read_photo
-from unet_resnet.losses import bce_dice_loss
+from unet_resnet.losses import crack_loss
 from unet_resnet.metrics import ScoreSheet, best_threshold, counts_at
 from unet_resnet.run import Run
 
@@ -111,7 +111,7 @@ def test_micro_batches_add_up_to_the_gradient_of_the_window(window, micro_batch)
     """Five crops: the last micro-batch is short with 2, 3 and 4."""
     model, images, masks = window
     model.zero_grad()
-    loss = bce_dice_loss(model(images), masks)
+    loss = crack_loss(model(images), masks)
     loss.backward()
     wanted = torch.cat([value.grad.flatten() for value in model.parameters()])
     model.zero_grad()
@@ -128,7 +128,7 @@ def test_running_out_of_memory_halves_the_micro_batch_and_loses_nothing(window, 
     model, images, masks = window
     run = bare_run(model, Watched(model.parameters(), lr=0.0), micro_batch=5)
     weights = torch.full((5,), 1 / 5)
-    loss, tried = bce_dice_loss(model(images), masks).item(), []
+    loss, tried = crack_loss(model(images), masks).item(), []
 
     def small_device(batch):
         tried.append(len(batch))
@@ -185,7 +185,7 @@ def test_compiled_gradients_are_the_same():
     compiled = torch.compile(fused, backend="aot_eager")
     for crops in (2, 1):
         images, masks = torch.rand(crops, 3, 64, 64), torch.rand(crops, 1, 64, 64).round()
-        wanted, found = (bce_dice_loss(network(images), masks) for network in (plain, compiled))
+        wanted, found = (crack_loss(network(images), masks) for network in (plain, compiled))
         torch.testing.assert_close(found, wanted)
         wanted.backward(), found.backward()
     for (name, wanted), found in zip(plain.named_parameters(), fused.parameters()):
@@ -279,7 +279,7 @@ def at_call(number: int, before: bool = True):
 PLACES = {
     "before anything": (Crops, "__getitem__", at_call(1)),
     "between updates": (Crops, "__getitem__", at_call(3)),
-    "after a forward pass": (losses, "bce_dice_loss", at_call(4)),
+    "after a forward pass": (losses, "crack_loss", at_call(4)),
     "after an update": (torch.optim.Adam, "step", at_call(2, before=False)),
     "in validation": (tiling, "predict", at_call(1)),
     "before best.pt of the first epoch": (checkpoint, "save", at_call(2)),
@@ -306,6 +306,31 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(trained, script, tmp_
         assert wanted["history"] == found["history"]
         assert same(wanted, found)
     assert strip(history(tmp_path / "a b")) == strip(history(trained / "runs" / "walls-1"))
+
+
+@pytest.mark.parametrize("start", ["folder", "file", "small"])
+def test_a_network_learns_on_from_a_checkpoint(trained, script, tmp_path, start):
+    """With a rate of 0 it stays what it was; photos that it has learned from are told."""
+    run = trained / "runs/walls-1"
+    checkpoint.shrink(run / "best.pt", tmp_path / "small.pt")
+    path = {"folder": run, "file": run / "best.pt", "small": tmp_path / "small.pt"}[start]
+    outcome = script("train.py", "--data", trained / "walls", *TINY, "--weights", path, "--lr", 0,
+                     "--epochs", 1, "--output", "on", "--seed", 1)
+    assert outcome.status == 0, outcome.err
+    before, after = (checkpoint.read(file) for file in (
+        tmp_path / "small.pt" if start == "small" else run / "best.pt", tmp_path / "on/last.pt"))
+    weights = [name for name in before["model"] if name.endswith("weight")]
+    assert weights and all(torch.equal(before["model"][name], after["model"][name])
+                           for name in weights)
+    held_out = after["split"]["validation"].keys()
+    known = len(before["split"]["train"].keys() & held_out)
+    assert known and f"{known} of {len(held_out)} validation photos" in outcome.out
+
+
+def test_a_checkpoint_of_another_network_is_refused(trained, script):
+    refused(script("train.py", "--data", trained / "walls", *TINY, "--widths", *"88889", "--weights",
+                   trained / "runs/walls-1"), "train.py", "widths [8, 8, 8, 8, 8]",
+            "--widths 8 8 8 8 8")
 
 
 def test_resume_takes_the_newest_run_and_a_finished_one_stays(trained):

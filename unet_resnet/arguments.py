@@ -67,7 +67,9 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         "two folders of one; without, a set drawn by a program", nargs="+", metavar="FOLDER",
         type=os.path.abspath)
     add("--output", "the run's folder (default: the next free runs/NAME-N)", type=Path)
-    add("--weights", "of the encoder: imagenet, none, or the file of a ResNet's state dict")
+    add("--weights", "to start from: imagenet, none or the file of a ResNet's state dict for the "
+        "encoder; cracks (the network that comes with the project), a run's folder or a checkpoint "
+        "for all of it")
     add("--blocks", "bottlenecks in the encoder's four stages", type=whole(1), nargs=4,
         metavar="N")
     add("--widths", "channels of the decoder's five levels", type=whole(1, checkpoint.WIDEST),

@@ -28,7 +28,7 @@ class Augment:
     crops; `chances` are those of light.
     """
 
-    def __init__(self, crop: int, warp_probability: float = 0.5, confuser_probability: float = 0.0,
+    def __init__(self, crop: int, warp_probability: float = 0.5, confuser_probability: float = 0.4,
                  chances: tuple[Chance, ...] = LIGHT) -> None:
         self.crop, self.chances = crop, chances
         self.warp_probability = warp_probability

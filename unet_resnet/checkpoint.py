@@ -6,7 +6,9 @@ file from the internet cannot run code. It rebuilds its own model.
 
 import math
 import os
+import zipfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,6 +24,7 @@ from unet_resnet.model import UNetResNet
 from unet_resnet.preflight import check_absent
 
 KIND, VERSION = "unet_resnet checkpoint", 2
+SHIPPED = Path(__file__).with_name("cracks.pt")  # made as MODEL_CARD.md tells
 WIDEST = 2**16  # channels
 PATHS = ("data", "weights", "split")  # the settings that name files
 TENSORS_OF_A_BLOCK = 18  # at least, in a state dict
@@ -173,13 +176,28 @@ def _spoilt(path: Path, what: str) -> ValueError:
 
 def load(path: Path) -> tuple[UNetResNet, dict[str, Any]]:
     """The model a checkpoint describes, on the CPU in eval mode, and the checkpoint's content.
+    Of a run's folder, it is best.pt.
 
     Raises what `read` does.
     """
-    content = read(path)
+    content = read(path / "best.pt" if path.is_dir() else path)
     model = UNetResNet(content["blocks"], content["widths"])
     model.load_state_dict(content["model"])
     return model.eval(), content
+
+
+def find(weights: str) -> Path | None:
+    """The checkpoint that --weights means: "cracks" is the one that comes with the package, a
+    run's folder its best.pt. None for all else, such as a ResNet's weights; nothing is checked."""
+    path = SHIPPED if weights == "cracks" else Path(weights)
+    if path.is_dir():
+        return path / "best.pt"
+    # zipfile raises nearly anything on foreign files, whose fault is told by who reads them.
+    with suppress(Exception), zipfile.ZipFile(path) as archive:
+        pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+        with archive.open(pickles[0]) as file:
+            return path if KIND.encode() in file.read(2**26) else None
+    return None
 
 
 def shrink(path: Path, small: Path) -> str:

@@ -136,17 +136,13 @@ class Chance(NamedTuple):
     high: float
 
 
-LIGHT = (Chance(shadow, 0.15, 0.2, 0.6), Chance(brightness, 0.4, -0.2, 0.2),
-         Chance(contrast, 0.4, 0.6, 1.4), Chance(gamma, 0.3, -0.4, 0.4),
-         Chance(colour_cast, 0.3, 0.1, 0.1), Chance(saturation, 0.3, 0.0, 1.5),
-         Chance(blur, 0.15, 0.4, 1.6), Chance(noise, 0.25, 0.0, 0.06))
-# The same and more of it, in the order of a camera.
-WEATHER = (Chance(shadow, 0.15, 0.2, 0.6), Chance(haze, 0.1, 0.1, 0.6), Chance(dark, 0.1, 0.2, 0.6),
-           Chance(brightness, 0.4, -0.2, 0.2), Chance(contrast, 0.4, 0.6, 1.4),
-           Chance(gamma, 0.3, -0.4, 0.4), Chance(colour_cast, 0.3, 0.1, 0.25),
-           Chance(saturation, 0.3, 0.0, 1.5), Chance(blur, 0.15, 0.4, 2.0),
-           Chance(motion_blur, 0.1, 3, 9), Chance(low_resolution, 0.15, 1.3, 3.0),
-           Chance(noise, 0.25, 0.0, 0.08), Chance(jpeg, 0.15, 10, 60))
+# In the order of a camera: the scene, the lens, the sensor, the file.
+LIGHT = (Chance(shadow, 0.15, 0.2, 0.6), Chance(haze, 0.1, 0.1, 0.6), Chance(dark, 0.1, 0.2, 0.6),
+         Chance(brightness, 0.4, -0.2, 0.2), Chance(contrast, 0.4, 0.6, 1.4),
+         Chance(gamma, 0.3, -0.4, 0.4), Chance(colour_cast, 0.3, 0.1, 0.25),
+         Chance(saturation, 0.3, 0.0, 1.5), Chance(blur, 0.15, 0.4, 2.0),
+         Chance(motion_blur, 0.1, 3, 9), Chance(low_resolution, 0.15, 1.3, 3.0),
+         Chance(noise, 0.25, 0.0, 0.08), Chance(jpeg, 0.15, 10, 60))
 
 
 def light(image: Tensor, generator: Generator, chances: tuple[Chance, ...] = LIGHT) -> Tensor:

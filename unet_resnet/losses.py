@@ -1,7 +1,18 @@
 """What is minimised, and what happens on an image without cracks?"""
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+SKELETON = 0.5  # weight of the skeleton recall beside cross-entropy and Dice
+TUBE = 2  # pixels on each side of a centre line that belong to it
+EROSIONS = 32  # so that areas more than twice as wide, which are no cracks, have no centre line
+
+
+def crack_loss(logits: Tensor, truth: Tensor, weights: Tensor | None = None) -> Tensor:
+    """What train.py minimises: `bce_dice_loss` and half of `skeleton_recall_loss`, a scalar."""
+    return (bce_dice_loss(logits, truth, weights=weights)
+            + SKELETON * skeleton_recall_loss(logits, truth, weights=weights))
 
 
 def dice_loss(logits: Tensor, truth: Tensor, smooth: float = 1.0,
@@ -36,6 +47,37 @@ def bce_dice_loss(logits: Tensor, truth: Tensor, bce: float = 1.0, dice: float =
     entropy = F.binary_cross_entropy_with_logits(logits.float(), truth.float(), reduction="none")
     return (bce * _average(entropy.flatten(1).mean(1), weights)
             + dice * dice_loss(logits, truth, weights=weights))
+
+
+def skeleton_recall_loss(logits: Tensor, truth: Tensor, smooth: float = 1.0,
+                         weights: Tensor | None = None) -> Tensor:
+    """One minus the share of each image's centre lines that is found, averaged over the images.
+
+    Arguments as of `dice_loss`, truth of 0 and 1. Per length a hairline counts as much as a gap,
+    which covers twenty times its pixels. An image without cracks has the loss 0. Source: skeleton
+    recall (Kirchhoff et al., 2024), with a skeleton that is quicker to find than by thinning.
+    """
+    truth = truth.float()
+    tubes = F.max_pool2d(centre_lines(truth), 2 * TUBE + 1, stride=1, padding=TUBE) * truth
+    found = (logits.float().sigmoid() * tubes).flatten(1).sum(1)
+    return _average(1 - (found + smooth) / (tubes.flatten(1).sum(1) + smooth), weights)
+
+
+def centre_lines(masks: Tensor) -> Tensor:
+    """The skeletons of float masks of 0 and 1, (N, 1, H, W) to the same.
+
+    Lantuejoul's (Serra, 1982): what an opening by a square of 3x3 takes away, of the mask and of
+    each of its erosions. It follows the middle of a crack, with gaps that a tube bridges.
+    """
+    lines = torch.zeros_like(masks)
+    for _ in range(EROSIONS):
+        if not masks.any():
+            break
+        eroded = -F.max_pool2d(-masks, 3, stride=1, padding=1)
+        opened = F.max_pool2d(eroded, 3, stride=1, padding=1)
+        lines = torch.maximum(lines, masks - opened)
+        masks = eroded
+    return lines
 
 
 def _average(losses: Tensor, weights: Tensor | None) -> Tensor:

@@ -18,11 +18,11 @@ from tqdm import tqdm
 
 from unet_resnet import checkpoint, imagenet, memory, preflight, record, sample
 from unet_resnet.data import (
-    Split, WholePictures, check_masks, describe_split, load_pairs, read_split)
+    Split, WholePictures, check_masks, describe_split, fingerprint, load_pairs, read_split)
 from unet_resnet.files import lock, remove_unfinished, written_whole
 from unet_resnet.group import Group
 from unet_resnet.hardware import check_compiler
-from unet_resnet.losses import bce_dice_loss
+from unet_resnet.losses import crack_loss
 from unet_resnet.metrics import ScoreSheet, best_threshold, counts_at
 from unet_resnet.model import UNetResNet
 from unet_resnet.pairs import Pair, layout
@@ -104,24 +104,45 @@ def data_folders(args: argparse.Namespace) -> list[Path]:
     return [Path(folder) for folder in args.data or [SAMPLE_FOLDER]]
 
 
-def make_model(args: argparse.Namespace, last: Content | None, group: Group) -> UNetResNet:
+def make_model(args: argparse.Namespace, last: Content | None,
+               group: Group) -> tuple[UNetResNet, set[str]]:
+    """The network to train, and the hashes of the photos that its weights have learned from."""
     if not group.first:  # one process downloads what the others then find
         group.wait()
     torch.manual_seed(args.seed)
-    model = UNetResNet(args.blocks, args.widths)
-    if last is None:
-        print(imagenet.load_encoder(model.encoder, args.weights))
-    else:
+    model, seen = UNetResNet(args.blocks, args.widths), set()
+    if last is not None:
         model.load_state_dict(last["model"])
+    elif trained := checkpoint.find(args.weights):
+        seen = start_from(model, trained)
+        print(f"network: {trained}, trained on {len(seen)} photos")
+    else:
+        print(imagenet.load_encoder(model.encoder, args.weights))
     if group.first:
         group.wait()
-    return model
+    return model, seen
+
+
+def start_from(model: UNetResNet, path: Path) -> set[str]:
+    """Fill the model from a checkpoint; returns the hashes of the photos it was trained on.
+
+    Raises ValueError for one of another network, and what `checkpoint.read` does.
+    """
+    content = checkpoint.read(path)
+    for name in ("blocks", "widths"):
+        found, wanted = content[name], list(getattr(model, name))
+        if found != wanted:
+            raise ValueError(f"{path}: a network of {name} {found}, not {wanted}; pass --{name} "
+                             + " ".join(map(str, found)))
+    model.load_state_dict(content["model"])
+    return set(content["split"]["train"].values())
 
 
 def find_pairs(args: argparse.Namespace, split: Split | str | None, last: Content | None,
-               group: Group) -> tuple[list[Pair], list[Pair], Split]:
+               group: Group, seen: set[str]) -> tuple[list[Pair], list[Pair], Split]:
     """The pairs to train on, those to validate on, and the hashes of their masks; says what there
-    is to say about them. The sample set is drawn where it is wanted.
+    is to say about them. The sample set is drawn where it is wanted. `seen` are the hashes of
+    photos that the weights, at the start, have learned from.
 
     Raises ValueError for data that are not those of the run that is resumed.
     """
@@ -137,6 +158,9 @@ def find_pairs(args: argparse.Namespace, split: Split | str | None, last: Conten
         check_masks(masks, last.get("masks", masks))
     for note in notes:
         print(note)
+    if known := sum(fingerprint(pair.image) in seen for pair in held_out if seen):
+        print(f"{known} of {len(held_out)} validation photos: --weights has learned from them, so "
+              "scores will be flattered")
     if not last and group.first:
         print(f"the best threshold on grey values alone has an IoU of "
               f"{grey_baseline(held_out):.3f}")
@@ -167,7 +191,7 @@ def find_micro_batch(args: argparse.Namespace, model: UNetResNet, precision: tor
     if args.recompute:
         recompute_activations(twin)
     share = -(-args.batch_size // group.size)
-    found = memory.largest_micro_batch(twin, bce_dice_loss, args.crop, share, precision)
+    found = memory.largest_micro_batch(twin, crack_loss, args.crop, share, precision)
     return int(group.minimum(torch.tensor(found, device=next(model.parameters()).device)))
 
 
@@ -197,7 +221,7 @@ def start(args: argparse.Namespace, model: UNetResNet, device: torch.device,
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     if args.recompute:
         recompute_activations(model)
-    print(memory.estimate(model, bce_dice_loss, args.crop, crops, precision))
+    print(memory.estimate(model, crack_loss, args.crop, crops, precision))
     optimizer = make_optimizer(args, model)
     network = group.wrap(torch.compile(model) if args.compile else model, device)
     run = Run(make_run_folder(args) if group.first else Path(), args, device, precision, model,
