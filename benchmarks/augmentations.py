@@ -15,7 +15,7 @@ from unet_resnet.data import read_pair
 from unet_resnet.images import write_png
 from unet_resnet.light import LIGHT
 
-SIDE, COLUMNS = 240, 6
+SIDE, COLUMNS = 180, 8
 
 
 def to_bytes(image: Tensor) -> Tensor:

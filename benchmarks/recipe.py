@@ -26,20 +26,26 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from train import schedule  # noqa: E402
-from unet_resnet import UNetResNet, imagenet, light  # noqa: E402
+from unet_resnet import UNetResNet, imagenet  # noqa: E402
 from unet_resnet.augment import Augment  # noqa: E402
 from unet_resnet.data import Crops, load_pairs, read_pair  # noqa: E402
 from unet_resnet.decoder import Level  # noqa: E402
 from unet_resnet.hardware import autocast, pick_precision, predictor  # noqa: E402
-from unet_resnet.losses import bce_dice_loss, dice_loss  # noqa: E402
+from unet_resnet.losses import bce_dice_loss, dice_loss, skeleton_recall_loss  # noqa: E402
+from unet_resnet.light import (  # noqa: E402
+    LIGHT, Chance, blur, brightness, colour_cast, contrast, gamma, noise, saturation, shadow)
 from unet_resnet.metrics import best_threshold, counts_at, histogram  # noqa: E402
-from unet_resnet.morphology import dilate, thin  # noqa: E402
 from unet_resnet.pairs import Pair, find  # noqa: E402
 from unet_resnet.stress import STRESS, spoil  # noqa: E402
 
 BLOCKS, PIXELS = (3, 4, 6, 3), 8 * 224 * 224  # of the crops of one update
 CLEAN = 50  # pixels of false alarm, up to which a crack-free photo counts as clean
 CPU = torch.device("cpu")
+# Light without weather: what train.py did before this study.
+MILD = (Chance(shadow, 0.15, 0.2, 0.6), Chance(brightness, 0.4, -0.2, 0.2),
+        Chance(contrast, 0.4, 0.6, 1.4), Chance(gamma, 0.3, -0.4, 0.4),
+        Chance(colour_cast, 0.3, 0.1, 0.1), Chance(saturation, 0.3, 0.0, 1.5),
+        Chance(blur, 0.15, 0.4, 1.6), Chance(noise, 0.25, 0.0, 0.06))
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,9 @@ CHANGES = {
     "encoder_lr_0.05": replace(BASE, encoder_lr=0.05), "crop_320": replace(BASE, crop=320),
     "crop_448": replace(BASE, crop=448), "warp_all": replace(BASE, warp=1.0),
     "peer": replace(BASE, peer=True), "all": replace(BASE, photos=True, painted=0.4, weather=True),
+    # What train.py does now, and the peer with the same data.
+    "taken": replace(BASE, photos=True, painted=0.4, weather=True, skeleton=0.5),
+    "peer_photos": replace(BASE, photos=True, peer=True),
 }
 
 
@@ -113,15 +122,6 @@ class Peer(nn.Module):
         return self.unet(x)[..., :height, :width]
 
 
-def skeleton_recall_loss(logits: Tensor, masks: Tensor) -> Tensor:
-    """One minus the soft recall of the true centre lines, 5 pixels wide (Kirchhoff et al., 2024);
-    of images without cracks 0."""
-    tubes = torch.stack([dilate(thin(mask[0] > 0.5), 2)[None] for mask in masks]).flatten(1)
-    tubes = (tubes & (masks.flatten(1) > 0.5)).float()
-    found = (logits.float().sigmoid().flatten(1) * tubes).sum(1)
-    return (1 - (found + 1) / (tubes.sum(1) + 1)).mean()
-
-
 def loss_of(recipe: Recipe, logits: Tensor, masks: Tensor) -> Tensor:
     if recipe.batch_dice:  # all images of the batch as one
         loss = F.binary_cross_entropy_with_logits(logits.float(), masks) + dice_loss(
@@ -153,7 +153,7 @@ def train(recipe: Recipe, pairs: Sequence[Pair], weights: str, steps: int, lr: f
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.average),
                             use_buffers=True) if recipe.average else None
     crops = Crops(pairs, Augment(recipe.crop, recipe.warp, recipe.painted,
-                                 light.WEATHER if recipe.weather else light.LIGHT), seed)
+                                 LIGHT if recipe.weather else MILD), seed)
     batch = round(PIXELS / recipe.crop ** 2)
     bar = tqdm(range(steps), "training", unit="update", mininterval=30)
     for step in bar:

@@ -163,7 +163,7 @@ def test_no_file_at_all(trained, file):
     refused(run_script(file.parent, *commands(trained, file)["infer"]), "infer.py", str(file))
     file.unlink()
     file.mkdir()
-    refuse(trained, file, "infer resume weights export", "a folder")
+    refuse(trained, file, "infer resume weights export", "best.pt")
     file.rmdir()
 
 
@@ -345,7 +345,6 @@ def spoil_encoder(change: Callable[[torch.Tensor], object]) -> Callable[[dict], 
 
 
 UNFIT_ENCODERS = {
-    "our checkpoint": (lambda content: content, "bottleneck ResNet"),
     "names of another library": (renamed, "bottleneck ResNet"),
     "in a wrapper": (lambda content: {"state_dict": encoder_of(content)}, "bottleneck ResNet"),
     "deeper": (lambda content: encoder_of(content) | {

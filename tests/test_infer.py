@@ -2,17 +2,14 @@
 
 import csv
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, refused, write_pairs
+from conftest import refused, write_pairs
 from PIL import Image
 
 import infer

@@ -167,7 +167,7 @@ def test_areas_have_no_centre_lines():
 
 
 def test_skeleton_recall_counts_length_not_area():
-    """A hairline and a bar of the same length: to miss either costs half, to paint beside nothing."""
+    """To miss a bar costs five times what a hairline does, not nine; to paint beside, nothing."""
     truth = torch.zeros(1, 1, 40, 100)
     truth[..., 5, :], truth[..., 20:29, :] = 1, 1
     sure = 40 * (truth - 0.5)

@@ -328,9 +328,9 @@ def test_a_network_learns_on_from_a_checkpoint(trained, script, tmp_path, start)
 
 
 def test_a_checkpoint_of_another_network_is_refused(trained, script):
-    refused(script("train.py", "--data", trained / "walls", *TINY, "--widths", *"88889", "--weights",
-                   trained / "runs/walls-1"), "train.py", "widths [8, 8, 8, 8, 8]",
-            "--widths 8 8 8 8 8")
+    outcome = script("train.py", "--data", trained / "walls", *TINY, "--widths", *"88889",
+                     "--weights", trained / "runs/walls-1")
+    refused(outcome, "train.py", "widths [8, 8, 8, 8, 8]", "--widths 8 8 8 8 8")
 
 
 def test_resume_takes_the_newest_run_and_a_finished_one_stays(trained):

@@ -175,23 +175,26 @@ def _spoilt(path: Path, what: str) -> ValueError:
 
 
 def load(path: Path) -> tuple[UNetResNet, dict[str, Any]]:
-    """The model a checkpoint describes, on the CPU in eval mode, and the checkpoint's content.
-    Of a run's folder, it is best.pt.
+    """The model a checkpoint (a file, or a run's folder) describes, on the CPU in eval mode, and
+    the checkpoint's content.
 
     Raises what `read` does.
     """
-    content = read(path / "best.pt" if path.is_dir() else path)
+    content = read(best_of(path))
     model = UNetResNet(content["blocks"], content["widths"])
     model.load_state_dict(content["model"])
     return model.eval(), content
 
 
+def best_of(path: Path) -> Path:
+    """A run's best.pt, where `path` is its folder."""
+    return path / "best.pt" if path.is_dir() else path
+
+
 def find(weights: str) -> Path | None:
     """The checkpoint that --weights means: "cracks" is the one that comes with the package, a
     run's folder its best.pt. None for all else, such as a ResNet's weights; nothing is checked."""
-    path = SHIPPED if weights == "cracks" else Path(weights)
-    if path.is_dir():
-        return path / "best.pt"
+    path = SHIPPED if weights == "cracks" else best_of(Path(weights))
     # zipfile raises nearly anything on foreign files, whose fault is told by who reads them.
     with suppress(Exception), zipfile.ZipFile(path) as archive:
         pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
@@ -207,6 +210,7 @@ def shrink(path: Path, small: Path) -> str:
     Raises FileExistsError where `small` exists, and what `load` raises.
     """
     check_absent(small)
+    path = best_of(path)
     model, content = load(path)
     kept = {name: content[name] for name in ("threshold", "split", "history") if name in content}
     settings = {name: value for name, value in content.get("settings", {}).items()

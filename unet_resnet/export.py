@@ -153,7 +153,7 @@ def run(graph: bytes, images: Sequence[Tensor]) -> list[Tensor]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m unet_resnet.export",
                                      description="Write a trained network for others.")
-    parser.add_argument("checkpoint", type=Path, help="best.pt or last.pt of train.py")
+    parser.add_argument("checkpoint", type=Path, help="of train.py: a run's folder or a file")
     parser.add_argument("output", type=Path, help="the file to write: NAME.onnx, about 185 MB for "
                         "ResNet-101, or NAME.pt, a checkpoint with weights in 8 bits, 47 MB")
     args = parser.parse_args()
