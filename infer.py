@@ -17,7 +17,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from unet_resnet import tiling
-from unet_resnet.checkpoint import SHIPPED
 from unet_resnet.data import read_pair
 from unet_resnet.files import ends_of, one_line, print_any_name
 from unet_resnet.film import TABLE, predict_video
@@ -44,8 +43,8 @@ def parse_arguments() -> argparse.Namespace:
     add("--stress", action="store_true", help="with --masks: predict each photo six times more, "
         "darkened, blurred, at half its size, with noise, JPEG blocks or painted lines, and tell "
         "how much of the score survives")
-    add("--checkpoint", type=Path, metavar="RUN", help="of train.py: a run's folder or a file; "
-        "without, the network that comes with the project (MODEL_CARD.md)")
+    add("--checkpoint", type=Path, default=Path("cracks"), help="a run's folder (its best.pt) or a "
+        "file of train.py; cracks: the network that comes with the project")
     add("--output", type=Path, default=Path("predictions"), help="folder for the results")
     add("--threshold", type=share, help="probability from which a pixel is crack, rounded to a "
         "256th; without, the checkpoint's")
@@ -212,7 +211,8 @@ def choose(args: argparse.Namespace, photos: Sequence[Path],
         photos = [photo for photo in photos if not is_video(photo)  # of which no one has masks
                   and args.masks.resolve() not in photo.resolve().parents]
         masks = find_masks(args.masks, photos)
-        photos = leave_out_trained(photos, network.split["train"])
+        photos = leave_out_trained(
+            photos, network.split["train"] | network.split.get("before", {}))
     names = name_results(photos, args.output, masks.values())
     if args.every and not any(map(is_video, photos)):
         print("--every is of videos, and there is none: it changes nothing")
@@ -232,7 +232,7 @@ def main() -> int:
     args, began = parse_arguments(), time.perf_counter()
     photos = find_photos(args.photos)
     look_ahead(args, photos)
-    path = args.checkpoint or SHIPPED
+    path = args.checkpoint
     network = load(path, args.device, args.precision)
     if args.threshold is not None:
         network.threshold = min(round(args.threshold * 256), 255) / 256

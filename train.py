@@ -17,7 +17,7 @@ from tqdm import tqdm
 from unet_resnet import checkpoint, memory, pictures, tiling
 from unet_resnet.arguments import parse_arguments
 from unet_resnet.augment import Augment
-from unet_resnet.data import Crops, WholePictures, describe_split
+from unet_resnet.data import Crops, WholePictures
 from unet_resnet.files import csv_lines, one_line, print_any_name, written_whole
 from unet_resnet.group import Group
 from unet_resnet.hardware import autocast, pick_device, pick_precision, predictor
@@ -237,14 +237,14 @@ def main() -> None:
     precision = pick_precision(args.precision, device)
     split = look_ahead(args, last, device, group)
     group.join(device)
-    model, seen = make_model(args, last, group)
-    pairs, held_out, masks = find_pairs(args, split, last, group, seen)
+    model, before = make_model(args, last, group)
+    pairs, held_out, split, masks = find_pairs(args, split, last, group, before)
     if last and len(last["history"]) >= args.epochs:
         group.leave()
         print(f"{args.output} is finished: {len(last['history'])} of {args.epochs} epochs; resume "
               "with a higher --epochs for more")
         return
-    run = start(args, model, device, precision, describe_split(pairs, held_out), masks, last, group)
+    run = start(args, model, device, precision, split, masks, last, group)
     last = None  # its tensors are no longer needed
     print(f"{len(pairs)} photos to train on, {len(held_out)} to validate on; {run.device}, "
           f"{str(run.precision).removeprefix('torch.')}; files go to {run.folder}")

@@ -74,7 +74,7 @@ CHANGES = {
     "encoder_lr_0.05": replace(BASE, encoder_lr=0.05), "crop_320": replace(BASE, crop=320),
     "crop_448": replace(BASE, crop=448), "warp_all": replace(BASE, warp=1.0),
     "peer": replace(BASE, peer=True), "all": replace(BASE, photos=True, painted=0.4, weather=True),
-    # What train.py does now, and the peer with the same data.
+    # The recipe of train.py on both sets, and the peer on these.
     "taken": replace(BASE, photos=True, painted=0.4, weather=True, skeleton=0.5),
     "peer_photos": replace(BASE, photos=True, peer=True),
 }

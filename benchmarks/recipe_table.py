@@ -19,7 +19,7 @@ COLUMNS = {  # of recipe.md: what a row has in it, and its decimals
 
 
 def cell(values: Sequence[float], decimals: int) -> str:
-    """The mean and, of more than one, half the way from the least to the greatest."""
+    """The mean and, of more than one, half the range."""
     text = f"{mean(values):,.{decimals}f}"
     return text if len(values) == 1 else f"{text} ± {(max(values) - min(values)) / 2:,.{decimals}f}"
 
@@ -27,17 +27,17 @@ def cell(values: Sequence[float], decimals: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("rows", type=Path)
-    groups: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    groups: dict[tuple[str, str, int], list[Row]] = defaultdict(list)
     for line in parser.parse_args().rows.read_text().splitlines():
         row = json.loads(line)
-        groups[row["without"], row["change"]].append(row)
-    titles = ["without", "change", "seeds", *COLUMNS]
+        groups[row["without"], row["change"], row["steps"]].append(row)
+    titles = ["without", "change", "updates", "seeds", *COLUMNS]
     print("| " + " | ".join(titles) + " |\n|" + "---|" * len(titles))
-    for (without, change), rows in groups.items():
+    for (without, change, steps), rows in groups.items():
         seeds = " ".join(str(row["seed"]) for row in rows)
         cells = [cell([value(row) for row in rows], decimals)
                  for value, decimals in COLUMNS.values()]
-        print("| " + " | ".join([without, change, seeds, *cells]) + " |")
+        print("| " + " | ".join([without, change, str(steps), seeds, *cells]) + " |")
 
 
 if __name__ == "__main__":

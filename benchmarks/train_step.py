@@ -2,7 +2,7 @@
 
     pip install -e ".[bench]" && python benchmarks/train_step.py
 
-Four sides take the same step (BCE + Dice, Adam) on the same crops, in turn: the peer as its users
+Four sides take the same step (our loss, Adam) on the same crops, in turn: the peer as its users
 run it (float32, contiguous, plain Adam), the peer with our treatment (the precision that the
 hardware is fast at, channels_last, fused Adam), ours, and ours with --recompute. Bytes kept for the
 backward pass are counted, not measured: they are the same on any machine.

@@ -163,7 +163,7 @@ def test_no_file_at_all(trained, file):
     refused(run_script(file.parent, *commands(trained, file)["infer"]), "infer.py", str(file))
     file.unlink()
     file.mkdir()
-    refuse(trained, file, "infer resume weights export", "best.pt")
+    refuse(trained, file, "infer resume weights export", "a folder")
     file.rmdir()
 
 
@@ -260,12 +260,17 @@ UNFIT = {
 }
 
 
+FOREIGN = {"a tensor", "a list", "another network", "other kind"}
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")  # of old kinds
 @pytest.mark.parametrize("name", UNFIT)
 def test_other_content(trained, file, content, name):
     change, *words = UNFIT[name]
     torch.save(change(content), file)
     refuse(trained, file, "infer resume export", *words)
+    if name not in FOREIGN:  # which --weights takes for a ResNet's
+        refuse(trained, file, "weights", *words)
 
 
 def without(name: str) -> Callable[[dict], dict]:

@@ -166,7 +166,7 @@ def test_areas_have_no_centre_lines():
     assert centre_lines(wide).sum() == 200
 
 
-def test_skeleton_recall_counts_length_not_area():
+def test_skeleton_recall_counts_tubes():
     """To miss a bar costs five times what a hairline does, not nine; to paint beside, nothing."""
     truth = torch.zeros(1, 1, 40, 100)
     truth[..., 5, :], truth[..., 20:29, :] = 1, 1

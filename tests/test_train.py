@@ -28,7 +28,7 @@ from unet_resnet.hardware import predictor
 from unet_resnet.images import read_photo
 from unet_resnet.losses import crack_loss
 from unet_resnet.metrics import ScoreSheet, best_threshold, counts_at
-from unet_resnet.run import Run
+from unet_resnet.run import Run, known_photos
 
 FILES = {"last.pt", "best.pt", "history.csv", "preview.png", "run.json", "split.json", ".lock"}
 NO_PHOTOS: Split = {"train": {}, "validation": {}}
@@ -324,13 +324,50 @@ def test_a_network_learns_on_from_a_checkpoint(trained, script, tmp_path, start)
                            for name in weights)
     held_out = after["split"]["validation"].keys()
     known = len(before["split"]["train"].keys() & held_out)
-    assert known and f"{known} of {len(held_out)} validation photos" in outcome.out
+    told = f"{known} of the {len(held_out)} validation photos"
+    assert known and told in outcome.out
+    assert after["split"]["before"] == before["split"]["train"]
+    again = script("train.py", "--resume", "on", "--epochs", 2)
+    assert again.status == 0 and told in again.out, again.err
+    assert checkpoint.read(tmp_path / "on/last.pt")["split"] == after["split"]
+
+
+def test_photos_learned_from_before_are_left_out_of_scores(trained, script, tmp_path):
+    """By the network of a run that trained on other photos, from a checkpoint that knew these."""
+    best = trained / "runs/walls-1/best.pt"
+    model, content = checkpoint.load(best)
+    split = {"train": {}, "validation": {}, "before": content["split"]["train"]}
+    checkpoint.save(tmp_path / "on.pt", model, split=split)
+    outcome = script("infer.py", trained / "walls/images", "--masks", trained / "walls/masks",
+                     "--checkpoint", "on.pt", "--device", "cpu")
+    assert outcome.status == 0, outcome.err
+    assert f"{len(split['before'])} of {len(list((trained / 'walls/images').iterdir()))} photos " \
+           "left out" in outcome.out
+
+
+def test_photos_known_from_other_crops(trained):
+    """By names that tell a photograph, or by content."""
+    split = {"train": {}, "validation": {"CRACK500_20160222_080850_1_361.jpg": "aa",
+                                         "mine.jpg": "bb", "other.jpg": "cc"},
+             "before": {"CRACK500_20160222_080850_641_361.jpg": "dd", "yours.jpg": "bb"}}
+    assert known_photos(split) == 2
+    assert known_photos({side: split[side] for side in ("train", "validation")}) == 0
+
+
+def test_the_word_cracks_is_the_shipped_network(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert checkpoint.find("cracks") == checkpoint.SHIPPED == checkpoint.located(Path("cracks"))
+    assert checkpoint.find("none") is checkpoint.find("imagenet") is None
+    (tmp_path / "cracks").mkdir()  # a data set, say
+    assert checkpoint.find("cracks") == checkpoint.SHIPPED
+    (tmp_path / "cracks" / "best.pt").touch()
+    assert checkpoint.find("cracks") == Path("cracks/best.pt")
 
 
 def test_a_checkpoint_of_another_network_is_refused(trained, script):
     outcome = script("train.py", "--data", trained / "walls", *TINY, "--widths", *"88889",
                      "--weights", trained / "runs/walls-1")
-    refused(outcome, "train.py", "widths [8, 8, 8, 8, 8]", "--widths 8 8 8 8 8")
+    refused(outcome, "train.py", "widths [8, 8, 8, 8, 8]", "leave out --widths")
 
 
 def test_resume_takes_the_newest_run_and_a_finished_one_stays(trained):

@@ -67,9 +67,9 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         "two folders of one; without, a set drawn by a program", nargs="+", metavar="FOLDER",
         type=os.path.abspath)
     add("--output", "the run's folder (default: the next free runs/NAME-N)", type=Path)
-    add("--weights", "to start from: imagenet, none or the file of a ResNet's state dict for the "
-        "encoder; cracks (the network that comes with the project), a run's folder or a checkpoint "
-        "for all of it")
+    add("--weights", "to start from, of the encoder: imagenet, none, or the file of a ResNet's "
+        "state dict; of the whole network: cracks (which comes with the project), a run's folder, "
+        "or a checkpoint")
     add("--blocks", "bottlenecks in the encoder's four stages", type=whole(1), nargs=4,
         metavar="N")
     add("--widths", "channels of the decoder's five levels", type=whole(1, checkpoint.WIDEST),
@@ -137,6 +137,10 @@ def parse_arguments(description: str,
     elif args.output and args.output.is_dir() and any(args.output.iterdir()):
         raise FileExistsError(f"{args.output} is not empty; choose another --output, or "
                               f"--resume {args.output}")
+    elif args.weights and (start := checkpoint.find(args.weights)):
+        content = checkpoint.read(start)
+        args.blocks, args.widths = (getattr(args, name) or content[name]
+                                    for name in ("blocks", "widths"))
     for name, (real, drawn) in DEFAULTS.items():
         if getattr(args, name) is None:
             setattr(args, name, real if args.data else drawn)

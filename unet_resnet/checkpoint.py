@@ -87,7 +87,8 @@ def save(path: Path, model: nn.Module, threshold: float = 0.5,
          split: dict[str, dict[str, str]] | None = None, small: bool = False,
          **content: Any) -> None:
     """Write the model, its threshold, the split it was trained with (file names and fingerprints
-    of "train" and "validation") and `content` (numbers, strings, tensors in dicts and lists).
+    of "train", "validation" and, where its weights are of another checkpoint, "before") and
+    `content` (numbers, strings, tensors in dicts and lists).
     With `small` the weights are kept in 8 bits (compact.py): for prediction, or to start from.
 
     The file is written whole or not at all, and takes the place of an older one when it has been
@@ -131,7 +132,8 @@ def read(path: Path) -> dict[str, Any]:
     content = tensors.read(path)
     parts = {"kind", "version", "blocks", "widths", "model", "threshold", "split"}
     if not (isinstance(content, dict) and parts <= content.keys() and content["kind"] == KIND):
-        raise ValueError(f"{path}: not a checkpoint of train.py; pass a best.pt or last.pt")
+        raise ValueError(f"{path}: not a checkpoint of train.py; pass a run's folder, or its "
+                         "best.pt or last.pt")
     if type(version := content["version"]) is not int:
         raise _spoilt(path, "its version should be a whole number")
     if version != VERSION:
@@ -161,7 +163,7 @@ def read_last(path: Path) -> dict[str, Any]:
     for name in ("settings", "optimizer", "scaler", "losses", "history"):
         if name not in content:
             raise ValueError(f"{path}: no last.pt, for it has no {name}: a training cannot go on "
-                             "from it; a best.pt is for infer.py")
+                             "from it; --weights starts a new one with a best.pt")
     for name in ("blocks", "widths"):
         if content["settings"].get(name) != content[name]:
             raise _spoilt(path, f"its settings have other {name} than its network")
@@ -175,26 +177,33 @@ def _spoilt(path: Path, what: str) -> ValueError:
 
 
 def load(path: Path) -> tuple[UNetResNet, dict[str, Any]]:
-    """The model a checkpoint (a file, or a run's folder) describes, on the CPU in eval mode, and
-    the checkpoint's content.
+    """The model that a checkpoint, named as `located` tells, describes, on the CPU in eval mode,
+    and the checkpoint's content.
 
     Raises what `read` does.
     """
-    content = read(best_of(path))
+    content = read(located(path))
     model = UNetResNet(content["blocks"], content["widths"])
     model.load_state_dict(content["model"])
     return model.eval(), content
 
 
-def best_of(path: Path) -> Path:
-    """A run's best.pt, where `path` is its folder."""
-    return path / "best.pt" if path.is_dir() else path
+def located(path: Path) -> Path:
+    """The file that is meant by a checkpoint's name: of a run's folder its best.pt; by the word
+    cracks, where nothing else has that name, the file that comes with the package."""
+    if (path / "best.pt").is_file():
+        return path / "best.pt"
+    return SHIPPED if str(path) == "cracks" and not path.is_file() else path
 
 
 def find(weights: str) -> Path | None:
-    """The checkpoint that --weights means: "cracks" is the one that comes with the package, a
-    run's folder its best.pt. None for all else, such as a ResNet's weights; nothing is checked."""
-    path = SHIPPED if weights == "cracks" else best_of(Path(weights))
+    """The checkpoint that --weights means; None for other things, such as a ResNet's weights.
+    Nothing is checked yet."""
+    if weights in ("imagenet", "none"):
+        return None
+    path = located(Path(weights))
+    if path != Path(weights):
+        return path
     # zipfile raises nearly anything on foreign files, whose fault is told by who reads them.
     with suppress(Exception), zipfile.ZipFile(path) as archive:
         pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
@@ -210,7 +219,7 @@ def shrink(path: Path, small: Path) -> str:
     Raises FileExistsError where `small` exists, and what `load` raises.
     """
     check_absent(small)
-    path = best_of(path)
+    path = located(path)
     model, content = load(path)
     kept = {name: content[name] for name in ("threshold", "split", "history") if name in content}
     settings = {name: value for name, value in content.get("settings", {}).items()

@@ -25,7 +25,8 @@ from unet_resnet.preflight import check_absent, check_place
 VALIDATION_SHARE = 0.15
 
 Transform = Callable[[Tensor, Tensor, Generator], tuple[Tensor, Tensor]]
-Split = dict[str, dict[str, str | None]]  # "train", "validation": file name -> fingerprint
+Side = dict[str, str | None]  # file name -> fingerprint
+Split = dict[str, Side]  # "train", "validation"
 
 
 def load_pairs(paths: Sequence[Path], seed: int = 0, split: Split | str | None = None,

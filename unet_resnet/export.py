@@ -153,9 +153,10 @@ def run(graph: bytes, images: Sequence[Tensor]) -> list[Tensor]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m unet_resnet.export",
                                      description="Write a trained network for others.")
-    parser.add_argument("checkpoint", type=Path, help="of train.py: a run's folder or a file")
+    parser.add_argument("checkpoint", type=Path, help="a run's folder (its best.pt) or a "
+                        "file of train.py; cracks: the network that comes with the project")
     parser.add_argument("output", type=Path, help="the file to write: NAME.onnx, about 185 MB for "
-                        "ResNet-101, or NAME.pt, a checkpoint with weights in 8 bits, 47 MB")
+                        "ResNet-101, or NAME.pt, a checkpoint with weights in 8 bits, 46 MB")
     args = parser.parse_args()
     print_any_name()
     write = checkpoint.shrink if args.output.suffix == ".pt" else export

@@ -136,7 +136,6 @@ class Chance(NamedTuple):
     high: float
 
 
-# In the order of a camera: the scene, the lens, the sensor, the file.
 LIGHT = (Chance(shadow, 0.15, 0.2, 0.6), Chance(haze, 0.1, 0.1, 0.6), Chance(dark, 0.1, 0.2, 0.6),
          Chance(brightness, 0.4, -0.2, 0.2), Chance(contrast, 0.4, 0.6, 1.4),
          Chance(gamma, 0.3, -0.4, 0.4), Chance(colour_cast, 0.3, 0.1, 0.25),

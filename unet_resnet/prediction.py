@@ -2,7 +2,7 @@
 
     from unet_resnet import load, predict
 
-    network = load()                             # or load("runs/my_cracks-1/best.pt")
+    network = load()                              # or load("runs/my_cracks-1")
     probability = predict(network, "bridge.jpg")  # or a PIL image, an array, a tensor
     crack = probability >= network.threshold
 """
@@ -73,11 +73,11 @@ def _resize(picture: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(picture[None], list(size), mode="bilinear", antialias=True)[0]
 
 
-def load(path: str | Path = checkpoint.SHIPPED, device: str = "auto",
-         precision: str = "auto") -> Network:
-    """The network in a checkpoint of train.py (a file or a run's folder), or that which comes with
-    the package, on a device ("cpu", "cuda", ...; auto: the fastest present), computing in a
-    precision ("fp32", "bf16", "fp16"; auto: what the hardware is fast at).
+def load(path: str | Path = "cracks", device: str = "auto", precision: str = "auto") -> Network:
+    """The network in a checkpoint of train.py (a file, or a run's folder with best.pt) or, by the
+    word cracks, that which comes with the package, on a device ("cpu", "cuda", ...; auto: the
+    fastest present), computing in a precision ("fp32", "bf16", "fp16"; auto: what the hardware is
+    fast at).
 
     Raises FileNotFoundError, or ValueError for a file that is not such a checkpoint.
     """

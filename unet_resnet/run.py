@@ -17,8 +17,9 @@ from torch.optim import Adam
 from tqdm import tqdm
 
 from unet_resnet import checkpoint, imagenet, memory, preflight, record, sample
+from unet_resnet.audit import related
 from unet_resnet.data import (
-    Split, WholePictures, check_masks, describe_split, fingerprint, load_pairs, read_split)
+    Side, Split, WholePictures, check_masks, describe_split, fingerprint, load_pairs, read_split)
 from unet_resnet.files import lock, remove_unfinished, written_whole
 from unet_resnet.group import Group
 from unet_resnet.hardware import check_compiler
@@ -105,26 +106,27 @@ def data_folders(args: argparse.Namespace) -> list[Path]:
 
 
 def make_model(args: argparse.Namespace, last: Content | None,
-               group: Group) -> tuple[UNetResNet, set[str]]:
-    """The network to train, and the hashes of the photos that its weights have learned from."""
+               group: Group) -> tuple[UNetResNet, Side]:
+    """The network to train, and the photos that the weights it starts from have learned from."""
     if not group.first:  # one process downloads what the others then find
         group.wait()
     torch.manual_seed(args.seed)
-    model, seen = UNetResNet(args.blocks, args.widths), set()
+    model, before = UNetResNet(args.blocks, args.widths), {}
     if last is not None:
         model.load_state_dict(last["model"])
-    elif trained := checkpoint.find(args.weights):
-        seen = start_from(model, trained)
-        print(f"network: {trained}, trained on {len(seen)} photos")
+        before = last["split"].get("before", {})
+    elif start := checkpoint.find(args.weights):
+        before = start_from(model, start)
+        print(f"network: {args.weights}, trained on {len(before)} photos")
     else:
         print(imagenet.load_encoder(model.encoder, args.weights))
     if group.first:
         group.wait()
-    return model, seen
+    return model, before
 
 
-def start_from(model: UNetResNet, path: Path) -> set[str]:
-    """Fill the model from a checkpoint; returns the hashes of the photos it was trained on.
+def start_from(model: UNetResNet, path: Path) -> Side:
+    """Fill the model from a checkpoint; returns the photos that it has learned from.
 
     Raises ValueError for one of another network, and what `checkpoint.read` does.
     """
@@ -132,17 +134,16 @@ def start_from(model: UNetResNet, path: Path) -> set[str]:
     for name in ("blocks", "widths"):
         found, wanted = content[name], list(getattr(model, name))
         if found != wanted:
-            raise ValueError(f"{path}: a network of {name} {found}, not {wanted}; pass --{name} "
-                             + " ".join(map(str, found)))
+            raise ValueError(f"{path}: a network of {name} {found}, not {wanted}; leave out "
+                             f"--{name}")
     model.load_state_dict(content["model"])
-    return set(content["split"]["train"].values())
+    return content["split"]["train"] | content["split"].get("before", {})
 
 
 def find_pairs(args: argparse.Namespace, split: Split | str | None, last: Content | None,
-               group: Group, seen: set[str]) -> tuple[list[Pair], list[Pair], Split]:
-    """The pairs to train on, those to validate on, and the hashes of their masks; says what there
-    is to say about them. The sample set is drawn where it is wanted. `seen` are the hashes of
-    photos that the weights, at the start, have learned from.
+               group: Group, before: Side) -> tuple[list[Pair], list[Pair], Split, Split]:
+    """The pairs to train on, those to validate on, and the hashes of their photos and masks; says
+    what there is to say about them. The sample set is drawn where it is wanted.
 
     Raises ValueError for data that are not those of the run that is resumed.
     """
@@ -153,18 +154,29 @@ def find_pairs(args: argparse.Namespace, split: Split | str | None, last: Conten
             sample.write(SAMPLE_FOLDER, SAMPLE_COUNT)
         group.wait()
     pairs, held_out, notes = load_pairs(data_folders(args), args.seed, split, strict=bool(last))
+    described = describe_split(pairs, held_out)
     masks = describe_split(pairs, held_out, "mask")
+    if before:
+        described["before"] = before
     if last:
         check_masks(masks, last.get("masks", masks))
     for note in notes:
         print(note)
-    if known := sum(fingerprint(pair.image) in seen for pair in held_out if seen):
-        print(f"{known} of {len(held_out)} validation photos: --weights has learned from them, so "
-              "scores will be flattered")
+    if known := known_photos(described):
+        print(f"--weights has learned from {known} of the {len(held_out)} validation photos, or "
+              "from other crops of them: their scores will be flattered")
     if not last and group.first:
         print(f"the best threshold on grey values alone has an IoU of "
               f"{grey_baseline(held_out):.3f}")
-    return pairs, held_out, masks
+    return pairs, held_out, described, masks
+
+
+def known_photos(split: Split) -> int:
+    """How many of the validation photos the weights had learned from before this run."""
+    before, held_out = split.get("before", {}), split["validation"]
+    crops = related([*map(Path, before), *map(Path, held_out)], border=len(before))
+    marks = set(before.values())
+    return sum(i in crops or mark in marks for i, mark in enumerate(held_out.values(), len(before)))
 
 
 def grey_baseline(pairs: Sequence[Pair]) -> float:
@@ -247,6 +259,8 @@ def open_folder(run: Run, new: bool) -> None:
         run.save()
     with written_whole(run.folder / "split.json") as file:
         file.write((json.dumps(run.split, indent=1) + "\n").encode())
+    start = checkpoint.located(Path(run.args.weights))
     record.note_start(run.folder, run.settings, processes=run.group.size, device=str(run.device),
                       device_name=record.device_name(run.device),
-                      precision=str(run.precision).removeprefix("torch."))
+                      precision=str(run.precision).removeprefix("torch."),
+                      weights_hash=fingerprint(start) if start.is_file() else None)

@@ -1,0 +1,63 @@
+"""What a network takes for cracks where there are none, and what it misses, as a picture.
+
+    python benchmarks/failures.py [--checkpoint RUN] --output failures.png
+
+Photographs in the public domain that come with scikit-image (`pip install -e ".[measure]"`), and
+drawn pavement, as it is and under each confuser and each kind of stress. Each picture stands beside
+its overlay: found in green, false in orange, missed in blue.
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from skimage import data
+from torch import Generator, Tensor
+
+from unet_resnet import checkpoint, load, pictures, sample
+from unet_resnet.confusers import CONFUSERS
+from unet_resnet.images import write_png
+from unet_resnet.metrics import count
+from unet_resnet.prediction import to_photo
+from unet_resnet.stress import STRESS, spoil
+
+PHOTOS = ("brick", "gravel", "grass", "camera", "coffee", "chelsea")  # each CC0
+SIDE, COLUMNS = 200, 4
+
+
+def examples(seed: int) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """Name, photo (3, h, w) uint8 and mask (1, h, w) uint8."""
+    for name in PHOTOS:
+        photo = to_photo(getattr(data, name)())
+        yield name, photo, torch.zeros_like(photo[:1])
+    photo, mask = sample.draw(seed, size=448)
+    yield "drawn", photo, mask
+    for confuser in CONFUSERS:
+        image, truth = confuser(photo / 255, mask.float(), Generator().manual_seed(seed))
+        yield confuser.__name__.replace("_", " "), to_photo(image.clamp(0, 1)), truth.byte()
+    for kind in STRESS:
+        yield kind, spoil(photo, kind, seed), mask
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--checkpoint", type=Path, default=checkpoint.SHIPPED)
+    parser.add_argument("--output", type=Path, default=Path("failures.png"))
+    parser.add_argument("--seed", type=int, default=12, help="of the drawn pavement")
+    args = parser.parse_args()
+    network, cells = load(args.checkpoint), []
+    for name, photo, truth in examples(args.seed):
+        found = network(photo) >= network.threshold
+        scores = count(found, truth.bool())
+        told = (f"Dice {scores.dice:.2f}" if truth.any()
+                else f"{1e6 * scores.fp / truth.numel():,.0f} false px/Mpx")
+        print(f"{name}: {told}")
+        cells += [pictures.caption(pictures.fit(photo, SIDE), name),
+                  pictures.caption(pictures.fit(pictures.overlay(photo, found, truth), SIDE), told)]
+    write_png(args.output, pictures.sheet(
+        [cells[i:i + 2 * COLUMNS] for i in range(0, len(cells), 2 * COLUMNS)], SIDE))
+
+
+if __name__ == "__main__":
+    main()
