@@ -2,9 +2,10 @@
 
     pip install -e ".[bench]" && python benchmarks/loader.py [--data FOLDER]
 
-Both sides read the same files with the same code and make batches of 8 crops of 448. v2 gets what
-it has of the same transforms with the same probabilities; it has no confusers, shade, haze, dark,
-motion blur, low resolution, colour cast or continuation by reflection at any angle, so it does less.
+Both sides read the same files with the same code and make batches of 8 crops of 448. v2 has what
+it knows of the same transforms, with the same probabilities; not confusers, shade, haze, dark,
+motion blur, low resolution, colour cast and continuation by reflection at any angle, so that it
+does less.
 """
 
 import argparse
