@@ -30,6 +30,7 @@ from unet_resnet.results import Results
 from unet_resnet.scores import check_output, write_scores
 from unet_resnet.stream import WriteBehind, read_ahead
 
+MIN_AREA = 50  # pixels; MODEL_CARD.md has the scores with and without
 RESOLVED = 2  # pixels, below which a width in a mask says little
 
 
@@ -48,6 +49,8 @@ def parse_arguments() -> argparse.Namespace:
     add("--output", type=Path, default=Path("predictions"), help="folder for the results")
     add("--threshold", type=share, help="probability from which a pixel is crack, rounded to a "
         "256th; without, the checkpoint's")
+    add("--min-area", type=int, default=MIN_AREA, metavar="PIXELS", help="smaller areas are no "
+        "cracks but pores, chips and noise: they are put below the threshold; 0 keeps all")
     add("--tile", type=int, default=tiling.TILE, help="side in pixels of the pieces that a large "
         "photo is predicted in; more is faster and takes more memory")
     add("--overlap", type=share, default=0.5, help="share of a tile that its neighbour covers too")
@@ -75,10 +78,10 @@ def parse_arguments() -> argparse.Namespace:
     add("--precision", choices=("auto", "fp32", "fp16", "bf16"), default="auto",
         help="auto: what the hardware is fast at")
     args = parser.parse_args()
-    for name, least in (("tile", 32), ("batch", 1), ("every", 1)):
+    for name, least in (("tile", 32), ("batch", 1), ("every", 1), ("min_area", 0)):
         value = getattr(args, name)
         if value is not None and value < least:
-            parser.error(f"--{name} {value}: at least {least}")
+            parser.error(f"--{name.replace('_', '-')} {value}: at least {least}")
     if args.scale_bar:
         args.mm_per_pixel = args.scale_bar[1] / args.scale_bar[0]
     if args.width_classes and not args.mm_per_pixel:
@@ -120,7 +123,8 @@ def predict(path: Path, network: Network, args: argparse.Namespace, photo: Tenso
             check_megapixels(height * scale, width * scale)
         except ValueError as error:
             raise ValueError(f"{path}: with --scale {scale:g}, {error}") from None
-    return network(photo, args.tile, args.overlap, args.scale, args.tta, args.batch, torch.uint8)
+    return network(photo, args.tile, args.overlap, args.scale, args.tta, args.batch, torch.uint8,
+                   args.min_area)
 
 
 def predict_all(photos: Sequence[Path], names: Sequence[str], masks: dict[str, Path],

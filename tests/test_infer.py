@@ -36,7 +36,7 @@ def probability(best):
 @pytest.fixture
 def infer_with(script, best):
     return lambda *arguments: script("infer.py", "--checkpoint", best, "--device", "cpu",
-                                     "--precision", "fp32", *arguments)
+                                     "--precision", "fp32", "--min-area", 0, *arguments)
 
 
 def results_of(*names: str) -> list[str]:

@@ -11,9 +11,10 @@ import pytest
 import torch
 from conftest import Outcome, refused
 from PIL import Image
+from scipy import ndimage
 from tqdm import tqdm
 
-from unet_resnet import prediction, sample, tiling
+from unet_resnet import checkpoint, prediction, sample, tiling
 from unet_resnet.images import read_grey, read_photo
 from unet_resnet.results import WIDTH, WIDTHS, bars
 
@@ -29,7 +30,7 @@ def infer_with(script, trained):
     """A threshold that finds something with a network trained for seconds."""
     best = trained / "runs/walls-1/best.pt"
     return lambda *arguments: script("infer.py", "--checkpoint", best, "--device", "cpu",
-                                     "--precision", "fp32", *arguments)
+                                     "--precision", "fp32", "--min-area", 0, *arguments)
 
 
 @pytest.fixture
@@ -78,7 +79,24 @@ def test_flags_reach_the_network(infer_with, trained, tmp_path):
     assert torch.equal(read_grey(tmp_path / "predictions/x_probability.png"), wanted)
 
 
+@pytest.mark.parametrize("more", [(), ("--min-area", 9)])
+def test_small_areas_are_put_below_the_threshold(infer_with, script, trained, tmp_path, more):
+    """By scipy's labels; 50 pixels without the flag."""
+    painted(tmp_path / "x.png")
+    best, options = trained / "runs/walls-1/best.pt", ("--device", "cpu", "--precision", "fp32")
+    assert infer_with("x.png", "--output", "all").status == 0
+    assert script("infer.py", "x.png", "--checkpoint", best, *options, *more).status == 0
+    before, after = (read_grey(tmp_path / folder / "x_probability.png")[0].numpy()
+                     for folder in ("all", "predictions"))
+    level = round(checkpoint.read(best)["threshold"] * 256)
+    labels, _ = ndimage.label(before >= level, np.ones((3, 3)))
+    small = (labels > 0) & (np.bincount(labels.flat)[labels] < (more[-1] if more else 50))
+    assert small.any() and not small.all()
+    assert np.array_equal(after, np.where(small, level - 1, before))
+
+
 @pytest.mark.parametrize("arguments, named", [
+    ("--min-area -1", "--min-area"),
     ("--scale 0", "0"), ("--scale inf", "inf"), ("--scale", "--scale"), ("--batch 0", "--batch"),
     ("--every 0", "--every"), ("--mm-per-pixel 0", "0"), ("--mm-per-pixel nan", "nan"),
     ("--scale-bar 100", "--scale-bar"), ("--scale-bar 0 5", "0"),

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 import unet_resnet
 from unet_resnet import checkpoint, tiling
 from unet_resnet.hardware import predictor
-from unet_resnet.prediction import Network, load, predict, to_photo
+from unet_resnet.prediction import Network, load, lower_specks, predict, to_photo
 
 CPU = torch.device("cpu")
 
@@ -136,3 +136,17 @@ def test_scales_are_predicted_apart_and_averaged(monkeypatch, photo, dtype):
     wanted = (tiling.predict(brightness, photo, dtype=dtype).float() + at(140, 90)) / 2
     torch.testing.assert_close(both.float(), wanted, rtol=0, atol=0.5 * (dtype == torch.uint8))
     assert network(photo[:, :1, :1], scales=[0.1]).shape == (1, 1, 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_lowered_specks_are_just_below_the_threshold(dtype):
+    probability = torch.zeros(1, 6, 9, dtype=dtype)
+    high = 200 if dtype == torch.uint8 else 0.9
+    probability[0, 0, :4], probability[0, 3, 5], probability[0, 4, 6] = high, high, high
+    lowered = lower_specks(probability.clone(), 0.5, 3)
+    assert torch.equal(lowered[0, 0], probability[0, 0])
+    below = 127 if dtype == torch.uint8 else 127 / 256
+    assert lowered[0, 3, 5] == lowered[0, 4, 6] == below
+    assert torch.equal(lower_specks(probability.clone(), 0.5, 2), probability)
+    everywhere = lower_specks(probability.clone(), 0.0, 100)  # where every pixel is crack
+    assert torch.equal(everywhere, probability)

@@ -23,6 +23,7 @@ from unet_resnet.fold import fold_batchnorm
 from unet_resnet.hardware import pick_device, pick_precision, predictor
 from unet_resnet.images import read_photo, to_rgb, upright
 from unet_resnet.model import UNetResNet
+from unet_resnet.morphology import without_specks
 
 Picture = str | Path | Image.Image | np.ndarray | Tensor
 
@@ -39,14 +40,15 @@ class Network:
 
     def __call__(self, photo: Tensor, tile: int = tiling.TILE, overlap: float = 0.5,
                  scales: Sequence[float] = (1.0,), tta: bool = False, batch: int | None = None,
-                 dtype: torch.dtype = torch.float32) -> Tensor:
+                 dtype: torch.dtype = torch.float32, min_area: int = 0) -> Tensor:
         """Probability of crack for each pixel of a photo of any size.
 
         photo: (3, h, w) uint8 RGB. Returns (1, h, w), float32 in 0..1 or, with dtype uint8, in
         256ths (`tiling.to_bytes`). `scales`: the photo is predicted enlarged or reduced by each of
         them, and the results averaged. `tta`: so are the eight flips and turns of each tile.
         `batch` tiles go through the network at once; without, 4 on a GPU and 1 on a CPU, where
-        more take more memory and no less time.
+        more take more memory and no less time. What reaches the threshold in areas of fewer than
+        `min_area` pixels is put just below it: pores, chips and noise.
         """
         if not scales:
             raise ValueError("no scale to predict at; wanted one or more, such as [1.0]")
@@ -59,11 +61,24 @@ class Network:
             scaled = photo if scale == 1 else _resize(photo, [max(1, round(side * scale))
                                                               for side in size])
             result = _resize(tiling.predict(probability, scaled, tile, overlap, batch, dtype), size)
-            if len(scales) == 1:
-                return result
-            part = result.to(torch.int16 if dtype == torch.uint8 else dtype)
-            total = part if total is None else total.add_(part)
-        return (total // len(scales) if dtype == torch.uint8 else total / len(scales)).to(dtype)
+            if len(scales) > 1:
+                part = result.to(torch.int16 if dtype == torch.uint8 else dtype)
+                total = part if total is None else total.add_(part)
+        if len(scales) > 1:
+            result = (total // len(scales) if dtype == torch.uint8
+                      else total / len(scales)).to(dtype)
+        return lower_specks(result, self.threshold, min_area)
+
+
+def lower_specks(probability: Tensor, threshold: float, min_area: int) -> Tensor:
+    """Put small areas that reach the threshold 1/256 below it, in place; (1, h, w), of floats in
+    0..1 or of uint8 in 256ths."""
+    if min_area > 1 and threshold > 0:
+        unit = 256 if probability.dtype == torch.uint8 else 1
+        crack = probability >= threshold * unit
+        specks = crack & ~without_specks(crack[0], min_area)
+        probability[specks] = threshold * unit - unit / 256
+    return probability
 
 
 def _resize(picture: Tensor, size: Sequence[int]) -> Tensor:
