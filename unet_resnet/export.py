@@ -156,7 +156,7 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path, help="a run's folder (its best.pt) or a "
                         "file of train.py; cracks: the network that comes with the project")
     parser.add_argument("output", type=Path, help="the file to write: NAME.onnx, about 185 MB for "
-                        "ResNet-101, or NAME.pt, a checkpoint with weights in 8 bits, 46 MB")
+                        "ResNet-101, or NAME.pt, a checkpoint with weights in 8 bits, 47 MB")
     args = parser.parse_args()
     print_any_name()
     write = checkpoint.shrink if args.output.suffix == ".pt" else export
