@@ -122,7 +122,7 @@ def test_two_processes_step_as_one(tmp_path):
     run.optimizer.step()
     for name, parameter in run.model.named_parameters():
         step, wanted = found["model"][name] - before[name], parameter.detach() - before[name]
-        assert (step - wanted).norm() < 1e-4 * wanted.norm(), name
+        assert (step - wanted).norm() < 1e-3 * wanted.norm(), name
     (tmp_path / "step.pt").unlink()
 
 

@@ -260,7 +260,7 @@ UNFIT = {
 }
 
 
-FOREIGN = {"a tensor", "a list", "another network", "other kind"}
+NOT_OURS_AT_ALL = {"a tensor", "a list", "another network", "other kind"}
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")  # of old kinds
@@ -269,7 +269,7 @@ def test_other_content(trained, file, content, name):
     change, *words = UNFIT[name]
     torch.save(change(content), file)
     refuse(trained, file, "infer resume export", *words)
-    if name not in FOREIGN:  # which --weights takes for a ResNet's
+    if name not in NOT_OURS_AT_ALL:  # which --weights takes for a ResNet's
         refuse(trained, file, "weights", *words)
 
 

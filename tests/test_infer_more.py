@@ -36,7 +36,7 @@ def infer_with(script, trained):
 @pytest.fixture
 def cracked(monkeypatch) -> None:
     """A network that sees a crack where a photo is red: results are known to the pixel."""
-    def red(self, photo, tile, overlap, scales, tta, batch, dtype):
+    def red(self, photo, tile, overlap, scales, tta, batch, dtype, min_area):
         return (255 * (photo[:1] > 200) * (photo[1:2] < 50)).to(dtype)
     monkeypatch.setattr(prediction.Network, "__call__", red)
 

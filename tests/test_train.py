@@ -556,5 +556,5 @@ def test_the_readmes_first_commands(tmp_path, script):
     outcome = command(str(ROOT / "infer.py"), *shlex.split(advice), cwd=tmp_path)
     assert outcome.status == 0 and "sample-1" in outcome.out, outcome.err
     results = {path.name for path in (tmp_path / "predictions").iterdir()}
-    assert results == {f"{Path(advice).stem}_{kind}.png"
+    assert results == {f"{Path(shlex.split(advice)[0]).stem}_{kind}.png"
                        for kind in ("probability", "mask", "overlay")}
