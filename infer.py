@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from unet_resnet import tiling
-from unet_resnet.data import read_pair
+from unet_resnet.data import learned_from, read_pair
 from unet_resnet.files import ends_of, one_line, print_any_name
 from unet_resnet.film import TABLE, predict_video
 from unet_resnet.images import SUFFIXES, check_megapixels, is_ours, read_photo, remark
@@ -186,8 +186,8 @@ def counted(photos: Sequence[Path]) -> str:
                         if number) or "0 photos"
 
 
-def describe(args: argparse.Namespace, path: Path, network: Network, seconds: float) -> dict:
-    return {"command": command(), "checkpoint": str(path),
+def describe(args: argparse.Namespace, network: Network, seconds: float) -> dict:
+    return {"command": command(), "checkpoint": str(args.checkpoint),
             "threshold": f"{network.threshold:g}", "device": str(network.device),
             "seconds": round(seconds, 1), "date": datetime.now().strftime("%Y-%m-%d %H:%M"),
             "version": package_version("unet_resnet")}
@@ -215,8 +215,7 @@ def choose(args: argparse.Namespace, photos: Sequence[Path],
         photos = [photo for photo in photos if not is_video(photo)  # of which no one has masks
                   and args.masks.resolve() not in photo.resolve().parents]
         masks = find_masks(args.masks, photos)
-        photos = leave_out_trained(
-            photos, network.split["train"] | network.split.get("before", {}))
+        photos = leave_out_trained(photos, learned_from(network.split))
     names = name_results(photos, args.output, masks.values())
     if args.every and not any(map(is_video, photos)):
         print("--every is of videos, and there is none: it changes nothing")
@@ -236,11 +235,10 @@ def main() -> int:
     args, began = parse_arguments(), time.perf_counter()
     photos = find_photos(args.photos)
     look_ahead(args, photos)
-    path = args.checkpoint
-    network = load(path, args.device, args.precision)
+    network = load(args.checkpoint, args.device, args.precision)
     if args.threshold is not None:
         network.threshold = min(round(args.threshold * 256), 255) / 256
-    print(f"checkpoint {path}, threshold {network.threshold:g}, {network.device}")
+    print(f"checkpoint {args.checkpoint}, threshold {network.threshold:g}, {network.device}")
     if args.width_classes and min(args.width_classes) < RESOLVED * args.mm_per_pixel:
         print(f"the narrowest class ends at {min(args.width_classes):g} mm, which is "
               f"{min(args.width_classes) / args.mm_per_pixel:.1f} pixels: widths below about "
@@ -251,7 +249,7 @@ def main() -> int:
         results = Results(args, network.threshold, stack)
         predict_all(photos, names, masks, network, args, results)
         if args.report:
-            results.write_report(describe(args, path, network, time.perf_counter() - began))
+            results.write_report(describe(args, network, time.perf_counter() - began))
     sheet = results.sheet
     print(f"{len(photos) - results.failed} of {counted(photos)} predicted, results in {args.output}"
           + f"; {results.failed} failed" * bool(results.failed))
@@ -260,7 +258,8 @@ def main() -> int:
         if chose:
             print(f"{chose} of these photos chose the checkpoint's epoch and threshold: their "
                   "scores are slightly flattered")
-        about = {"command": sys.argv, "checkpoint": str(path), "validation_photos": chose}
+        about = {"command": sys.argv, "checkpoint": str(args.checkpoint),
+                 "validation_photos": chose}
         if results.stress:
             about["stress"] = results.stress.summary()
         write_scores(sheet, dict(zip(names, photos)), args.output, about)

@@ -6,20 +6,16 @@
 import argparse
 from pathlib import Path
 
-import torch
-from torch import Generator, Tensor
+from torch import Generator
 
 from unet_resnet import pictures, sample
 from unet_resnet.confusers import CONFUSERS
 from unet_resnet.data import read_pair
 from unet_resnet.images import write_png
 from unet_resnet.light import LIGHT
+from unet_resnet.prediction import to_photo
 
 SIDE, COLUMNS = 180, 8
-
-
-def to_bytes(image: Tensor) -> Tensor:
-    return (image.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def main() -> None:
@@ -36,13 +32,13 @@ def main() -> None:
     cells = [("photograph", photo), ("mask", pictures.grey(truth))]
     for confuser in CONFUSERS:
         painted, _ = confuser(image, truth, Generator().manual_seed(args.seed))
-        cells.append((confuser.__name__.replace("_", " "), to_bytes(painted)))
+        cells.append((confuser.__name__.replace("_", " "), to_photo(painted.clamp(0, 1))))
     for transform, _, low, high in LIGHT:
         strength = high if abs(high) >= abs(low) else low
         if transform.__name__ in ("dark", "jpeg"):
             strength = low  # less is more
         lit = transform(image, strength, Generator().manual_seed(args.seed))
-        cells.append((transform.__name__.replace("_", " "), to_bytes(lit)))
+        cells.append((transform.__name__.replace("_", " "), to_photo(lit.clamp(0, 1))))
     captioned = [pictures.caption(pictures.fit(picture, SIDE), name) for name, picture in cells]
     write_png(args.output, pictures.sheet(
         [captioned[i:i + COLUMNS] for i in range(0, len(captioned), COLUMNS)], SIDE))

@@ -345,7 +345,7 @@ def test_photos_learned_from_before_are_left_out_of_scores(trained, script, tmp_
            "left out" in outcome.out
 
 
-def test_photos_known_from_other_crops(trained):
+def test_photos_known_from_other_crops():
     """By names that tell a photograph, or by content."""
     split = {"train": {}, "validation": {"CRACK500_20160222_080850_1_361.jpg": "aa",
                                          "mine.jpg": "bb", "other.jpg": "cc"},

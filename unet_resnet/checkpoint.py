@@ -151,9 +151,8 @@ def read(path: Path) -> dict[str, Any]:
     with tensors.sketched():
         wanted = UNetResNet(blocks, content["widths"]).state_dict()
     if is_small(state):
-        content["model"] = expand(tensors.check(state, compress(wanted), path))
-    else:
-        content["model"] = tensors.check(state, wanted, path)
+        wanted = compress(wanted)
+    content["model"] = expand(tensors.check(state, wanted, path))
     return content
 
 

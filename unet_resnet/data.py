@@ -15,7 +15,7 @@ import torch
 from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
-from unet_resnet.audit import audit, hash_photo, in_threads, screen, summarise
+from unet_resnet.audit import audit, hash_photo, in_threads, related, screen, summarise
 from unet_resnet.files import one_line, print_any_name, written_whole
 from unet_resnet.groups import join, near_duplicates, split_groups
 from unet_resnet.images import SUFFIXES, read_mask, read_photo
@@ -121,6 +121,23 @@ def describe_split(train: Sequence[Pair], validation: Sequence[Pair],
                              "and its mask")
     return {name: {pair.image.name: fingerprint(getattr(pair, part)) for pair in pairs}
             for name, pairs in (("train", train), ("validation", validation))}
+
+
+def learned_from(split: Split) -> Side:
+    """The photos that a network has learned from, in the run of that split and before."""
+    return split["train"] | split.get("before", {})
+
+
+def recognised(photos: Sequence[Path], learned: Side,
+               mark: Callable[[Path], str | None]) -> list[bool]:
+    """Which photos are among those learned from, or other crops of them.
+
+    A crop is known by a name that tells its photograph, a copy by its fingerprint, which is `mark`
+    of a photo; it is asked for only where the name tells nothing.
+    """
+    names, marks = [Path(name) for name in learned], set(learned.values())
+    crops = related([*names, *photos], border=len(names))
+    return [i in crops or mark(photo) in marks for i, photo in enumerate(photos, len(names))]
 
 
 def check_masks(masks: Split, before: Split) -> None:

@@ -8,8 +8,7 @@ from functools import partial
 from itertools import chain, count
 from pathlib import Path
 
-from unet_resnet.audit import related
-from unet_resnet.data import fingerprint
+from unet_resnet.data import fingerprint, recognised
 from unet_resnet.images import SUFFIXES, is_ours, signed
 from unet_resnet.pairs import by_stem, pictures_in
 from unet_resnet.video import VIDEO_SUFFIXES
@@ -147,15 +146,9 @@ def content_of(photo: Path) -> str:
 
 
 def leave_out_trained(photos: Sequence[Path], trained: dict[str, str]) -> list[Path]:
-    """The photos that the checkpoint was not trained on, nor on other crops of them.
-
-    A crop is known by a name that tells its photograph, a copy by its content.
-    """
-    names = [Path(name) for name in trained]
-    crops = related([*names, *photos], border=len(names))
-    marks = set(trained.values())
-    kept = [photo for i, photo in enumerate(photos, start=len(names))
-            if i not in crops and content_of(photo) not in marks]
+    """The photos that the checkpoint was not trained on, nor on other crops of them."""
+    known = recognised(photos, trained, content_of)
+    kept = [photo for photo, left_out in zip(photos, known) if not left_out]
     if len(kept) < len(photos):
         print(f"{len(photos) - len(kept)} of {len(photos)} photos left out: they or other crops of"
               " them were trained on, so a score on them would mean nothing")

@@ -61,13 +61,12 @@ class Network:
             scaled = photo if scale == 1 else _resize(photo, [max(1, round(side * scale))
                                                               for side in size])
             result = _resize(tiling.predict(probability, scaled, tile, overlap, batch, dtype), size)
-            if len(scales) > 1:
-                part = result.to(torch.int16 if dtype == torch.uint8 else dtype)
-                total = part if total is None else total.add_(part)
-        if len(scales) > 1:
-            result = (total // len(scales) if dtype == torch.uint8
-                      else total / len(scales)).to(dtype)
-        return lower_specks(result, self.threshold, min_area)
+            if len(scales) == 1:
+                return lower_specks(result, self.threshold, min_area)
+            part = result.to(torch.int16 if dtype == torch.uint8 else dtype)
+            total = part if total is None else total.add_(part)
+        mean = (total // len(scales) if dtype == torch.uint8 else total / len(scales)).to(dtype)
+        return lower_specks(mean, self.threshold, min_area)
 
 
 def lower_specks(probability: Tensor, threshold: float, min_area: int) -> Tensor:

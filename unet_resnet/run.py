@@ -17,9 +17,9 @@ from torch.optim import Adam
 from tqdm import tqdm
 
 from unet_resnet import checkpoint, imagenet, memory, preflight, record, sample
-from unet_resnet.audit import related
 from unet_resnet.data import (
-    Side, Split, WholePictures, check_masks, describe_split, fingerprint, load_pairs, read_split)
+    Side, Split, WholePictures, check_masks, describe_split, fingerprint, learned_from, load_pairs,
+    read_split, recognised)
 from unet_resnet.files import lock, remove_unfinished, written_whole
 from unet_resnet.group import Group
 from unet_resnet.hardware import check_compiler
@@ -137,7 +137,7 @@ def start_from(model: UNetResNet, path: Path) -> Side:
             raise ValueError(f"{path}: a network of {name} {found}, not {wanted}; leave out "
                              f"--{name}")
     model.load_state_dict(content["model"])
-    return content["split"]["train"] | content["split"].get("before", {})
+    return learned_from(content["split"])
 
 
 def find_pairs(args: argparse.Namespace, split: Split | str | None, last: Content | None,
@@ -173,10 +173,8 @@ def find_pairs(args: argparse.Namespace, split: Split | str | None, last: Conten
 
 def known_photos(split: Split) -> int:
     """How many of the validation photos the weights had learned from before this run."""
-    before, held_out = split.get("before", {}), split["validation"]
-    crops = related([*map(Path, before), *map(Path, held_out)], border=len(before))
-    marks = set(before.values())
-    return sum(i in crops or mark in marks for i, mark in enumerate(held_out.values(), len(before)))
+    held_out = {Path(name): mark for name, mark in split["validation"].items()}
+    return sum(recognised(list(held_out), split.get("before", {}), held_out.get))
 
 
 def grey_baseline(pairs: Sequence[Pair]) -> float:
