@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Adam
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -33,7 +33,8 @@ from unet_resnet.decoder import Level  # noqa: E402
 from unet_resnet.hardware import autocast, pick_precision, predictor  # noqa: E402
 from unet_resnet.losses import bce_dice_loss, dice_loss, skeleton_recall_loss  # noqa: E402
 from unet_resnet.light import (  # noqa: E402
-    LIGHT, Chance, blur, brightness, colour_cast, contrast, gamma, noise, saturation, shadow)
+    LIGHT, Chance, blur, brightness, colour_cast, contrast, gamma, happens, noise, saturation,
+    shadow)
 from unet_resnet.metrics import best_threshold, counts_at, histogram  # noqa: E402
 from unet_resnet.pairs import Pair, find  # noqa: E402
 from unet_resnet.stress import STRESS, spoil  # noqa: E402
@@ -61,10 +62,12 @@ class Recipe:
     skeleton: float = 0.0  # weight of the skeleton recall loss
     full_skip: bool = False
     warp: float = 0.5
+    far: float = 0.0  # share of crops from twice as far away
     peer: bool = False  # the network of segmentation_models_pytorch in place of ours
 
 
 BASE = Recipe()
+TAKEN = Recipe(photos=True, painted=0.4, weather=True, skeleton=0.5)  # what train.py does
 CHANGES = {
     "baseline": BASE, "photos": replace(BASE, photos=True), "painted": replace(BASE, painted=0.4),
     "weather": replace(BASE, weather=True), "average": replace(BASE, average=0.98),
@@ -74,8 +77,8 @@ CHANGES = {
     "encoder_lr_0.05": replace(BASE, encoder_lr=0.05), "crop_320": replace(BASE, crop=320),
     "crop_448": replace(BASE, crop=448), "warp_all": replace(BASE, warp=1.0),
     "peer": replace(BASE, peer=True), "all": replace(BASE, photos=True, painted=0.4, weather=True),
-    # The recipe of train.py on both sets, and the peer on these.
-    "taken": replace(BASE, photos=True, painted=0.4, weather=True, skeleton=0.5),
+    "taken": TAKEN, "taken_far": replace(TAKEN, far=0.3),
+    "taken_frozen": replace(TAKEN, freeze_bn=True),
     "peer_photos": replace(BASE, photos=True, peer=True),
 }
 
@@ -98,6 +101,21 @@ class FullSkip(UNetResNet):
         y = decoder.up16(decoder.reduce(maps[4]), maps[3])
         y = decoder.up2(decoder.up4(decoder.up8(y, maps[2]), maps[1]), maps[0])
         return self.head(decoder.up1(y, self.stem(x)))[..., :height, :width]
+
+
+class Afar:
+    """A share of the crops is seen from twice as far away: means of 2x2 pixels, of which half must
+    be crack."""
+
+    def __init__(self, augment: Augment, share: float) -> None:
+        self.augment, self.share = augment, share
+
+    def __call__(self, image: Tensor, mask: Tensor,
+                 generator: Generator) -> tuple[Tensor, Tensor]:
+        if happens(self.share, generator):
+            image = F.avg_pool2d(image.float(), 2).byte()
+            mask = (F.avg_pool2d(mask.float(), 2) >= 0.5).byte()
+        return self.augment(image, mask, generator)
 
 
 class Peer(nn.Module):
@@ -152,8 +170,8 @@ def train(recipe: Recipe, pairs: Sequence[Pair], weights: str, steps: int, lr: f
         {"params": model.encoder.parameters(), "factor": recipe.encoder_lr}], fused=True)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.average),
                             use_buffers=True) if recipe.average else None
-    crops = Crops(pairs, Augment(recipe.crop, recipe.warp, recipe.painted,
-                                 LIGHT if recipe.weather else MILD), seed)
+    augment = Augment(recipe.crop, recipe.warp, recipe.painted, LIGHT if recipe.weather else MILD)
+    crops = Crops(pairs, Afar(augment, recipe.far) if recipe.far else augment, seed)
     batch = round(PIXELS / recipe.crop ** 2)
     bar = tqdm(range(steps), "training", unit="update", mininterval=30)
     for step in bar:
