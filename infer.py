@@ -17,6 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from unet_resnet import tiling
+from unet_resnet.checkpoint import SHIPPED
 from unet_resnet.data import learned_from, read_pair
 from unet_resnet.files import ends_of, one_line, print_any_name
 from unet_resnet.film import TABLE, predict_video
@@ -44,8 +45,8 @@ def parse_arguments() -> argparse.Namespace:
     add("--stress", action="store_true", help="with --masks: predict each photo six times more, "
         "darkened, blurred, at half its size, with noise, JPEG blocks or painted lines, and tell "
         "how much of the score survives")
-    add("--checkpoint", type=Path, default=Path("cracks"), help="a run's folder (its best.pt) or a "
-        "file of train.py; cracks: the network that comes with the project")
+    add("--checkpoint", type=Path, default=SHIPPED, help="a run's folder (its best.pt) or a file "
+        "of train.py")
     add("--output", type=Path, default=Path("predictions"), help="folder for the results")
     add("--threshold", type=share, help="probability from which a pixel is crack, rounded to a "
         "256th; without, the checkpoint's")

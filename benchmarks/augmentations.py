@@ -25,6 +25,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("augmentations.png"))
     parser.add_argument("--seed", type=int, default=4)
     args = parser.parse_args()
+    if len(args.pair) not in (0, 2):
+        parser.error("give a photo and its mask, or none")
     photo, mask = read_pair(*args.pair) if args.pair else sample.draw(args.seed, size=SIDE)
     side = min(photo.shape[1:])
     photo, mask = photo[:, :side, :side], mask[:, :side, :side]

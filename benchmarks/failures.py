@@ -16,6 +16,7 @@ from skimage import data
 from torch import Generator, Tensor
 
 from unet_resnet import load, pictures, sample
+from unet_resnet.checkpoint import SHIPPED
 from unet_resnet.confusers import CONFUSERS
 from unet_resnet.images import write_png
 from unet_resnet.metrics import count
@@ -42,7 +43,7 @@ def examples(seed: int) -> Iterator[tuple[str, Tensor, Tensor]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--checkpoint", type=Path, default=Path("cracks"))
+    parser.add_argument("--checkpoint", type=Path, default=SHIPPED)
     parser.add_argument("--output", type=Path, default=Path("failures.png"))
     parser.add_argument("--seed", type=int, default=12, help="of the drawn pavement")
     args = parser.parse_args()

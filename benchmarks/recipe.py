@@ -113,7 +113,7 @@ class Afar:
     def __call__(self, image: Tensor, mask: Tensor,
                  generator: Generator) -> tuple[Tensor, Tensor]:
         if happens(self.share, generator):
-            image = F.avg_pool2d(image.float(), 2).byte()
+            image = F.avg_pool2d(image.float(), 2).round().byte()
             mask = (F.avg_pool2d(mask.float(), 2) >= 0.5).byte()
         return self.augment(image, mask, generator)
 
@@ -225,6 +225,8 @@ def main() -> None:
     recipe, began = CHANGES[args.change], time.time()
     precision = pick_precision("auto", CPU)
     pairs, held_out, _ = load_pairs([args.data])  # one split for all runs
+    if args.without not in (sources := {pair.source for pair in pairs}):
+        parser.error(f"--without {args.without}: the sources are {', '.join(sorted(sources))}")
     walls, held_walls, _ = load_pairs([args.confusers])
     trained = [pair for pair in pairs if pair.source != args.without]
     model = train(recipe, trained + walls * recipe.photos, args.weights, args.steps, args.lr,

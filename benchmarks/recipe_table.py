@@ -34,7 +34,7 @@ def main() -> None:
     titles = ["without", "change", "updates", "seeds", *COLUMNS]
     print("| " + " | ".join(titles) + " |\n|" + "---|" * len(titles))
     for (without, change, steps), rows in groups.items():
-        seeds = " ".join(str(row["seed"]) for row in rows)
+        seeds = " ".join(str(row["seed"]) for row in sorted(rows, key=lambda row: row["seed"]))
         cells = [cell([value(row) for row in rows], decimals)
                  for value, decimals in COLUMNS.values()]
         print("| " + " | ".join([without, change, str(steps), seeds, *cells]) + " |")

@@ -1,11 +1,11 @@
-"""Do compressed weights come back, off by half a step at the most?"""
+"""Do quantized weights come back, off by half a step at the most?"""
 
 import pytest
 import torch
 from conftest import stir
 
 from unet_resnet import UNetResNet
-from unet_resnet.compact import LEAST, compress, expand
+from unet_resnet.compact import LEAST, quantize, dequantize
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +15,7 @@ def state() -> dict[str, torch.Tensor]:
 
 
 def test_names_shapes_and_values_come_back(state):
-    back = expand(compress(state))
+    back = dequantize(quantize(state))
     assert back.keys() == state.keys()
     for name, tensor in state.items():
         assert back[name].shape == tensor.shape and back[name].dtype == tensor.dtype
@@ -30,15 +30,15 @@ def test_names_shapes_and_values_come_back(state):
 def test_a_quarter_of_the_space(state):
     def size(tensors: dict[str, torch.Tensor]) -> int:
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
-    assert size(compress(state)) < 0.26 * size(state)
+    assert size(quantize(state)) < 0.26 * size(state)
 
 
-def test_a_state_that_is_not_compressed_stays(state):
-    assert all(torch.equal(tensor, state[name]) for name, tensor in expand(state).items())
+def test_a_state_that_is_not_quantized_stays(state):
+    assert all(torch.equal(tensor, state[name]) for name, tensor in dequantize(state).items())
 
 
 def test_a_channel_of_zeros_and_extremes():
     weights = torch.zeros(3, 4096, 1, 1)
     weights[1, 0], weights[1, 1], weights[2] = 5.0, -5.0, 1e-30
-    back = expand(compress({"w": weights}))["w"]
+    back = dequantize(quantize({"w": weights}))["w"]
     assert torch.equal(back[:2], weights[:2]) and back.isfinite().all()

@@ -75,14 +75,15 @@ def test_any_size(name, size):
 
 
 def test_a_line_covers_what_its_width_says():
-    """Over many directions a straight line covers its length times its width."""
+    """In any direction a straight line covers its length times its width."""
+    whole = 0
     for seed in range(20):
         along, across = frame(torch.zeros(3, 200, 200), seeded(seed))
-        on = (along.abs() < 30)
-        inside = (along.abs() < 31).sum() > 0.99 * 62 * 1  # the middle lies in the picture
-        share = covered(across, 2.5) * on
-        if inside and share[[0, -1]].max() == 0 and share[:, [0, -1]].max() == 0:
+        share = covered(across, 2.5) * (along.abs() < 30)
+        if share[[0, -1]].max() == 0 and share[:, [0, -1]].max() == 0:  # within the picture
             assert share.sum() == pytest.approx(60 * 5, rel=0.05)
+            whole += 1
+    assert whole > 8
 
 
 def test_bends_are_gentle():

@@ -134,6 +134,8 @@ def test_a_users_own_split_needs_names_only(tmp_path):
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "7", '{"train": ["a.png"]}', "\xff",
                                   '{"train": 1, "validation": 2}', "[" * 10**5,
+                                  '{"train": "ab", "validation": []}',
+                                  '{"train": [1, 2], "validation": []}',
                                   '{"train": [' + "1" * 5000 + "]}"])
 def test_what_is_no_split_is_named(tmp_path, text):
     (tmp_path / "mine.json").write_text(text, encoding="latin-1")

@@ -131,7 +131,9 @@ def test_only_its_own_files_are_replaced(folder, tmp_path, monkeypatch):
     ("none.pt new.onnx", ["none.pt", "no such file"]),
     ("said new.onnx", ["said", "not a file of PyTorch tensors"]),
     ("best.pt nowhere/new.onnx", ["nowhere", "no such folder"]),
-    ("best.pt said", ["said", "left alone"]),
+    ("best.pt nowhere/new.pt", ["nowhere", "no such folder"]),
+    ("best.pt said", ["said", ".onnx or .pt"]),
+    ("best.pt new.pth", ["new.pth", ".onnx or .pt"]),
 ])
 def test_one_line_for_a_wrong_name(folder, arguments, words):
     outcome = run_script(folder, "unet_resnet/export.py", *arguments.split())

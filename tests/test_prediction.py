@@ -1,5 +1,7 @@
 """From Python: whatever a picture is, the same probabilities come out."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -83,14 +85,24 @@ def test_pictures_are_read_as_their_files_are(network, tmp_path):
     colours = np.dstack([grey // 256] * 3).astype(np.uint8)
     colours.flags.writeable = False
     assert torch.equal(to_photo(colours[..., ::-1]), to_photo(colours))
-    with pytest.raises(ValueError, match="scale"):
-        network(to_photo(colours), scales=[])
+
+
+@pytest.mark.parametrize("option, value", [
+    ("scales", []), ("scales", [0]), ("scales", [1, -1]), ("scales", [math.nan]), ("batch", 0),
+    ("batch", -1), ("tile", 0), ("overlap", 1), ("overlap", -0.1)])
+def test_options_without_sense_are_refused(network, option, value):
+    """In place of an empty answer."""
+    with pytest.raises(ValueError, match=option.removesuffix("s")):
+        network(torch.zeros(3, 40, 50, dtype=torch.uint8), **{option: value})
 
 
 @pytest.mark.parametrize("picture, complaint", [
     (np.zeros((5, 5, 4), np.uint8), "shape"), (torch.zeros(1, 5, 5), "shape"),
     (torch.zeros(3, 0, 5), "shape"), (np.full((5, 5), 200.0), "floats outside"),
-    (torch.full((3, 5, 5), float("nan")), "floats outside"), (np.zeros((5, 5), np.int32), "int32")])
+    (torch.full((3, 5, 5), float("nan")), "floats outside"),
+    (np.zeros((5, 5), np.int32), "int32"),
+    (np.full((5, 5), "x"), "U1"), (np.zeros((1, 5, 5, 3), np.uint8), "shape"),
+    (None, "NoneType"), ([[0, 1]], "list")])
 def test_what_is_no_picture_is_refused(picture, complaint):
     with pytest.raises(ValueError, match=complaint):
         to_photo(picture)

@@ -77,7 +77,7 @@ def test_infer_works_right_after_the_install(tmp_path):
     done = subprocess.run([sys.executable, str(ROOT / "infer.py"), "photo.png", "--device", "cpu"],
                           cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "checkpoint cracks, threshold" in done.stdout
+    assert f"checkpoint {checkpoint.SHIPPED}, threshold" in done.stdout
     assert read_photo(tmp_path / "predictions" / "photo_mask.png").any()
     assert {path.name for path in tmp_path.iterdir()} == {"photo.png", "predictions"}
 

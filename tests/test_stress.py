@@ -44,6 +44,22 @@ def test_a_detector_of_dark_pixels(photo):
     assert "painted lines" in table and f"{scores['dark']['survives']:.0%}" in table
 
 
+def test_each_photo_has_its_own_noise_and_lines():
+    """Which do not depend on what was added before it."""
+    def spoilt(*greys: int) -> list[torch.Tensor]:
+        sheet, truth, seen = StressSheet(), torch.ones(1, 40, 50, dtype=torch.bool), []
+        for grey in greys:
+            photo = torch.full((3, 40, 50), grey, dtype=torch.uint8)
+            sheet.add(photo, truth, truth, lambda image: seen.append(image - grey) or truth)
+        return seen
+
+    first, second = spoilt(100, 101), spoilt(101, 100)
+    names, count = list(STRESS), len(STRESS)
+    for i in (names.index("noise"), names.index("painted lines")):
+        assert not torch.equal(first[i], first[count + i])
+        assert torch.equal(first[i], second[count + i])
+
+
 def test_a_detector_that_finds_nothing():
     photo, truth = torch.zeros(3, 8, 8, dtype=torch.uint8), torch.ones(1, 8, 8, dtype=torch.bool)
     sheet = StressSheet()

@@ -3,6 +3,7 @@
 import argparse
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,18 +32,14 @@ def micro_batch(text: str) -> int | str:
     return text if text == "auto" else whole(1)(text)
 
 
-def rate(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < 10:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 10")
-    return value
-
-
-def minutes(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a number of minutes")
-    return value
+def below(high: float) -> Callable[[str], float]:
+    """An argparse type: a number from 0 to below `high`."""
+    def parse(text: str) -> float:
+        with suppress(ValueError):
+            if 0 <= float(text) < high:
+                return float(text)
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to below {high:g}")
+    return parse
 
 
 def usable_cores() -> int:
@@ -86,9 +83,9 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     add("--compile", "let torch.compile fuse the network's operations: minutes at the start, "
         "faster updates", action="store_true")
     add("--crop", "side of a training crop in pixels", type=whole(64))
-    add("--lr", "Adam's highest learning rate", type=rate)
+    add("--lr", "Adam's highest learning rate", type=below(10))
     add("--encoder-lr", "the encoder's learning rate as a factor of --lr (default: 0.2 for "
-        "trained weights, 1 for random ones)", type=rate, metavar="FACTOR")
+        "trained weights, 1 for random ones)", type=below(10), metavar="FACTOR")
     add("--precision", "of the forward pass; auto: what the hardware is fast at", default="auto",
         choices=("auto", "fp32", "fp16", "bf16"))
     add("--device", "cpu, cuda, cuda:1, mps; auto: the fastest present", default="auto")
@@ -99,7 +96,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         "groups: draw one by photograph even where there is a test/", metavar="FILE",
         type=lambda name: name if name == "groups" else os.path.abspath(name))
     add("--save-every", "save within an epoch, too, so that kill -9 or a power cut costs no more "
-        "than this; 0: after each update", type=minutes, default=10, metavar="MINUTES")
+        "than this; 0: after each update", type=below(1e6), default=10, metavar="MINUTES")
     add("--resume", "go on with a run where it stopped, with its settings (without RUN: the "
         "newest)", type=Path, nargs="?", const=Path("newest"), metavar="RUN")
     return parser

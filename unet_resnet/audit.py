@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from unet_resnet.files import one_line
-from unet_resnet.groups import group_of, near_duplicates, perceptual_hash
+from unet_resnet.groups import UNIQUE, group_of, near_duplicates, perceptual_hash
 from unet_resnet.images import (
     MASK_THRESHOLD, is_zero_one, read_grey, read_photo, remark, size_of)
 from unet_resnet.metrics import align
@@ -218,7 +218,7 @@ def related(photos: Sequence[Path], border: int) -> dict[int, int]:
         group = group_of(photo.stem)
         crops = earlier.get(group, {})
         # Cameras count from 1 again: the mere name IMG_0001, on both sides, proves nothing.
-        if crops and crops.keys() | {photo.stem} != {group}:
+        if crops and (UNIQUE.match(group) or crops.keys() | {photo.stem} != {group}):
             found[j] = next(iter(crops.values()))
     return found
 

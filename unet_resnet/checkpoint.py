@@ -1,4 +1,4 @@
-"""The only file that reads or writes weights.
+"""The only file that reads or writes checkpoints.
 
 A checkpoint is a plain dict of tensors and numbers, so it is read with `weights_only=True`: a
 file from the internet cannot run code. It rebuilds its own model.
@@ -18,10 +18,10 @@ from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from unet_resnet import tensors
-from unet_resnet.compact import compress, expand, is_small
+from unet_resnet.compact import quantize, dequantize, is_quantized
 from unet_resnet.files import written_whole
 from unet_resnet.model import UNetResNet
-from unet_resnet.preflight import check_absent
+from unet_resnet.preflight import check_absent, check_place
 
 KIND, VERSION = "unet_resnet checkpoint", 2
 SHIPPED = Path(__file__).with_name("cracks.pt")  # made as MODEL_CARD.md tells
@@ -96,7 +96,7 @@ def save(path: Path, model: nn.Module, threshold: float = 0.5,
     """
     state = model.state_dict()
     content |= {"kind": KIND, "version": VERSION, "blocks": list(model.blocks),
-                "widths": list(model.widths), "model": compress(state) if small else state,
+                "widths": list(model.widths), "model": quantize(state) if small else state,
                 "threshold": threshold, "split": split or {"train": {}, "validation": {}}}
     try:
         with written_whole(path) as file:
@@ -150,9 +150,9 @@ def read(path: Path) -> dict[str, Any]:
                          f"{len(state)} tensors")
     with tensors.sketched():
         wanted = UNetResNet(blocks, content["widths"]).state_dict()
-    if is_small(state):
-        wanted = compress(wanted)
-    content["model"] = expand(tensors.check(state, wanted, path))
+    if is_quantized(state):
+        wanted = quantize(wanted)
+    content["model"] = dequantize(tensors.check(state, wanted, path))
     return content
 
 
@@ -217,6 +217,7 @@ def shrink(path: Path, small: Path) -> str:
 
     Raises FileExistsError where `small` exists, and what `load` raises.
     """
+    check_place(small)
     check_absent(small)
     path = located(path)
     model, content = load(path)

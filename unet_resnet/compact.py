@@ -10,7 +10,7 @@ SCALE = ":scale"  # ends the name of the scales
 State = dict[str, Tensor]
 
 
-def compress(state: State) -> State:
+def quantize(state: State) -> State:
     """A state dict with its large tensors in 8 bits and a float32 scale per output channel.
 
     The weights of an output channel are its scale times a whole number from -127 to 127 (Jacob et
@@ -28,11 +28,11 @@ def compress(state: State) -> State:
     return small
 
 
-def is_small(state: State) -> bool:
+def is_quantized(state: State) -> bool:
     return any(name.endswith(SCALE) for name in state)
 
 
-def expand(state: State) -> State:
-    """The float32 state dict that `compress` made small; one that is not small stays as it is."""
+def dequantize(state: State) -> State:
+    """The float32 state dict that was given to `quantize`; any other stays as it is."""
     return {name: tensor * state[name + SCALE] if name + SCALE in state else tensor
             for name, tensor in state.items() if not name.endswith(SCALE)}

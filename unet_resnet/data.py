@@ -88,13 +88,17 @@ def read_split(path: Path) -> Split:
 
     Raises FileNotFoundError, or ValueError for anything else.
     """
+    wanted = f'{path}: wanted {{"train": [names], "validation": [names]}} in JSON'
     try:
         content = json.loads(path.read_text())
-        return {side: dict(content[side]) if isinstance(content[side], dict)
-                else dict.fromkeys(content[side]) for side in ("train", "validation")}
+        sides = {side: content[side] for side in ("train", "validation")}
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f'{path}: wanted {{"train": [names], "validation": [names]}} in JSON, '
-                         f"found none ({type(error).__name__}: {error})") from error
+        raise ValueError(f"{wanted}, found none ({type(error).__name__}: {error})") from error
+    for side, names in sides.items():
+        if not isinstance(names, (list, dict)) or not all(isinstance(each, str) for each in names):
+            raise ValueError(f"{wanted}, found something else under {side!r}")
+    return {side: names if isinstance(names, dict) else dict.fromkeys(names)
+            for side, names in sides.items()}
 
 
 def fingerprint(path: Path) -> str:

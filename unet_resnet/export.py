@@ -159,8 +159,10 @@ def main() -> None:
                         "ResNet-101, or NAME.pt, a checkpoint with weights in 8 bits, 47 MB")
     args = parser.parse_args()
     print_any_name()
-    write = checkpoint.shrink if args.output.suffix == ".pt" else export
-    print(write(args.checkpoint, args.output))
+    ways = {".pt": checkpoint.shrink, ".onnx": export}
+    if args.output.suffix not in ways:
+        raise ValueError(f"{args.output}: no file to write; its name should end in .onnx or .pt")
+    print(ways[args.output.suffix](args.checkpoint, args.output))
 
 
 if __name__ == "__main__":

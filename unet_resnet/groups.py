@@ -49,6 +49,15 @@ PHOTOGRAPH = re.compile(
            | {CAMERA}[_-]?\d+(?![0-9A-Z])                                # counter
          )""", re.IGNORECASE | re.VERBOSE)
 
+# Names that no second photograph has, in any folder: those of known sets, dates with times.
+UNIQUE = re.compile(
+    rf"""(?: (?:CFD|CRACK500|cracktree200|DeepCrack|Eugen_Muller|GAPS384|Rissbilder|Sylvie_Chambon
+              |Volker)_
+           | masonry_[a-z]_\d
+           | noncrack_[a-z]
+           | (?:{CAMERA}[_-]?)?\d{{8}}[_-]\d{{6,9}}(?!\d)
+         )""", re.IGNORECASE | re.VERBOSE)
+
 FREQUENCIES = 24  # cosines per axis
 KEPT = 384  # signs kept of the 575: weak coefficients change sign under JPEG
 FLOOR = 1e-5  # grey levels of 0..1; the weakest real photograph has 3e-5 at its median coefficient

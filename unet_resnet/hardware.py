@@ -43,8 +43,10 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype:
     instructions for it a CPU emulates bfloat16, which took 15 times as long as float32 where
     measured (ResNet-101, AVX2).
 
-    Raises ValueError for float16 outside CUDA.
+    Raises ValueError for float16 outside CUDA, and for no precision.
     """
+    if name not in ("auto", *PRECISIONS):
+        raise ValueError(f"precision {name!r}; wanted auto, {', '.join(PRECISIONS)}")
     if name == "fp16" and device.type != "cuda":
         raise ValueError(f"--precision fp16 needs a CUDA device, this is {device}; "
                          "use bf16, fp32 or auto")

@@ -7,6 +7,7 @@
     crack = probability >= network.threshold
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,10 +50,13 @@ class Network:
         `batch` tiles go through the network at once; without, 4 on a GPU and 1 on a CPU, where
         more take more memory and no less time. What reaches the threshold in areas of fewer than
         `min_area` pixels is put just below it: pores, chips and noise.
+
+        Raises ValueError for scales that are not above 0, and what `tiling.predict` does.
         """
-        if not scales:
-            raise ValueError("no scale to predict at; wanted one or more, such as [1.0]")
-        batch = batch or (1 if self.device.type == "cpu" else 4)
+        if not scales or not all(0 < scale < math.inf for scale in scales):
+            raise ValueError(f"scales {list(scales)}; wanted one or more above 0, such as [1.0]")
+        if batch is None:
+            batch = 1 if self.device.type == "cpu" else 4
         probability = predictor(self.model, self.device, self.precision)
         if tta:
             probability = tiling.symmetric(probability)
@@ -87,11 +91,11 @@ def _resize(picture: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(picture[None], list(size), mode="bilinear", antialias=True)[0]
 
 
-def load(path: str | Path = "cracks", device: str = "auto", precision: str = "auto") -> Network:
-    """The network in a checkpoint of train.py (a file, or a run's folder with best.pt) or, by the
-    word cracks, that which comes with the package, on a device ("cpu", "cuda", ...; auto: the
-    fastest present), computing in a precision ("fp32", "bf16", "fp16"; auto: what the hardware is
-    fast at).
+def load(path: str | Path = checkpoint.SHIPPED, device: str = "auto",
+         precision: str = "auto") -> Network:
+    """The network in a checkpoint of train.py (a file, or a run's folder with best.pt; without,
+    that which comes with the package) on a device ("cpu", "cuda", ...; auto: the fastest present),
+    computing in a precision ("fp32", "bf16", "fp16"; auto: what the hardware is fast at).
 
     Raises FileNotFoundError, or ValueError for a file that is not such a checkpoint.
     """
@@ -129,8 +133,18 @@ def to_photo(picture: Picture) -> Tensor:
     if isinstance(picture, Image.Image):
         return to_rgb(upright(picture))
     if isinstance(picture, np.ndarray):
-        picture = torch.from_numpy(picture.copy())  # torch wants its memory writable and in order
-        picture = picture.expand(3, -1, -1) if picture.dim() == 2 else picture.permute(2, 0, 1)
+        try:
+            picture = torch.from_numpy(picture.copy())  # torch wants it writable and in order
+        except TypeError:  # text, for one
+            raise ValueError(f"a picture of {picture.dtype}; wanted uint8, or floats in 0..1"
+                             ) from None
+        if picture.dim() == 2:
+            picture = picture.expand(3, -1, -1)
+        elif picture.dim() == 3:
+            picture = picture.permute(2, 0, 1)
+    if not isinstance(picture, Tensor):
+        raise ValueError(f"a picture of type {type(picture).__name__}; wanted a path, a PIL image, "
+                         "an array or a tensor")
     if picture.dim() != 3 or picture.shape[0] != 3 or not picture.numel():
         raise ValueError(f"a picture of shape {tuple(picture.shape)}; wanted (3, h, w) of a tensor,"
                          " (h, w, 3) or (h, w) of an array")

@@ -37,7 +37,7 @@ def read(path: Path) -> Any:
     if path.is_dir():
         raise IsADirectoryError(f"{path}: a folder; wanted a file in it, such as best.pt")
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
+        raise FileNotFoundError(f"{path}: no such file; wanted weights or a checkpoint")
     with open(path, "rb") as file:
         start = file.read(64)
         if not start:

@@ -48,7 +48,12 @@ def predict(probability: Callable[[Tensor], Tensor], photo: Tensor, tile: int = 
 
     Works down the picture one row of tiles at a time: beyond the photograph and the result it
     holds sums for one row of tiles only.
+
+    Raises ValueError for tiles, overlaps or batches that make no sense.
     """
+    if tile < 1 or batch < 1 or not 0 <= overlap < 1:
+        raise ValueError(f"tile {tile}, overlap {overlap}, batch {batch}; wanted at least 1 pixel, "
+                         "0 to below 1, and at least 1 tile")
     height, width = photo.shape[-2:]
     tops, lefts = starts(height, tile, overlap), starts(width, tile, overlap)
     tile_height, tile_width = min(tile, height), min(tile, width)
