@@ -2,9 +2,10 @@
 
     python benchmarks/failures.py [--checkpoint RUN] --output failures.png
 
-Photographs in the public domain that come with scikit-image (`pip install -e ".[measure]"`), and
-drawn pavement, as it is and under each confuser and each kind of stress. Each picture stands beside
-its overlay: found in green, false in orange, missed in blue.
+Photographs in the public domain that come with scikit-image (`pip install -e ".[measure]"`) and
+drawn pavement without cracks; then a drawing with cracks, as it is and under each confuser and each
+kind of stress. Each picture stands beside its overlay: found in green, false in orange, missed in
+blue.
 """
 
 import argparse
@@ -23,7 +24,8 @@ from unet_resnet.metrics import count
 from unet_resnet.prediction import to_photo
 from unet_resnet.stress import STRESS, spoil
 
-PHOTOS = ("brick", "gravel", "grass", "camera", "coffee", "chelsea")  # each CC0
+PHOTOS = ("brick", "gravel", "grass", "camera", "coffee", "chelsea", "text")
+BARE = (1, 19)  # of the drawings without cracks, one with few false alarms and one with many
 SIDE, COLUMNS = 200, 4
 
 
@@ -32,6 +34,8 @@ def examples(seed: int) -> Iterator[tuple[str, Tensor, Tensor]]:
     for name in PHOTOS:
         photo = to_photo(getattr(data, name)())
         yield name, photo, torch.zeros_like(photo[:1])
+    for number in BARE:
+        yield "drawn, no crack", *sample.draw(number, size=448)
     photo, mask = sample.draw(seed, size=448)
     yield "drawn", photo, mask
     for confuser in CONFUSERS:

@@ -78,7 +78,9 @@ def find_masks(folder: Path, photos: Sequence[Path]) -> dict[str, Path]:
                          "folders one by one")
     stems = {photo.stem for photo in photos}
     if not stems & masks.keys():
-        raise ValueError(f"{folder}: no mask in it has the name of one of the photos")
+        found = f"only {sorted(masks)[0]} and so on" if masks else "no picture"
+        raise ValueError(f"{folder}: {found}; wanted masks of the photos' names, such as "
+                         f"{sorted(stems)[0]}.png")
     for number, what in ((len(stems - masks.keys()), "photos have no mask and are not scored"),
                          (len(masks.keys() - stems), "masks belong to none of these photos")):
         if number:
