@@ -68,7 +68,10 @@ def test_the_readmes_lines_run(trained, network, photo, tmp_path, monkeypatch):
         assert given in block
         block = block.replace(given, ours)
     exec(compile(block, "README.md", "exec"), names := {})
-    np.testing.assert_allclose(names["probability"], predict(network, photo), atol=0.02)
+    wanted = predict(network, photo)  # but for small areas, which are put below the threshold
+    kept = np.isclose(names["probability"], wanted, atol=0.02)
+    assert kept.mean() > 0.8 and (wanted >= network.threshold)[~kept].all()
+    assert not names["crack"][~kept].any()
     assert np.array_equal(names["crack"], names["probability"] >= network.threshold)
 
 
