@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from unet_resnet import tiling
+from unet_resnet.arguments import below
 from unet_resnet.checkpoint import SHIPPED
 from unet_resnet.data import learned_from, read_pair
 from unet_resnet.files import ends_of, one_line, print_any_name
@@ -48,13 +49,14 @@ def parse_arguments() -> argparse.Namespace:
     add("--checkpoint", type=Path, default=SHIPPED, help="a run's folder (its best.pt) or a file "
         "of train.py")
     add("--output", type=Path, default=Path("predictions"), help="folder for the results")
-    add("--threshold", type=share, help="probability from which a pixel is crack, rounded to a "
+    add("--threshold", type=below(1), help="probability from which a pixel is crack, rounded to a "
         "256th; without, the checkpoint's")
     add("--min-area", type=int, default=MIN_AREA, metavar="PIXELS", help="smaller areas are no "
         "cracks but pores, chips and noise: they are put below the threshold; 0 keeps all")
     add("--tile", type=int, default=tiling.TILE, help="side in pixels of the pieces that a large "
         "photo is predicted in; more is faster and takes more memory")
-    add("--overlap", type=share, default=0.5, help="share of a tile that its neighbour covers too")
+    add("--overlap", type=below(1), default=0.5, help="share of a tile that its neighbour covers "
+        "too")
     add("--batch", type=int, help="tiles that go through the network at once; without, 4 on a GPU, "
         "1 on a CPU")
     add("--scale", type=positive, nargs="+", default=[1.0], metavar="FACTOR", help="predict the "
@@ -96,25 +98,12 @@ def parse_arguments() -> argparse.Namespace:
     return args
 
 
-def number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number such as 0.2") from None
-
-
-def share(text: str) -> float:
-    value = number(text)
-    if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not in 0..1 (1 excluded)")
-    return value
-
-
 def positive(text: str) -> float:
-    value = number(text)
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
-    return value
+    """An argparse type."""
+    with suppress(ValueError):
+        if 0 < float(text) < math.inf:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
 
 
 def predict(path: Path, network: Network, args: argparse.Namespace, photo: Tensor) -> Tensor:
