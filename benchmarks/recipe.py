@@ -39,7 +39,7 @@ from unet_resnet.metrics import best_threshold, counts_at, histogram  # noqa: E4
 from unet_resnet.pairs import Pair, find  # noqa: E402
 from unet_resnet.stress import STRESS, spoil  # noqa: E402
 
-BLOCKS, PIXELS = (3, 4, 6, 3), 8 * 224 * 224  # of the crops of one update
+BLOCKS, PIXELS = (3, 4, 6, 3), 8 * 224 * 224  # of the crops of one update, unless told
 CLEAN = 50  # pixels of false alarm, up to which a crack-free photo counts as clean
 CPU = torch.device("cpu")
 # Light without weather: what train.py did before this study.
@@ -55,6 +55,7 @@ class Recipe:
     painted: float = 0.0  # share of crops with painted confusers
     weather: bool = False
     crop: int = 224
+    batch: int = 0  # crops of an update; 0: as many as have PIXELS
     encoder_lr: float = 0.2
     freeze_bn: bool = False
     average: float = 0.0  # decay of the moving average of weights
@@ -75,7 +76,9 @@ CHANGES = {
     "full_skip": replace(BASE, full_skip=True), "freeze_bn": replace(BASE, freeze_bn=True),
     "encoder_lr_1": replace(BASE, encoder_lr=1.0),
     "encoder_lr_0.05": replace(BASE, encoder_lr=0.05), "crop_320": replace(BASE, crop=320),
-    "crop_448": replace(BASE, crop=448), "warp_all": replace(BASE, warp=1.0),
+    "crop_448": replace(BASE, crop=448),
+    "photos_8x448": replace(BASE, photos=True, crop=448, batch=8),
+    "warp_all": replace(BASE, warp=1.0),
     "peer": replace(BASE, peer=True), "all": replace(BASE, photos=True, painted=0.4, weather=True),
     "taken": TAKEN, "taken_far": replace(TAKEN, far=0.3),
     "taken_frozen": replace(TAKEN, freeze_bn=True),
@@ -172,7 +175,7 @@ def train(recipe: Recipe, pairs: Sequence[Pair], weights: str, steps: int, lr: f
                             use_buffers=True) if recipe.average else None
     augment = Augment(recipe.crop, recipe.warp, recipe.painted, LIGHT if recipe.weather else MILD)
     crops = Crops(pairs, Afar(augment, recipe.far) if recipe.far else augment, seed)
-    batch = round(PIXELS / recipe.crop ** 2)
+    batch = recipe.batch or round(PIXELS / recipe.crop ** 2)
     bar = tqdm(range(steps), "training", unit="update", mininterval=30)
     for step in bar:
         window = [crops[step * batch + i] for i in range(batch)]
