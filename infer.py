@@ -176,8 +176,8 @@ def counted(photos: Sequence[Path]) -> str:
                         if number) or "0 photos"
 
 
-def describe(args: argparse.Namespace, network: Network, seconds: float) -> dict:
-    return {"command": command(), "checkpoint": str(args.checkpoint),
+def describe(args: argparse.Namespace, network: Network, given: str, seconds: float) -> dict:
+    return {"command": command(), "given": given, "checkpoint": str(args.checkpoint),
             "threshold": f"{network.threshold:g}", "device": str(network.device),
             "seconds": round(seconds, 1), "date": datetime.now().strftime("%Y-%m-%d %H:%M"),
             "version": package_version("unet_resnet")}
@@ -225,6 +225,7 @@ def main() -> int:
     args, began = parse_arguments(), time.perf_counter()
     photos = find_photos(args.photos)
     look_ahead(args, photos)
+    given = counted(photos)
     network = load(args.checkpoint, args.device, args.precision)
     if args.threshold is not None:
         network.threshold = min(round(args.threshold * 256), 255) / 256
@@ -239,9 +240,10 @@ def main() -> int:
         results = Results(args, network.threshold, stack)
         predict_all(photos, names, masks, network, args, results)
         if args.report:
-            results.write_report(describe(args, network, time.perf_counter() - began))
+            results.write_report(describe(args, network, given, time.perf_counter() - began))
     sheet = results.sheet
-    print(f"{len(photos) - results.failed} of {counted(photos)} predicted, results in {args.output}"
+    done = len(photos) - results.failed
+    print(f"{done} of {counted(photos)} predicted" + f", results in {args.output}" * bool(done)
           + f"; {results.failed} failed" * bool(results.failed))
     if sheet.rows:
         chose = len(set(map(content_of, photos)) & set(network.split["validation"].values()))

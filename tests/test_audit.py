@@ -160,6 +160,14 @@ def test_command_reports_and_its_exit_status_tells(folder, tmp_path):
     assert "Traceback" not in again.stderr + run(folder / "nowhere").stderr
 
 
+def test_command_tells_of_masks_that_have_other_names(folder):
+    for mask in list((folder / "masks").iterdir()):
+        mask.rename(mask.with_stem(f"{mask.stem}_label"))
+    result = run(folder)
+    assert result.returncode == 1 and "Traceback" not in result.stderr
+    assert "photo without mask: 5" in result.stdout and "_label" in result.stdout
+
+
 @pytest.mark.parametrize("index", [11, 15, 30, 34, 211, 378, 399])
 def test_drawn_cracks_are_not_frayed(index):
     """Those of the first 400 that come nearest to it: ragged, thin and branching."""

@@ -246,7 +246,7 @@ def test_the_score_sheet(infer_with, best, probability, unseen, tmp_path):
 
 
 def test_the_worst_come_first(best, monkeypatch, tmp_path):
-    """Right answers on crack-free photos are the best there are, whatever 0/0 may be."""
+    """Right answers are not shown, those on crack-free photos neither, whatever 0/0 may be."""
     sheet, photos, shown = ScoreSheet(0.5, (), skeletons=False), {}, []
     left = (torch.arange(64) < 32).expand(1, 64, 64)
     for name, predicted, truth in (("quiet", left & ~left, left & ~left), ("right", left, left),
@@ -259,7 +259,16 @@ def test_the_worst_come_first(best, monkeypatch, tmp_path):
     scores.write_scores(sheet, photos, tmp_path, {})
     order = [text.splitlines()[0] for text in shown]
     assert set(order[:2]) == {"wrong", "alarm"} and order[2] == "half"
-    assert set(order[3:]) == {"quiet", "right"}
+    assert len(order) == 3, "what is right is not among the worst"
+
+
+def test_pictures_that_are_not_read_are_told_of(infer_with, trained, tmp_path):
+    shutil.copytree(trained / "walls" / "images", tmp_path / "walls")
+    for name in ("IMG_1.HEIC", "IMG_2.HEIC", "a.dng", ".hidden.heic", "notes.txt"):
+        (tmp_path / "walls" / name).touch()
+    outcome = infer_with("walls")
+    assert outcome.status == 0, outcome.err
+    assert "walls: pictures that are not read: 3 (.HEIC .dng); save them as" in outcome.out
 
 
 def test_masks_below_the_photos_are_no_photos(infer_with, trained, tmp_path):

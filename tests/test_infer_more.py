@@ -188,7 +188,8 @@ def test_the_report_of_a_run(infer_with, tmp_path):
     outcome = infer_with("photos", "--masks", "masks", "--measure", "--report")
     assert outcome.status == 1 and "bad.jpg" in outcome.err
     words = Text((tmp_path / "predictions/report.html").read_text()).words
-    for wanted in ("2 photos", "bad.jpg", "--measure", "best.pt", "pooled", "mean over images",
+    for wanted in ("2 photos", "bad.jpg", "--measure", "best.pt", "pooled", "3 photos",
+                   "mean over the images with cracks",
                    "Crack widths", "False alarms and misses", "300 found, 300 false, 0 missed"):
         assert wanted in words
     again = infer_with("photos", "--masks", "masks", "--report")

@@ -364,6 +364,12 @@ def test_the_word_cracks_is_the_shipped_network(tmp_path, monkeypatch):
     assert checkpoint.find("cracks") == Path("cracks/best.pt")
 
 
+def test_a_run_in_its_first_epoch_has_no_network_yet(tmp_path):
+    (tmp_path / "last.pt").touch()
+    with pytest.raises(FileNotFoundError, match=f"no best.pt in it yet.*--resume {tmp_path}"):
+        checkpoint.load(tmp_path)
+
+
 def test_a_checkpoint_of_another_network_is_refused(trained, script):
     outcome = script("train.py", "--data", trained / "walls", *TINY, "--widths", *"88889",
                      "--weights", trained / "runs/walls-1")

@@ -262,7 +262,7 @@ def screen(parts: dict[str, Part], records: Sequence[Record], findings: Sequence
     counts = ", ".join(f"{len(part.pairs)} pairs in {name}" for name, part in parts.items())
     lines = [align(rows), "", counts, *(finding.line() for finding in findings)]
     errors = sum(finding.severity == "error" for finding in findings)
-    lines.append(f"{errors} kinds of error: training would be spoiled" if errors
+    lines.append(f"kinds of error: {errors}; training would be spoiled" if errors
                  else "nothing here would spoil training")
     return "\n".join(lines)
 

@@ -189,9 +189,15 @@ def load(path: Path) -> tuple[UNetResNet, dict[str, Any]]:
 
 def located(path: Path) -> Path:
     """The file that is meant by a checkpoint's name: of a run's folder its best.pt; by the word
-    cracks, where nothing else has that name, the file that comes with the package."""
+    cracks, where nothing else has that name, the file that comes with the package.
+
+    Raises FileNotFoundError for the folder of a run in its first epoch.
+    """
     if (path / "best.pt").is_file():
         return path / "best.pt"
+    if (path / "last.pt").is_file():
+        raise FileNotFoundError(f"{path}: no best.pt in it yet, which train.py writes after the "
+                                f"first epoch; go on with --resume {path}")
     return SHIPPED if str(path) == "cracks" and not path.is_file() else path
 
 

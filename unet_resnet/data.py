@@ -47,8 +47,8 @@ def load_pairs(paths: Sequence[Path], seed: int = 0, split: Split | str | None =
     records, findings = audit(parts, thorough=False)
     errors = [finding.line() for finding in findings if finding.severity == "error"]
     if errors:
-        raise ValueError(errors[0] + (f" (and {len(errors) - 1} kinds of error more; see python -m "
-                                      "unet_resnet.data)" if len(errors) > 1 else ""))
+        more = f" (other errors: {len(errors) - 1}; python -m unet_resnet.data lists them)"
+        raise ValueError(errors[0] + more * (len(errors) > 1))
     notes = [finding.line() for finding in findings]
     pairs = [pair for part in parts.values() for pair in part.pairs]
     if not parts["train"].pairs:
@@ -274,8 +274,8 @@ def main() -> int:
         check_place(args.json)
         check_absent(args.json)
     parts = find(args.folder)
-    if not any(part.pairs for part in parts.values()):
-        raise ValueError(f"{args.folder[0]}: no photo with a mask of the same name")
+    if not any(any(vars(part).values()) for part in parts.values()):
+        raise ValueError(f"{args.folder[0]}: no pictures in it ({' '.join(SUFFIXES)})")
     records, findings = audit(parts)
     print(screen(parts, records, findings))
     if args.json:

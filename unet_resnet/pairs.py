@@ -75,7 +75,7 @@ def layout(paths: Sequence[Path]) -> dict[str, list[tuple[Path, Path]]]:
         if "train" not in inside:
             raise FileNotFoundError(
                 f"{path}: neither images/ and masks/ nor train/images/ and train/masks/ in it; "
-                "make one of these, or give the two folders: --data PHOTOS MASKS")
+                "make one of these, or name the two folders, photos first")
         for part, folders in inside.items():
             found[part].append(folders)
     return dict(found)

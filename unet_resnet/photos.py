@@ -9,6 +9,7 @@ from itertools import chain, count
 from pathlib import Path
 
 from unet_resnet.data import fingerprint, recognised
+from unet_resnet.files import one_line
 from unet_resnet.images import SUFFIXES, is_ours, signed
 from unet_resnet.pairs import by_stem, pictures_in
 from unet_resnet.video import VIDEO_SUFFIXES
@@ -16,6 +17,8 @@ from unet_resnet.video import is_ours as is_our_video
 
 # Ends of the files that stand beside each other for a photo or a video.
 ENDS = ("_probability.png", "_mask.png", "_overlay.png", "_widths.png", "_cracks.mp4")
+# Pictures that are not read: in a folder, they are told of.
+FOREIGN = {".heic", ".heif", ".avif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf"}
 LONGEST = 200  # bytes of a name without these; most disks take 255 with all
 
 
@@ -27,7 +30,8 @@ def find_photos(names: Sequence[str | Path]) -> list[Path]:
     """The photos and videos meant by files, folders and patterns, in order, each once.
 
     What is not there stays in the list: reading it will say so, after the others are done. Of a
-    folder, hidden files and the results of earlier runs are left out.
+    folder, hidden files and the results of earlier runs are left out, and pictures of other kinds,
+    whose number is printed.
     """
     photos = []
     for name in names:
@@ -47,10 +51,16 @@ def _below(folder: Path) -> list[Path]:
     Links to folders are not followed: they can lead in circles.
     """
     found: list[Path] = []
+    foreign: Counter[str] = Counter()
     for parent, _, names in os.walk(folder, onerror=lambda e: found.append(Path(e.filename))):
-        files = (Path(parent, name) for name in names if name[0] != ".")
+        files = [Path(parent, name) for name in names if name[0] != "."]
+        foreign.update(file.suffix for file in files if file.suffix.lower() in FOREIGN)
         found += [file for file in files if file.suffix.lower() in (*SUFFIXES, *VIDEO_SUFFIXES)
                   and not (is_our_video if is_video(file) else is_ours)(file)]
+    if foreign:
+        kinds = " ".join(sorted(foreign))
+        print(f"{one_line(folder)}: pictures that are not read: {foreign.total()} ({kinds}); "
+              "save them as JPEG or PNG first")
     return sorted(found)
 
 

@@ -60,7 +60,7 @@ class Results:
         overlay = pictures.overlay(photo, crack, truth)
         numbers = {}
         if self.args.measure:
-            widths, numbers = self.measured(name, overlay, crack)
+            widths, numbers = self.measured(name, pictures.overlay(photo, crack), crack)
             write_png(stem.with_name(f"{stem.name}_widths.png"), widths, mark)
         if truth is not None:
             self.sheet.add(name, one_line(source_of(path.stem)), (probability + 0.5) / 256, truth)
@@ -104,8 +104,9 @@ class Results:
     def write_report(self, about: dict[str, str | float]) -> None:
         scores = self.sheet.summary()["total"] if self.sheet.rows else {}
         shown = ("iou", "dice", "precision", "recall", "cldice")
-        lines = {name.replace("_", " "): {key: scores[name][key] for key in shown}
-                 for name in ("pooled", "mean_over_images") if scores}
+        names = {"pooled": "pooled", "mean over the images with cracks": "mean_over_images"}
+        lines = {title: {key: scores[name][key] for key in shown}
+                 for title, name in names.items() if scores}
         self.report.write(about, lines, bars(self.lengths, self.unit, self.factor))
 
 

@@ -11,6 +11,7 @@ from unet_resnet.images import MARK, SOFTWARE, read_photo, write_png
 from unet_resnet.metrics import SCORES, Counts, ScoreSheet
 
 WORST, CELL = 12, 320  # photos on the contact sheet, side of a picture in pixels
+LONGEST = 44  # letters of a name on it
 HEAD = f'"software": "{SOFTWARE}"'.encode()  # stands first in scores.json
 
 
@@ -38,8 +39,10 @@ def write_scores(sheet: ScoreSheet, photos: dict[str, Path], output: Path,
             file.write(text)
     cells = []
     worst = sorted(sheet.rows, key=lambda row: (dice_of(row), -row["fp"] - row["fn"]))
-    for row in worst[:WORST]:
-        lines = (f"{one_line(row['name'])[-44:]}\n"
+    wrong = [row for row in worst if row["fp"] + row["fn"]] or worst[:1]
+    for row in wrong[:WORST]:
+        name = one_line(row["name"])
+        lines = (f"{name if len(name) <= LONGEST else '...' + name[3 - LONGEST:]}\n"
                  f"{row['tp']} found, {row['fp']} false, {row['fn']} missed")
         for path in (photos[row["name"]], output / f"{row['name']}_overlay.png"):
             cells.append(pictures.fit(read_photo(path), CELL))
