@@ -15,7 +15,7 @@ def test_the_notebook_runs():
                    resources={"metadata": {"path": str(ROOT / "notebooks")}}).execute()
     outputs = [output for cell in notebook.cells if cell.cell_type == "code"
                for output in cell.outputs]
-    pictures = [output for output in outputs if "image/png" in output.get("data", {})]
+    pictures = [output for output in outputs if "image/jpeg" in output.get("data", {})]
     text = "".join(output.get("text", "") for output in outputs)
     assert len(pictures) == 4
     assert "greatest (mm)" in text and "epoch 8/8" in text
