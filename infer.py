@@ -202,13 +202,17 @@ def choose(args: argparse.Namespace, photos: Sequence[Path],
     """The photos that are to be predicted, the names of their results, and the masks by stem."""
     masks = {}
     if args.masks:
-        photos = [photo for photo in photos if not is_video(photo)  # of which no one has masks
-                  and args.masks.resolve() not in photo.resolve().parents]
+        photos = [photo for photo in photos if args.masks.resolve() not in photo.resolve().parents]
+        if films := list(filter(is_video, photos)):
+            print(f"{counted(films)} left out: --masks scores photos")
+            photos = [photo for photo in photos if not is_video(photo)]
         masks = find_masks(args.masks, photos)
         photos = leave_out_trained(photos, learned_from(network.split))
     names = name_results(photos, args.output, masks.values())
     if args.every and not any(map(is_video, photos)):
         print("--every is of videos, and there is none: it changes nothing")
+    if args.report and not args.every and any(map(is_video, photos)):
+        print("--report shows photos, of a video only the stills of --every")
     if args.skip_existing:
         left = [(photo, name) for photo, name in zip(photos, names)
                 if not has_results(photo, name, args)]

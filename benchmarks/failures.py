@@ -25,7 +25,7 @@ from unet_resnet.prediction import to_photo
 from unet_resnet.stress import STRESS, spoil
 
 PHOTOS = ("brick", "gravel", "grass", "camera", "coffee", "chelsea", "text")
-BARE = (1, 19)  # of the drawings without cracks, one with few false alarms and one with many
+BARE = (1, 19)  # of the drawings without cracks, two with false alarms
 SIDE, COLUMNS = 200, 4
 
 

@@ -274,6 +274,19 @@ def test_photos_and_videos_are_measured_in_turn(infer_with, tmp_path):
 
 
 @needs_av
+def test_scores_and_report_say_that_they_are_of_photos(infer_with, tmp_path):
+    film(tmp_path / "c.mp4", frames=2)
+    painted(tmp_path / "a.png")
+    painted(tmp_path / "masks/a.png")
+    outcome = infer_with("a.png", "c.mp4", "--masks", "masks")
+    assert outcome.status == 0 and "1 video left out: --masks scores photos" in outcome.out
+    refused(infer_with("c.mp4", "--masks", "masks"), "infer.py", "masks", "wanted photos")
+    outcome = infer_with("c.mp4", "--report", "--output", "out")
+    assert outcome.status == 0 and "only the stills of --every" in outcome.out
+    assert "--report shows" not in infer_with("c.mp4", "--report", "--every", 2).out
+
+
+@needs_av
 def test_a_truncated_video_gives_what_can_be_read(infer_with, tmp_path):
     whole = film(tmp_path / "whole.mkv", frames=40).read_bytes()
     (tmp_path / "whole.mkv").unlink()

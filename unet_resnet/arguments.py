@@ -81,7 +81,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     add("--freeze-bn", "leave the encoder's BatchNorm statistics as they were trained; for "
         "micro-batches of 1 or 2", action="store_true")
     add("--compile", "let torch.compile fuse the network's operations: minutes at the start, "
-        "faster updates", action="store_true")
+        "updates may then be faster", action="store_true")
     add("--crop", "side of a training crop in pixels", type=whole(64))
     add("--lr", "Adam's highest learning rate", type=below(10))
     add("--encoder-lr", "the encoder's learning rate as a factor of --lr (default: 0.2 for "

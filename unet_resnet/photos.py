@@ -86,6 +86,9 @@ def find_masks(folder: Path, photos: Sequence[Path]) -> dict[str, Path]:
     if doubled := [photo for photo in doubled if photo.stem in masks]:
         raise ValueError(f"{doubled[0]}: a second photo of that name, and one mask; score the "
                          "folders one by one")
+    if not photos:
+        raise ValueError(f"{folder}: no photos but those in this folder; wanted photos and their "
+                         "masks in two folders")
     stems = {photo.stem for photo in photos}
     if not stems & masks.keys():
         found = f"only {sorted(masks)[0]} and so on" if masks else "no picture"

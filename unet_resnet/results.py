@@ -62,12 +62,12 @@ class Results:
         if self.args.measure:
             widths, numbers = self.measured(name, pictures.overlay(photo, crack), crack)
             write_png(stem.with_name(f"{stem.name}_widths.png"), widths, mark)
+        files = path, stem.with_name(f"{stem.name}_overlay.png")
+        write_png(files[1], overlay, mark)  # the last: with it a photo is done, for --skip-existing
         if truth is not None:
             self.sheet.add(name, one_line(source_of(path.stem)), (probability + 0.5) / 256, truth)
-        files = path, stem.with_name(f"{stem.name}_overlay.png")
         if self.report:
             self.report.add(name, photo, crack, truth, files, numbers)
-        write_png(files[1], overlay, mark)  # last: with it the photo is done, for --skip-existing
         told = "".join(f", {label} {value:.4g}" for label, value in numbers.items()
                        if value is not None)
         told += f", results in {name}_*.png" * (name != path.stem)
