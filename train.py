@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import shlex
 import sys
 import time
@@ -37,7 +38,8 @@ PREVIEWS = 6
 def schedule(update: int, updates: int) -> float:
     """Factor of the learning rate: linear warm-up, then half a cosine down to zero.
 
-    The cosine is SGDR's (Loshchilov and Hutter, 2017), without its restarts.
+    The warm-up is that of Goyal et al., 2017; the cosine is SGDR's (Loshchilov and Hutter, 2017),
+    without its restarts.
     """
     warmup = max(1, round(WARMUP * updates))
     if update < warmup:
@@ -52,7 +54,8 @@ def accumulate(run: Run, images: Tensor, masks: Tensor, weights: Tensor) -> floa
     micro-batches add up to the gradient of the window whole, also when the last ones are smaller.
     Only BatchNorm, which sees one micro-batch at a time, can tell the difference.
 
-    Raises FloatingPointError where loss or gradients are not finite.
+    Raises FloatingPointError where loss or gradients are not finite; but gradients that only
+    float16's scale has made infinite are the scaler's, which leaves the step out and scales less.
     """
     total = torch.zeros((), device=run.device)
     parts = list(zip(*(tensor.split(run.args.micro_batch) for tensor in (images, masks, weights))))
@@ -71,15 +74,14 @@ def accumulate(run: Run, images: Tensor, masks: Tensor, weights: Tensor) -> floa
     known = torch.stack((total / run.group.size, extent(run.model),
                          total.new_tensor(run.stop.signals)))
     mean, norm, run.stop.agreed = run.group.sum(known).tolist()
-    # Gradients of fp16 overflow now and then; the scaler then leaves the step out and scales less.
     if not math.isfinite(mean) or not math.isfinite(norm) and run.scaler.get_scale() <= 1:
         raise FloatingPointError
     return mean
 
 
 def train_window(run: Run, images: Tensor, masks: Tensor, weights: Tensor) -> float | None:
-    """One update from a window of crops; returns the mean loss. None where loss or gradients are
-    not finite: then nothing is changed.
+    """One update from a window of crops; returns the mean loss. None where `accumulate` finds loss
+    or gradients not finite: then nothing is changed.
 
     Where the device's memory does not suffice, the micro-batch is halved for the rest of the run
     and the window taken again: no crop is lost and the batch stays what it was.
@@ -268,4 +270,4 @@ if __name__ == "__main__":
                      "saved")
         raise
     except (OSError, ValueError) as error:  # one from a worker carries a traceback; its end counts
-        sys.exit("train.py: " + one_line(str(error).splitlines()[-1].removeprefix("ValueError: ")))
+        sys.exit("train.py: " + one_line(re.sub(r"^\w+Error: ", "", str(error).splitlines()[-1])))

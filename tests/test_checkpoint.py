@@ -347,6 +347,16 @@ def test_imagenet_comes_from_torchvisions_cache(cache, monkeypatch):
     assert equal(encoder.state_dict(), {k: v for k, v in state.items() if k[:3] != "fc."})
 
 
+def test_a_file_in_the_cache_cannot_run_code(cache):
+    cache.mkdir(parents=True)
+    torch.save(Payload(cache / "victim"), cache / Path(imagenet.IMAGENET[RESNET101].url).name)
+    with torch.device("meta"):
+        encoder = ResNetEncoder()
+    with pytest.raises(ValueError, match="not a file of PyTorch tensors"):
+        imagenet.load_encoder(encoder, "imagenet")
+    assert not (cache / "victim").exists()
+
+
 def offline(*_, **__) -> None:
     raise urllib.error.URLError("Temporary failure in name resolution")
 

@@ -79,6 +79,16 @@ def test_the_part_test_is_the_validation_part(tmp_path):
     assert names_of(load_pairs([tmp_path], 0, "groups")) != [NAMES[:9], NAMES[9:12]]
 
 
+@pytest.mark.parametrize("part, doing", [("train", "train on"), ("test", "validate on")])
+def test_a_side_without_cracks_is_refused(tmp_path, part, doing):
+    make_set(tmp_path / "train", NAMES[:9])
+    make_set(tmp_path / "test", NAMES[9:12])
+    for mask in (tmp_path / part / "masks").iterdir():
+        Image.fromarray(np.zeros_like(np.array(Image.open(mask)))).save(mask)
+    with pytest.raises(ValueError, match=f"none of the . photos to {doing} has a crack"):
+        load_pairs([tmp_path])
+
+
 def test_folders_without_pictures_are_named(tmp_path):
     make_set(tmp_path, [])
     with pytest.raises(ValueError, match=re.escape(str(tmp_path)) + ".*jpg"):
@@ -125,7 +135,8 @@ def test_a_split_is_found_again_where_the_data_have_moved(tmp_path):
 def test_a_users_own_split_needs_names_only(tmp_path):
     root = make_set(tmp_path, NAMES)
     sides = [[f"{name}.png" for name in names] for names in (NAMES[4:], NAMES[:4])]
-    (tmp_path / "mine.json").write_text(json.dumps(dict(zip(("train", "validation"), sides))))
+    text = json.dumps(dict(zip(("train", "validation"), sides)))
+    (tmp_path / "mine.json").write_text(text, "utf-8-sig")  # as some editors on Windows save it
     train, validation, notes = load_pairs([root], split=read_split(tmp_path / "mine.json"))
     assert names_of((train, validation, notes)) == [NAMES[4:], NAMES[:4]]
     # One crop of this photograph validates, the others train: allowed, but said.

@@ -136,9 +136,13 @@ def test_torchrun_trains_and_scores_as_one_process_would(trained, tmp_path):
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert out.count("epoch 1/1") == 1, "one process speaks"
+    process = torchrun(ROOT / "train.py", "--resume", "run", "--epochs", 2, cwd=tmp_path)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert out.count("epoch 2/2") == 1
     assert [path.name for path in tmp_path.iterdir() if path.name != "walls"] == ["run"]
     with open(tmp_path / "run/history.csv", newline="") as file:
-        row = next(csv.DictReader(file))
+        row = max(csv.DictReader(file), key=lambda row: float(row["iou"]))
     model, content = checkpoint.load(tmp_path / "run/best.pt")
     sheet = ScoreSheet(0.5, (), skeletons=False)
     for pair in load_pairs([trained / "walls"])[1]:

@@ -65,6 +65,19 @@ def test_the_estimate_advises_where_memory_is_short(monkeypatch, free, advice):
     assert all((flag in line) == advice for flag in ("--micro-batch auto", "--recompute", "--crop"))
 
 
+def test_a_containers_limit_counts(monkeypatch, tmp_path):
+    """What is used of it does not, as far as files in the cache are."""
+    for name, text in (("max", "3000000\n"), ("current", "2500000\n"),
+                       ("stat", "anon 1000000\ninactive_file 700000\n")):
+        (tmp_path / f"memory.{name}").write_text(text)
+    free = memory.free_bytes(CPU)
+    monkeypatch.setattr(memory, "CONTAINER", tmp_path)
+    assert memory.free_bytes(CPU) == (None if free is None else 1_200_000)
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory._container_bytes(tmp_path) is None
+    assert memory._container_bytes(tmp_path / "none") is None
+
+
 def test_free_memory_is_plausible():
     free = memory.free_bytes(CPU)
     assert free is None or 1e8 < free < 1e14
@@ -91,7 +104,8 @@ def test_the_largest_micro_batch_is_found_by_trying(monkeypatch, most, limit, fo
 def test_on_a_cpu_what_will_not_fit_is_not_tried(monkeypatch):
     model = UNetResNet((1, 1, 1, 1), (8,) * 5)
     each = memory.activation_bytes(model, crack_loss, 64, torch.float32)
-    monkeypatch.setattr(memory, "free_bytes", lambda device: 3.5 * each)
+    state = 12 * sum(parameter.numel() for parameter in model.parameters())  # but for the weights
+    monkeypatch.setattr(memory, "free_bytes", lambda device: state + 3.5 * each)
     monkeypatch.setattr(memory, "_fits", lambda model, loss, side, crops, precision: True)
     assert memory.largest_micro_batch(model, crack_loss, 64, 8, torch.float32) == 3
 

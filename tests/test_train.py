@@ -464,7 +464,8 @@ def test_without_a_network_imagenet_is_refused_with_the_choices(trained, script,
     def offline(*_, **__):
         raise urllib.error.URLError("Name or service not known")
 
-    monkeypatch.setattr(models.WeightsEnum, "get_state_dict", offline)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("torch.hub.urlopen", offline)
     outcome = script("train.py", "--data", trained / "walls", "--blocks", 3, 4, 6, 3)
     refused(outcome, "train.py", models.ResNet50_Weights.IMAGENET1K_V1.url, "--weights FILE",
             "--weights none")

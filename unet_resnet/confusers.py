@@ -120,6 +120,22 @@ def stain(image: Tensor, mask: Tensor, generator: Generator) -> Pair:
     return image * (1 + uniform(-0.6, 0.4, generator) * share), mask
 
 
+def lettering(image: Tensor, mask: Tensor, generator: Generator) -> Pair:
+    """A watermark, a sign or a note: a few letters, bright or dark, often half transparent."""
+    height, width = image.shape[1:]
+    choice = string.ascii_letters + string.digits
+    length = 3 + int(torch.randint(8, (), generator=generator))
+    text = "".join(choice[int(i)] for i in torch.randint(len(choice), (length,),
+                                                         generator=generator))
+    size = uniform(12, 70, generator)
+    sheet = Image.new("L", (width, height))
+    corner = uniform(-0.2, 0.8, generator) * width, uniform(0, 0.9, generator) * height
+    ImageDraw.Draw(sheet).text(corner, text, 255, ImageFont.load_default(size))
+    share = torch.from_numpy(np.array(sheet)) / 255 * uniform(0.3, 1, generator)
+    colour = 1.0 if happens(0.6, generator) else 0.0
+    return blend(image, colour, share * (1 - mask)), mask
+
+
 # Before the surface: what is behind cannot be seen.
 
 def cable(image: Tensor, mask: Tensor, generator: Generator) -> Pair:
@@ -162,22 +178,6 @@ def edge(image: Tensor, mask: Tensor, generator: Generator) -> Pair:
         border = covered(across, uniform(0.5, 4, generator))
         image, hidden = blend(image, grey(generator), border), torch.maximum(beyond, border)
     return image, mask * (hidden < 0.5)
-
-
-def lettering(image: Tensor, mask: Tensor, generator: Generator) -> Pair:
-    """A watermark, a sign or a note: a few letters, bright or dark, often half transparent."""
-    height, width = image.shape[1:]
-    choice = string.ascii_letters + string.digits
-    length = 3 + int(torch.randint(8, (), generator=generator))
-    text = "".join(choice[int(i)] for i in torch.randint(len(choice), (length,),
-                                                         generator=generator))
-    size = uniform(12, 70, generator)
-    sheet = Image.new("L", (width, height))
-    corner = uniform(-0.2, 0.8, generator) * width, uniform(0, 0.9, generator) * height
-    ImageDraw.Draw(sheet).text(corner, text, 255, ImageFont.load_default(size))
-    share = torch.from_numpy(np.array(sheet)) / 255 * uniform(0.3, 1, generator)
-    colour = 1.0 if happens(0.6, generator) else 0.0
-    return blend(image, colour, share * (1 - mask)), mask
 
 
 CONFUSERS = (lane_marking, line, joints, shadow_edge, stain, cable, leaves, edge, lettering)

@@ -67,6 +67,9 @@ def load_pairs(paths: Sequence[Path], seed: int = 0, split: Split | str | None =
     if not train or not validation:
         raise ValueError("the split leaves no photo to train on, or none to validate on")
     cracked = {record.pair for record in records if record.crack_pixels}
+    if cracked.isdisjoint(train):
+        raise ValueError(f"none of the {len(train)} photos to train on has a crack: there is "
+                         "nothing to learn; choose others")
     if cracked.isdisjoint(validation):
         raise ValueError(f"none of the {len(validation)} photos to validate on has a crack: no "
                          "score would mean anything; choose others")
@@ -90,7 +93,7 @@ def read_split(path: Path) -> Split:
     """
     wanted = f'{path}: wanted {{"train": [names], "validation": [names]}} in JSON'
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text("utf-8-sig"))
         sides = {side: content[side] for side in ("train", "validation")}
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{wanted}, found none ({type(error).__name__}: {error})") from error

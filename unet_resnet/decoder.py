@@ -2,8 +2,8 @@
 
 U-Net (Ronneberger et al., 2015) doubles the resolution level by level and joins each encoder map
 of that resolution. Departures from the paper: nearest upsampling in place of free transposed
-convolutions, which leave a checkerboard; padded convolutions, so that nothing is cropped;
-BatchNorm after each.
+convolutions, which leave a checkerboard (Odena et al., 2016); padded convolutions, so that nothing
+is cropped; BatchNorm after each.
 """
 
 from collections.abc import Sequence
@@ -77,7 +77,7 @@ class UNetDecoder(nn.Module):
         self.up4 = Level(widths[1], channels[1], widths[2])
         self.up2 = Level(widths[2], channels[0], widths[3])
         self.up1 = Level(widths[3], 0, widths[4])  # the encoder has no map at full resolution
-        for module in self.modules():
+        for module in self.modules():  # He et al., 2015, Delving Deep into Rectifiers
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
 

@@ -63,7 +63,7 @@ class ResNetEncoder(nn.Module):
         self.layer2 = self._stage(256, 128, blocks[1], stride=2)
         self.layer3 = self._stage(512, 256, blocks[2], stride=2)
         self.layer4 = self._stage(1024, 512, blocks[3], stride=2)
-        for module in self.modules():
+        for module in self.modules():  # He et al., 2015, Delving Deep into Rectifiers
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 

@@ -20,18 +20,16 @@ def load_encoder(encoder: ResNetEncoder, weights: str) -> str:
     """Fill the encoder with trained weights and say in one line what was done.
 
     `weights`: "none" keeps the random ones; "imagenet" takes torchvision's file of the encoder's
-    depth from its cache or the network, and checks its hash; anything else is the path of a
-    ResNet state dict with torchvision's names. From a shallower ResNet the encoder is grown.
+    depth from torch's cache, or from the network with its hash checked; anything else is the path
+    of a ResNet state dict with torchvision's names. From a shallower ResNet the encoder is grown.
 
     Raises FileNotFoundError where there is no such file, ConnectionError where it cannot be
     downloaded, ValueError where it does not fit.
     """
     if weights == "none":
         return "encoder: random weights"
-    if weights == "imagenet":
-        state, found = _without_classifier(_imagenet_state(encoder.blocks)), encoder.blocks
-    else:
-        state, found = _read(Path(weights), encoder.blocks)
+    path = _imagenet_file(encoder.blocks) if weights == "imagenet" else Path(weights)
+    state, found = _read(path, encoder.blocks)
     encoder.load_state_dict(grow(state, encoder.blocks))
     line = f"encoder: {weights}, blocks {found}"
     return line if found == encoder.blocks else f"{line}, grown to {encoder.blocks} with identities"
@@ -44,7 +42,7 @@ def _read(path: Path, most: tuple[int, ...]) -> tuple[State, tuple[int, ...]]:
             and all(isinstance(name, str) for name in state)):
         raise ValueError(f"{path}: not the state dict of a bottleneck ResNet with torchvision's "
                          "names (50, 101 or 152 layers)")
-    state = _without_classifier(state)
+    state = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
     found = blocks_of(state)
     if any(have > want for have, want in zip(found, most)):
         raise ValueError(f"{path}: blocks {found} do not fit into {most}; a ResNet can be grown, "
@@ -57,10 +55,6 @@ def _read(path: Path, most: tuple[int, ...]) -> tuple[State, tuple[int, ...]]:
     wanted = {name: tensor for name, tensor in wanted.items()
               if name in state or not name.endswith("num_batches_tracked")}
     return tensors.check(state, wanted, path), found
-
-
-def _without_classifier(state: State) -> State:
-    return {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
 
 
 def blocks_of(state: State) -> tuple[int, ...]:
@@ -89,14 +83,23 @@ def grow(state: State, blocks: tuple[int, ...]) -> State:
     return grown
 
 
-def _imagenet_state(blocks: tuple[int, ...]) -> State:
+def _imagenet_file(blocks: tuple[int, ...]) -> Path:
+    """torchvision's file in torch's cache, which is downloaded where it is not there yet.
+
+    Not by torchvision's `get_state_dict`: that lets a file of the cache run code.
+    """
     if blocks not in IMAGENET:
         raise ValueError(f"no ImageNet weights exist for blocks {blocks}; use one of "
                          f"{list(IMAGENET)} or --weights none")
-    weights = IMAGENET[blocks]
+    url = IMAGENET[blocks].url
+    path = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
+    if path.exists():
+        return path
     try:
-        return weights.get_state_dict(progress=True, check_hash=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=path.stem.rpartition("-")[2])
     except (OSError, RuntimeError) as error:  # no network, no space, or a wrong hash
         raise ConnectionError(
-            f"{weights.url} could not be downloaded ({error}): fetch it elsewhere and pass "
-            "--weights FILE, or a ResNet-50 file of the same kind, or --weights none") from error
+            f"{url} could not be downloaded ({error}): fetch it elsewhere and pass --weights FILE, "
+            "or a ResNet-50 file of the same kind, or --weights none") from error
+    return path

@@ -12,6 +12,7 @@ from unet_resnet.windows import buffers_of
 
 GB = 1e9
 STATE_BYTES = 16  # a parameter in float32: itself, its gradient, and Adam's two averages
+CONTAINER = Path("/sys/fs/cgroup")
 PROBE = 64  # side in pixels of the crops on which activations are counted
 # What a device says when its memory is full, where torch has no exception of its own for that.
 COMPLAINTS = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
@@ -77,18 +78,23 @@ def state_bytes(model: nn.Module, precision: torch.dtype) -> int:
     return (STATE_BYTES + copies) * sum(parameter.numel() for parameter in model.parameters())
 
 
+def added_bytes(model: nn.Module, precision: torch.dtype) -> int:
+    """What training adds to the weights of a model that is in memory."""
+    return state_bytes(model, precision) - sum(tensor.nbytes for tensor in model.parameters())
+
+
 def estimate(model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], side: int,
              micro_batch: int, precision: torch.dtype) -> str:
     """What a training will need, in one line; and what to change if that is more than there is."""
     state, each = state_bytes(model, precision), activation_bytes(model, loss, side, precision)
-    free, need = free_bytes(next(model.parameters()).device), state + micro_batch * each
+    free, activations = free_bytes(next(model.parameters()).device), micro_batch * each
     parameters = sum(parameter.numel() for parameter in model.parameters())
     line = (f"memory: {parameters / 1e6:.1f} million parameters, with gradients and Adam "
             f"{state / GB:.2f} GB; activations {micro_batch} x {each / GB:.3f} GB; together "
-            f"{need / GB:.1f} GB")
+            f"{(state + activations) / GB:.1f} GB")
     if free is not None:
         line += f" of {free / GB:.1f} GB free"
-        if need > free:
+        if added_bytes(model, precision) + activations > free:
             line += ": may not fit; try --micro-batch auto, --recompute, or a smaller --crop"
     return line
 
@@ -103,7 +109,19 @@ def free_bytes(device: torch.device) -> int | None:
     if not table.exists():
         return None
     available = next(line for line in table.read_text().splitlines() if "MemAvailable" in line)
-    return int(available.split()[1]) * 1024
+    of_system, of_container = int(available.split()[1]) * 1024, _container_bytes(CONTAINER)
+    return of_system if of_container is None else min(of_system, of_container)
+
+
+def _container_bytes(folder: Path) -> int | None:
+    """What a container's limit (cgroup v2) leaves, with files in the cache, which give way; None
+    where there is no limit."""
+    try:
+        limit, used = (int((folder / f"memory.{name}").read_text()) for name in ("max", "current"))
+        lines = (folder / "memory.stat").read_text().splitlines()
+    except (OSError, ValueError):  # no such group; "max" in place of a number
+        return None
+    return limit - used + int(dict(map(str.split, lines)).get("inactive_file", 0))
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -124,8 +142,8 @@ def largest_micro_batch(model: nn.Module, loss: Callable[[Tensor, Tensor], Tenso
     sizes = sorted({-(-most // passes) for passes in range(1, most + 1)}, reverse=True)
     if device.type == "cpu" and (free := free_bytes(device)):
         # There the system does not refuse memory but ends programs: only what will fit is tried.
-        each = activation_bytes(model, loss, side, precision)
-        sizes = [size for size in sizes if size * each < free] or [1]
+        each, added = activation_bytes(model, loss, side, precision), added_bytes(model, precision)
+        sizes = [size for size in sizes if added + size * each < free] or [1]
     held = [torch.empty_like(parameter) for parameter in model.parameters()]  # noqa: F841
     return next((size for size in sizes if size == 1 or _fits(model, loss, side, size, precision)))
 

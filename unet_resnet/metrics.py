@@ -179,7 +179,8 @@ class ScoreSheet:
     alarms cost precision, and in a block of its own; it has no part in the mean over images, where
     a black answer would earn it a 1. A score that nothing defines (no crack pixel in the truth, no
     crack-free image) is None. ODS and OIS (Dice at the best threshold of the set, of each image:
-    Arbelaez et al. 2011) choose with the truth in hand, so their keys say oracle.
+    Arbelaez et al. 2011) choose with the truth in hand, so their keys say oracle. OIS is the mean
+    of the images' Dice here, where that paper pools their counts.
 
     tolerances: in pixels. ScoreSheet(0.5, (), skeletons=False) is cheap enough for validation;
     best_threshold(sum(sheet.histograms.values())) is then the threshold to keep.

@@ -226,6 +226,7 @@ def start(args: argparse.Namespace, model: UNetResNet, device: torch.device,
     scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
     if args.micro_batch == "auto":
         args.micro_batch = find_micro_batch(args, model, precision, group)
+        torch.cuda.empty_cache()  # of the trials, so that `estimate` finds it free
     crops = min(args.micro_batch, -(-args.batch_size // group.size))  # in a forward pass
     if group.size > 1 and device.type == "cuda" and crops < SMALL_BATCH:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
@@ -237,7 +238,7 @@ def start(args: argparse.Namespace, model: UNetResNet, device: torch.device,
     run = Run(make_run_folder(args) if group.first else Path(), args, device, precision, model,
               network, optimizer, scaler, split, masks, Stop(patient=group.size > 1), group)
     if last is not None:
-        checkpoint.load_optimizer(optimizer, last["optimizer"], run.folder / "last.pt")
+        checkpoint.load_optimizer(optimizer, last["optimizer"], args.output / "last.pt")
         if last["scaler"]:  # empty where the run was not in fp16
             scaler.load_state_dict(last["scaler"])
         run.losses, run.history = last["losses"], last["history"]
