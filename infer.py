@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 import signal
 import sys
 import time
@@ -20,17 +21,18 @@ from unet_resnet import tiling
 from unet_resnet.arguments import below
 from unet_resnet.checkpoint import SHIPPED
 from unet_resnet.data import learned_from, read_pair
-from unet_resnet.files import ends_of, one_line, print_any_name
-from unet_resnet.film import TABLE, predict_video
+from unet_resnet.files import one_line, print_any_name
+from unet_resnet.film import is_done, predict_video
 from unet_resnet.images import SUFFIXES, check_megapixels, is_ours, read_photo, remark
 from unet_resnet.photos import (
-    content_of, find_masks, find_photos, is_video, leave_out_trained, mark_of, name_results)
+    content_of, find_masks, find_photos, is_of, is_video, leave_out_trained, mark_of, name_results)
 from unet_resnet.prediction import Network, load
 from unet_resnet.preflight import check_extra, check_folder
 from unet_resnet.record import command, package_version
 from unet_resnet.results import Results
 from unet_resnet.scores import check_output, write_scores
 from unet_resnet.stream import WriteBehind, read_ahead
+from unet_resnet.stress import stressed
 
 MIN_AREA = 50  # pixels; MODEL_CARD.md has the scores with and without
 RESOLVED = 2  # pixels, below which a width in a mask says little
@@ -129,11 +131,12 @@ def predict_all(photos: Sequence[Path], names: Sequence[str], masks: dict[str, P
     def settle(path: Path, written: Future) -> None:
         try:
             line, _ = written.result()
-            if left_out := remark(path):
-                line += f" ({left_out})"
         except (OSError, ValueError, RuntimeError, MemoryError) as error:
             results.fail(path, error)
         else:
+            with suppress(OSError, ValueError):  # of a photo that has been moved meanwhile
+                if left_out := remark(path):
+                    line += f" ({left_out})"
             tqdm.write(one_line(line))
 
     began, pixels = time.perf_counter(), 0
@@ -148,11 +151,13 @@ def predict_all(photos: Sequence[Path], names: Sequence[str], masks: dict[str, P
                 else:
                     photo, truth, mark = reading.result()
                     probability = predict(path, network, args, photo)
+                    counts = {}
                     if results.stress and truth is not None:
-                        results.stress.add(photo, probability >= results.level, truth.bool(),
-                                           lambda spoilt: predict(path, network, args, spoilt)
-                                           >= results.level)
-                    writer.submit(path, results.finish, path, name, photo, probability, truth, mark)
+                        counts = stressed(photo, probability >= results.level, truth.bool(),
+                                          lambda spoilt: predict(path, network, args, spoilt)
+                                          >= results.level)
+                    writer.submit(path, results.finish, path, name, photo, probability, truth, mark,
+                                  counts)
                     pixels += probability.numel()
             except (OSError, ValueError, RuntimeError, MemoryError) as error:
                 results.fail(path, error)
@@ -162,11 +167,11 @@ def predict_all(photos: Sequence[Path], names: Sequence[str], masks: dict[str, P
 
 
 def has_results(photo: Path, name: str, args: argparse.Namespace) -> bool:
-    """Whether a photo or video has its results in the folder, by that which is written last."""
-    if not is_video(photo):
-        return is_ours(args.output / f"{name}_overlay.png")
-    table, kind = args.output / f"{name}_cracks.csv", name if args.every else f"{name}_cracks.mp4"
-    return TABLE in ends_of(table) and (args.output / kind).exists()
+    """Whether a photo or video, as it is now, has its results in the folder."""
+    if is_video(photo):
+        return is_done(photo, name, args.output, args.every)
+    last = args.output / f"{name}_overlay.png"  # that is written
+    return is_ours(last) and is_of(last, photo)
 
 
 def counted(photos: Sequence[Path]) -> str:
@@ -202,7 +207,8 @@ def choose(args: argparse.Namespace, photos: Sequence[Path],
     """The photos that are to be predicted, the names of their results, and the masks by stem."""
     masks = {}
     if args.masks:
-        photos = [photo for photo in photos if args.masks.resolve() not in photo.resolve().parents]
+        below = os.path.join(os.path.realpath(args.masks), "")
+        photos = [photo for photo in photos if not os.path.realpath(photo).startswith(below)]
         if films := list(filter(is_video, photos)):
             print(f"{counted(films)} left out: --masks scores photos")
             photos = [photo for photo in photos if not is_video(photo)]

@@ -30,6 +30,7 @@ from PIL import Image
 from unet_resnet import UNetResNet, checkpoint, photos
 from unet_resnet.files import one_line
 from unet_resnet.images import LIMIT, read_mask, read_photo, size_of, write_png
+from unet_resnet.photos import find_photos
 
 # The filter that images.py sets when it is imported is not in force under pytest's own.
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
@@ -531,6 +532,37 @@ def test_photos_of_one_name_in_two_runs(weights, tmp_path):
     assert run("a/x.png") == ["x_mask.png"], "changed, but where it was"
     (tmp_path / "b").rename(tmp_path / "c")
     assert run("c/x.png") == ["x.png_mask.png"], "moved, but the same"
+
+
+def test_a_name_that_another_run_takes_meanwhile_is_left_to_it(tmp_path):
+    first, second = ("1" * 16 + " " + "2" * 16, "3" * 16 + " " + "4" * 16)
+    write_png(tmp_path / "x_mask.png", torch.zeros(1, 8, 8, dtype=torch.uint8), first)
+    before = (tmp_path / "x_mask.png").read_bytes()
+    with pytest.raises(FileExistsError, match="x_mask.png: meanwhile another process"):
+        write_png(tmp_path / "x_mask.png", torch.ones(1, 8, 8, dtype=torch.uint8), second)
+    assert (tmp_path / "x_mask.png").read_bytes() == before
+    for moved_or_changed in ("1" * 16 + " " + "5" * 16, "6" * 16 + " " + "2" * 16):
+        write_png(tmp_path / "x_mask.png", torch.ones(1, 8, 8, dtype=torch.uint8), first)
+        write_png(tmp_path / "x_mask.png", torch.ones(1, 8, 8, dtype=torch.uint8), moved_or_changed)
+
+
+def test_hidden_folders_and_other_spellings_of_a_photo_are_left_out(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("photos/x.png", "photos/.Trash-1000/files/y.png"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        picture().save(name)
+    names = ["photos", tmp_path / "photos", "photos/../photos/x.png", "photos/*.png"]
+    assert find_photos(names) == [Path("photos/x.png")]
+
+
+def test_a_circle_of_links_beside_masks_is_reported(weights, tmp_path):
+    for folder in ("photos", "masks"):
+        (tmp_path / folder).mkdir()
+        picture().save(tmp_path / folder / "x.png")
+    (tmp_path / "photos/loop.png").symlink_to("loop.png")
+    outcome = run_script(tmp_path, "infer.py", "photos", "--masks", "masks", *INFER, weights)
+    assert outcome.status == 1 and "loop.png" in outcome.err and "Traceback" not in outcome.err
+    assert (tmp_path / "predictions/x_mask.png").exists()
 
 
 def test_videos_of_one_name_in_two_runs(weights, tmp_path):

@@ -11,10 +11,10 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "unet_resnet"
 
 LEVELS = (  # a module imports from lower levels only, never from its own
-    {"encoder", "decoder", "losses", "morphology", "light", "compact", "tiling", "sample", "files",
-     "groups", "pictures", "hardware", "signals", "group", "branches", "page",
-     "stream", "tensors", "preflight", "windows"},
-    {"model", "metrics", "images", "centreline", "memory", "confusers"},
+    {"encoder", "decoder", "losses", "morphology", "light", "compact", "tiling", "files", "groups",
+     "pictures", "hardware", "signals", "group", "branches", "page", "stream", "tensors",
+     "preflight", "windows"},
+    {"model", "metrics", "images", "sample", "centreline", "memory", "confusers"},
     {"augment", "stress", "checkpoint", "fold", "recompute", "pairs", "measure", "report", "video",
      "scores", "imagenet", "record"},
     {"audit", "export", "tables", "drawing", "prediction", "arguments", "workers"},

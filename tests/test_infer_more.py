@@ -125,6 +125,8 @@ def test_skip_existing_predicts_what_is_missing(infer_with, tmp_path):
         line for line in outcome.out.splitlines() if line.startswith("photos/b.png")]
     outcome = infer_with("photos", "--skip-existing")
     assert outcome.status == 0 and "3 of 3" in outcome.out
+    painted(tmp_path / "photos/c.png", width=8)  # another photo in its place
+    assert "2 of 3 photos left out" in infer_with("photos", "--skip-existing").out
 
 
 # Measurements
@@ -196,6 +198,25 @@ def test_the_report_of_a_run(infer_with, tmp_path):
     assert again.status == 1 and "report.html" not in again.err
 
 
+@pytest.mark.usefixtures("cracked")
+def test_a_photo_that_fails_is_in_no_table(infer_with, tmp_path):
+    """Its last picture cannot be written, for the user has a file of that name."""
+    for name in "ab":
+        painted(tmp_path / f"photos/{name}.png")
+    painted(tmp_path / "masks/a.png")
+    painted(tmp_path / "masks/b.png")
+    (tmp_path / "predictions").mkdir()
+    (tmp_path / "predictions/a_overlay.png").write_text("years of work")
+    outcome = infer_with("photos", "--masks", "masks", "--stress", "--measure", "--report")
+    assert outcome.status == 1 and "a_overlay.png" in outcome.err
+    assert [row["photo"] for row in table(tmp_path / "predictions/photos.csv")] == ["b"]
+    scores = json.loads((tmp_path / "predictions/scores.json").read_text())
+    assert scores["total"]["pooled"]["images"] == 1
+    assert scores["stress"]["as it is"]["dice"] == scores["total"]["pooled"]["dice"]
+    assert "Crack report, 1 photo" in Text(
+        (tmp_path / "predictions/report.html").read_text()).words
+
+
 def test_a_users_page_is_left_alone(infer_with, tmp_path):
     painted(tmp_path / "x.png")
     (tmp_path / "predictions").mkdir()
@@ -259,6 +280,11 @@ def test_stills_of_a_video(infer_with, tmp_path):
     assert [row["frame"] for row in rows] == ["0", "4"] and "cracks" in rows[0]
     for every, left_out in ((["--every", 4], 1), ([], 0), ([], 1)):
         outcome = infer_with("drone.mp4", "--skip-existing", *every)
+        assert outcome.status == 0 and f"{left_out} of 1 video left out" in outcome.out
+    assert infer_with("drone.mp4", "--every", 3).status == 0
+    (out / "drone/000003_overlay.png").unlink()  # as if it had been stopped
+    for every, left_out in ((3, 0), (3, 1), (2, 0)):
+        outcome = infer_with("drone.mp4", "--skip-existing", "--every", every)
         assert outcome.status == 0 and f"{left_out} of 1 video left out" in outcome.out
 
 

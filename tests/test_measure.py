@@ -16,7 +16,7 @@ from skimage.measure import regionprops
 from torch import Tensor
 from torch.nn import functional as F
 
-from unet_resnet.drawing import DARK, RAMP, colours, draw
+from unet_resnet.drawing import DARK, RAMP, Scale, colours, draw
 from unet_resnet.measure import Crack, measure
 from unet_resnet.tables import class_names, tables
 
@@ -246,6 +246,17 @@ def test_classes_of_width_share_the_length():
     found = measure(mask, 0.05, (0.05, 0.2))
     below, middle, above = found.total.class_lengths
     assert below == 0 and middle == pytest.approx(100, abs=1) and above == pytest.approx(50, abs=1)
+
+
+@pytest.mark.parametrize("pixels, scale", [(4, 0.1), (6, 0.05), (3, 0.7)])
+def test_a_width_that_is_a_limit_is_in_the_class_above_it(pixels, scale):
+    """All along the crack, whatever floats make of it; and so in the histogram and the drawing."""
+    mask = torch.zeros(1, 60, 120)
+    mask[:, 10:10 + pixels] = 1
+    limit = pixels * scale
+    found = measure(mask, scale, (limit,))
+    assert found.total.class_lengths == (0, pytest.approx(found.total.length))
+    assert (Scale(found).colours(found.lines[0][:, 2]) == colours(np.array([1.0]))).all()
 
 
 @pytest.mark.parametrize("scale, classes, said", [

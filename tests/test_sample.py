@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -141,6 +142,10 @@ def test_command_line(tmp_path, monkeypatch):
         "sample", str(tmp_path / "set"), "--count", "2", "--size", "64"])
     main()
     assert len(list((tmp_path / "set" / "images").glob("*_*.png"))) == 2
+    monkeypatch.setattr("sys.argv", ["sample", str(tmp_path / "other"), "--seed", "9" * 30])
+    monkeypatch.setattr("unet_resnet.sample.ground", Mock(side_effect=KeyboardInterrupt))
+    with pytest.raises(SystemExit, match="stopped"):
+        main()
     again = subprocess.run([sys.executable, "-m", "unet_resnet.sample", str(tmp_path / "set")],
                            capture_output=True, text=True)
     assert again.returncode == 1 and again.stderr.count("\n") == 1

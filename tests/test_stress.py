@@ -7,7 +7,7 @@ import torch
 from conftest import run_script
 
 from unet_resnet import sample
-from unet_resnet.stress import STRESS, StressSheet, spoil
+from unet_resnet.stress import STRESS, StressSheet, spoil, stressed
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def test_a_detector_of_dark_pixels(photo):
 
     truth, sheet = dark_pixels(photo), StressSheet()
     for _ in range(2):
-        sheet.add(photo, truth, truth, dark_pixels)
+        sheet.add(stressed(photo, truth, truth, dark_pixels))
     scores = sheet.summary()
     assert list(scores) == ["as it is", *STRESS]
     assert scores["as it is"] == dict.fromkeys(
@@ -45,12 +45,12 @@ def test_a_detector_of_dark_pixels(photo):
 
 
 def test_each_photo_has_its_own_noise_and_lines():
-    """Which do not depend on what was added before it."""
+    """Which do not depend on what came before it."""
     def spoilt(*greys: int) -> list[torch.Tensor]:
-        sheet, truth, seen = StressSheet(), torch.ones(1, 40, 50, dtype=torch.bool), []
+        truth, seen = torch.ones(1, 40, 50, dtype=torch.bool), []
         for grey in greys:
             photo = torch.full((3, 40, 50), grey, dtype=torch.uint8)
-            sheet.add(photo, truth, truth, lambda image: seen.append(image - grey) or truth)
+            stressed(photo, truth, truth, lambda image: seen.append(image - grey) or truth)
         return seen
 
     first, second = spoilt(100, 101), spoilt(101, 100)
@@ -63,7 +63,7 @@ def test_each_photo_has_its_own_noise_and_lines():
 def test_a_detector_that_finds_nothing():
     photo, truth = torch.zeros(3, 8, 8, dtype=torch.uint8), torch.ones(1, 8, 8, dtype=torch.bool)
     sheet = StressSheet()
-    sheet.add(photo, ~truth, truth, lambda image: ~truth)
+    sheet.add(stressed(photo, ~truth, truth, lambda image: ~truth))
     assert sheet.summary()["dark"]["survives"] == 0 and "0%" in sheet.table()
 
 

@@ -7,7 +7,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from unet_resnet.measure import Measurement
+from unet_resnet.measure import Measurement, class_of
 
 # From matplotlib's plasma (van der Walt and Smith, 2015), without its dark end: narrow to wide.
 # Lightness rises along it, so it reads with every colour vision, and in grey.
@@ -41,7 +41,8 @@ class Scale:
     def colours(self, width: np.ndarray) -> np.ndarray:
         """Widths (n,) in pixels -> (n, 3) uint8."""
         if self.limits:
-            return colours(np.digitize(width * self.factor, self.limits) / len(self.limits))
+            limits = np.divide(self.limits, self.factor)
+            return colours(class_of(width, limits) / len(limits))
         return colours((width * self.factor - self.low) / max(self.high - self.low, 1e-9))
 
     def text(self, pixels: float) -> str:
@@ -146,7 +147,8 @@ def draw(photo: Tensor, found: Measurement) -> Tensor:
                         total.max_x + ring + extra, total.max_y + ring + extra),
                        outline=colour, width=round(radius + 2 * extra) or 1)
     order = sorted(range(len(found.cracks)), key=lambda i: -found.cracks[i].length)
-    widest = max(range(len(found.cracks)), key=lambda i: found.cracks[i].width_max)
+    widest = next(i for i, crack in enumerate(found.cracks)
+                  if (crack.max_x, crack.max_y) == (total.max_x, total.max_y))
     for i in reversed(order[:NUMBERED]):
         crack = found.cracks[i]
         if i != widest:

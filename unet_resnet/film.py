@@ -1,6 +1,7 @@
 """What does infer.py make of a video, frame by frame?"""
 
 import argparse
+import csv
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,9 +10,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from unet_resnet import pictures, video
-from unet_resnet.files import check_ours, csv_lines, one_line, written_whole
+from unet_resnet.files import check_ours, csv_lines, ends_of, one_line, written_whole
 from unet_resnet.images import is_ours
-from unet_resnet.photos import mark_of
+from unet_resnet.photos import is_of, mark_of
 from unet_resnet.results import Results, share_of
 
 FRAME_COLUMNS = ("frame", "seconds", "crack_share")  # of a video's table; more when measured
@@ -42,12 +43,15 @@ def predict_video(path: Path, name: str, predict: Callable[[Tensor], Tensor],
             probability = predict(frame.pixels)
             crack, numbers = probability >= results.level, {}
             if args.every:
-                _, numbers = results.finish(path, label, frame.pixels, probability, None, mark)
+                _, numbers = results.finish(path, label, frame.pixels, probability, None, mark,
+                                            counts={})
             else:
-                picture = pictures.overlay(frame.pixels, crack)
+                picture, found = pictures.overlay(frame.pixels, crack), None
                 if args.measure:
-                    picture, numbers = results.measured(label, picture, crack)
+                    picture, numbers, found = results.measured(picture, crack)
                 writer.write(frame, picture)
+                if found:
+                    results.note(label, found)
             if count == 1:
                 table.write(csv_lines([*FRAME_COLUMNS, *numbers]))
             table.write(csv_lines([frame.index, round(frame.seconds, 4),
@@ -59,6 +63,19 @@ def predict_video(path: Path, name: str, predict: Callable[[Tensor], Tensor],
     if args.every:
         remove_stills(args.output / name, range(0, every * count, every))
     return f"{path}: {count} frames, {sheet.name} and {name if args.every else film.name}"
+
+
+def is_done(path: Path, name: str, output: Path, every: int | None) -> bool:
+    """Whether all that `predict_video` makes of this video, as it is now, is in the folder."""
+    film, sheet = (output / f"{name}_cracks{suffix}" for suffix in (".mp4", ".csv"))
+    if TABLE not in ends_of(sheet):
+        return False
+    with open(sheet, encoding="utf-8", newline="") as file:
+        frames = [row["frame"] for row in csv.DictReader(file)]
+    files = [output / name / f"{frame:0>6}_overlay.png" for frame in frames] if every else [film]
+    wanted = [str(i * (every or 1)) for i in range(len(frames))]  # else it is of another --every
+    return (bool(frames) and frames == wanted and all(file.exists() for file in files)
+            and is_of(files[0], path))
 
 
 def remove_stills(folder: Path, kept: range) -> None:

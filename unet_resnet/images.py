@@ -193,9 +193,14 @@ def write_png(path: Path, pixels: Tensor, photo: str = "") -> None:
     """Write (3, h, w) or (1, h, w) uint8 as PNG, whole or not at all.
 
     `photo` tells of which photo it is (`photos.mark_of`) and is kept in the file.
-    Raises FileExistsError where `path` is a file that was not written by this function.
+    Raises FileExistsError where `path` is a file that was not written by this function, or of
+    another photo.
     """
     check_ours(path, MARK)
+    known = signed(path) if photo else set()
+    if known and known.isdisjoint(photo.split()):  # names are kept apart, but not between processes
+        raise FileExistsError(f"{path}: meanwhile another process has written there what it found "
+                              "in another photo; choose another --output")
     info = PngImagePlugin.PngInfo()
     info.add_text("Software", signature(photo))
     array = pixels.permute(1, 2, 0).numpy()

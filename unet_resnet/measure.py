@@ -95,6 +95,12 @@ def between(mask: np.ndarray, beyond: str) -> np.ndarray:
     return padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
 
 
+def class_of(width: np.ndarray, limits: Sequence[float]) -> np.ndarray:
+    """Which class between the limits each width (n,) is in, both in pixels. Rounded, so that a
+    width that is a limit but for the last bits of floats is in the class that the limit begins."""
+    return np.digitize(width.round(6), np.round(limits, 6))
+
+
 def axis_angle(twice: float) -> float:
     """Degrees in (-90, 90], of an axis whose direction, doubled, is this angle in radians."""
     degrees = math.degrees(twice) / 2
@@ -109,7 +115,7 @@ def summary(track: np.ndarray, limits: Sequence[float], **place: object) -> Crac
     share = length[order].cumsum() / length.sum()
     median, p95 = (float(width[order[np.searchsorted(share, q)]]) for q in (0.5, 0.95))
     x, y, widest, *_ = track[order[-1]].tolist()
-    classes = np.bincount(np.digitize(width, limits), length, len(limits) + 1).tolist()
+    classes = np.bincount(class_of(width, limits), length, len(limits) + 1).tolist()
     return Crack(float(length.sum()), float(width @ length / length.sum()), median, p95, widest,
                  x, y, class_lengths=tuple(classes) if len(limits) else (), **place)
 

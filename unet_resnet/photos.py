@@ -30,8 +30,8 @@ def find_photos(names: Sequence[str | Path]) -> list[Path]:
     """The photos and videos meant by files, folders and patterns, in order, each once.
 
     What is not there stays in the list: reading it will say so, after the others are done. Of a
-    folder, hidden files and the results of earlier runs are left out, and pictures of other kinds,
-    whose number is printed.
+    folder, what is hidden and the results of earlier runs are left out, and pictures of other
+    kinds, whose number is printed.
     """
     photos = []
     for name in names:
@@ -42,7 +42,10 @@ def find_photos(names: Sequence[str | Path]) -> list[Path]:
             photos += find_photos(found)  # a pattern the shell has not expanded
         else:
             photos.append(path)
-    return list(dict.fromkeys(photos))
+    places: dict[str, Path] = {}
+    for photo in photos:
+        places.setdefault(os.path.abspath(photo), photo)
+    return list(places.values())
 
 
 def _below(folder: Path) -> list[Path]:
@@ -52,7 +55,8 @@ def _below(folder: Path) -> list[Path]:
     """
     found: list[Path] = []
     foreign: Counter[str] = Counter()
-    for parent, _, names in os.walk(folder, onerror=lambda e: found.append(Path(e.filename))):
+    for parent, folders, names in os.walk(folder, onerror=lambda e: found.append(Path(e.filename))):
+        folders[:] = [name for name in folders if name[0] != "."]  # a trash can, previews
         files = [Path(parent, name) for name in names if name[0] != "."]
         foreign.update(file.suffix for file in files if file.suffix.lower() in FOREIGN)
         found += [file for file in files if file.suffix.lower() in (*SUFFIXES, *VIDEO_SUFFIXES)
@@ -158,6 +162,12 @@ def content_of(photo: Path) -> str:
         return fingerprint(photo) if photo.is_file() else ""
     except OSError:
         return ""
+
+
+def is_of(results: Path, photo: Path) -> bool:
+    """Whether a file of results is of this photo as it is now, not of one that it has replaced."""
+    known = signed(results)
+    return not known or content_of(photo) in known
 
 
 def leave_out_trained(photos: Sequence[Path], trained: dict[str, str]) -> list[Path]:

@@ -4,6 +4,7 @@ import argparse
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,10 +16,13 @@ from unet_resnet.files import one_line
 from unet_resnet.groups import source_of
 from unet_resnet.images import write_png
 from unet_resnet.memory import is_out_of_memory
-from unet_resnet.metrics import ScoreSheet
+from unet_resnet.metrics import Counts, ScoreSheet
 from unet_resnet.page import Histogram
 from unet_resnet.report import Report
 from unet_resnet.stress import StressSheet
+
+if TYPE_CHECKING:  # it needs an extra
+    from unet_resnet.measure import Measurement
 
 WIDTHS, WIDTH = 4096, 0.5  # classes of the histogram of widths, each so many pixels
 MOST_BARS = 24  # of it in the report
@@ -47,23 +51,28 @@ class Results:
             self.report = stack.enter_context(Report(args.output / "report.html"))
 
     def finish(self, path: Path, name: str, photo: Tensor, probability: Tensor,
-               truth: Tensor | None, mark: str) -> tuple[str, Numbers]:
+               truth: Tensor | None, mark: str, counts: dict[str, Counts]) -> tuple[str, Numbers]:
         """Write a photo's pictures and note its numbers; returns the line to print, and them.
 
         photo (3, h, w) uint8, probability (1, h, w) uint8 in 256ths. `mark` (`photos.mark_of`)
-        is kept in the pictures.
+        is kept in the pictures; `counts` are those of `stressed`, where they are wanted.
         """
         crack = probability >= self.level
         stem = self.args.output / name
         write_png(stem.with_name(f"{stem.name}_probability.png"), probability, mark)
         write_png(stem.with_name(f"{stem.name}_mask.png"), crack.to(torch.uint8) * 255, mark)
         overlay = pictures.overlay(photo, crack, truth)
-        numbers = {}
+        numbers, found = {}, None
         if self.args.measure:
-            widths, numbers = self.measured(name, pictures.overlay(photo, crack), crack)
+            widths, numbers, found = self.measured(pictures.overlay(photo, crack), crack)
             write_png(stem.with_name(f"{stem.name}_widths.png"), widths, mark)
         files = path, stem.with_name(f"{stem.name}_overlay.png")
         write_png(files[1], overlay, mark)  # the last: with it a photo is done, for --skip-existing
+        # Only now, so that a photo of which something cannot be written is in no table.
+        if found:
+            self.note(name, found)
+        if self.stress:
+            self.stress.add(counts)
         if truth is not None:
             self.sheet.add(name, one_line(source_of(path.stem)), (probability + 0.5) / 256, truth)
         if self.report:
@@ -73,20 +82,23 @@ class Results:
         told += f", results in {name}_*.png" * (name != path.stem)
         return f"{path}: {share_of(crack):.2%} crack{told}", numbers
 
-    def measured(self, name: str, picture: Tensor, crack: Tensor) -> tuple[Tensor, Numbers]:
-        """Measure a mask and note it in the tables; returns the picture with the widths drawn, and
-        the numbers to show."""
+    def measured(self, picture: Tensor, crack: Tensor) -> tuple[Tensor, Numbers, "Measurement"]:
+        """Measure a mask; returns the picture with the widths drawn, the numbers to show, and what
+        to `note`."""
         found = self._measure(crack, self.args.mm_per_pixel, self.args.width_classes)
-        self._add_rows(name, found)
-        for line in found.lines:
-            steps = np.hypot(*np.diff(line[:, :2], axis=0).T)
-            classes = np.minimum(line[1:, 2] / WIDTH, WIDTHS - 1).astype(int)
-            self.lengths += np.bincount(classes, steps, WIDTHS)
         lengths = {"length": found.total.length, "mean width": found.total.width_mean,
                    "greatest width": found.total.width_max}
         return self._draw(picture, found), {"cracks": len(found.cracks)} | {
             f"{label} ({self.unit})": None if value is None else round(value * self.factor, 3)
-            for label, value in lengths.items()}
+            for label, value in lengths.items()}, found
+
+    def note(self, name: str, found: "Measurement") -> None:
+        """Add what was measured to the tables and to the histogram of widths."""
+        self._add_rows(name, found)
+        for line in found.lines:
+            steps = np.hypot(*np.diff(line[:, :2], axis=0).T)
+            classes = np.minimum((line[1:, 2] / WIDTH).round(6), WIDTHS - 1).astype(int)
+            self.lengths += np.bincount(classes, steps, WIDTHS)
 
     def fail(self, path: Path, error: Exception) -> None:
         """Say what went wrong with a photo; the others go on."""

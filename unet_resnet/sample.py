@@ -9,6 +9,7 @@ drawing: a stroke of points (row, column, radius), bent by a power law, then a s
 
 import argparse
 import math
+import sys
 import tempfile
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +19,8 @@ import torch
 from PIL import Image
 from torch import Generator, Tensor
 from torch.nn import functional as F
+
+from unet_resnet.files import one_line
 
 SOURCES = ("asphalt", "concrete")  # by turns; the word before the first "_" of a file name
 VERSION = 1  # to be raised when the same seed draws other pictures
@@ -211,7 +214,7 @@ def draw(index: int, seed: int = 0, size: int = 256, cracks: bool = True) -> tup
     A pixel is crack when at least half of it is crack that no object hides; one picture in six
     has none. Without cracks it is the same pavement before it broke. Seed and index decide all.
     """
-    g = Generator().manual_seed(seed * 1_000_003 + index)  # torch heeds only the low 32 bits
+    g = Generator().manual_seed((seed * 1_000_003 + index) % 2**32)  # torch heeds no more
     image, kind = ground(g, size, SOURCES[index % len(SOURCES)]), uniform(g, 0, 1)
     for thing in PAINTED:
         image, _ = lay(g, image, thing)
@@ -272,8 +275,10 @@ def main() -> None:
     args = parser.parse_args()
     try:
         write(**vars(args))
+    except KeyboardInterrupt:
+        sys.exit("unet_resnet.sample: stopped; nothing was written")
     except (OSError, ValueError) as error:
-        raise SystemExit(f"error: {error}")
+        sys.exit(f"unet_resnet.sample: {one_line(error)}")
 
 
 if __name__ == "__main__":

@@ -32,20 +32,28 @@ def spoil(photo: Tensor, name: str, seed: int = 0) -> Tensor:
     return (image.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
+def stressed(photo: Tensor, found: Tensor, truth: Tensor,
+             find: Callable[[Tensor], Tensor]) -> dict[str, Counts]:
+    """The counts of a photo as it is and under each stress.
+
+    photo (3, h, w) uint8, the cracks found in it and the true ones (1, h, w) bool; `find` finds
+    them in a photo of that size.
+    """
+    seed = zlib.crc32(photo.numpy().tobytes())  # lines of its own, in whatever order
+    return {"as it is": count(found, truth)} | {
+        name: count(find(spoil(photo, name, seed)), truth) for name in STRESS}
+
+
 class StressSheet:
     """Pooled scores under each stress, beside those of the photographs as they are."""
 
     def __init__(self) -> None:
         self.counts = dict.fromkeys(["as it is", *STRESS], Counts(0, 0, 0, 0))
 
-    def add(self, photo: Tensor, found: Tensor, truth: Tensor,
-            find: Callable[[Tensor], Tensor]) -> None:
-        """photo (3, h, w) uint8, the cracks found in it and the true ones (1, h, w) bool; `find`
-        finds them in a photo of that size."""
-        self.counts["as it is"] += count(found, truth)
-        seed = zlib.crc32(photo.numpy().tobytes())  # lines of its own, in whatever order
-        for name in STRESS:
-            self.counts[name] += count(find(spoil(photo, name, seed)), truth)
+    def add(self, counts: dict[str, Counts]) -> None:
+        """One photo, as `stressed` gives it."""
+        for name, of_photo in counts.items():
+            self.counts[name] += of_photo
 
     def summary(self) -> dict[str, dict[str, float]]:
         whole = self.counts["as it is"].dice
