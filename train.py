@@ -21,7 +21,7 @@ from unet_resnet.augment import Augment
 from unet_resnet.data import Crops, WholePictures
 from unet_resnet.files import csv_lines, one_line, print_any_name, written_whole
 from unet_resnet.group import Group
-from unet_resnet.hardware import autocast, pick_device, pick_precision, predictor
+from unet_resnet.hardware import autocast, memory_format, pick_device, pick_precision, predictor
 from unet_resnet.images import write_png
 from unet_resnet.losses import crack_loss
 from unet_resnet.metrics import BINS, ScoreSheet, best_threshold, counts_at
@@ -57,12 +57,12 @@ def accumulate(run: Run, images: Tensor, masks: Tensor, weights: Tensor) -> floa
     Raises FloatingPointError where loss or gradients are not finite; but gradients that only
     float16's scale has made infinite are the scaler's, which leaves the step out and scales less.
     """
-    total = torch.zeros((), device=run.device)
+    total, pinned = torch.zeros((), device=run.device), run.device.type == "cuda"
     parts = list(zip(*(tensor.split(run.args.micro_batch) for tensor in (images, masks, weights))))
     for part, (image, mask, weight) in enumerate(parts, start=1):
         run.stop.check()
-        image = image.to(run.device, memory_format=torch.channels_last, non_blocking=True)
-        mask, weight = (tensor.to(run.device, non_blocking=True) for tensor in (mask, weight))
+        image = image.to(run.device, memory_format=memory_format(run.device), non_blocking=pinned)
+        mask, weight = (tensor.to(run.device, non_blocking=pinned) for tensor in (mask, weight))
         with run.group.held_back(run.network, last=part == len(parts)):
             with autocast(run.device, run.precision):
                 logits = run.network(image)
@@ -192,12 +192,15 @@ def finish_epoch(run: Run, held_out: Sequence[Pair], seconds: float) -> None:
     if best:
         checkpoint.save(run.folder / "best.pt", run.model, settings=run.settings,
                         threshold=threshold, history=history, split=run.split)
-    with written_whole(run.folder / "history.csv") as file:
-        file.write(csv_lines(row, *(earlier.values() for earlier in history)))
     rows = [[photo, pictures.grey(truth), pictures.grey(probability),
              pictures.overlay(photo, probability >= threshold, truth)]
             for photo, truth, probability in shown]
-    write_png(run.folder / "preview.png", pictures.sheet(rows))
+    try:
+        with written_whole(run.folder / "history.csv") as file:
+            file.write(csv_lines(row, *(earlier.values() for earlier in history)))
+        write_png(run.folder / "preview.png", pictures.sheet(rows))
+    except PermissionError as error:  # on Windows, while another program has one of them open
+        tqdm.write(f"{error}; training goes on")
     # Last of all: a run that dies before this does the epoch's end again when it is resumed.
     run.history, run.losses = history, []
     run.save()
@@ -219,7 +222,7 @@ def train(run: Run, crops: Crops, held_out: Sequence[Pair]) -> None:
         processes = run.group.size
         program = f"torchrun --nproc-per-node {processes}" if processes > 1 else "python"
         sys.exit(f"stopped in epoch {len(run.history) + 1}; go on with: {program} train.py "
-                 f"--resume {shlex.quote(str(run.folder))}" if run.group.first else 1)
+                 f"--resume {shlex.quote(run.folder.as_posix())}" if run.group.first else 1)
     except FloatingPointError as error:  # not saved: what comes before it may be spoilt as well
         sys.exit(f"train.py: {error}" if run.group.first else 1)
     # A damaged photo, no memory, the end of another process: once it is mended, the run can go on.
@@ -252,7 +255,8 @@ def main() -> None:
           f"{str(run.precision).removeprefix('torch.')}; files go to {run.folder}")
     train(run, Crops(pairs, Augment(args.crop), args.seed), held_out)
     group.leave()
-    command = ["python", "infer.py", str(held_out[0].image), "--checkpoint", str(run.folder)]
+    command = ["python", "infer.py", held_out[0].image.as_posix(), "--checkpoint",
+               run.folder.as_posix()]
     print(f"look at {run.folder / 'preview.png'}, then try: {shlex.join(command)}")
 
 

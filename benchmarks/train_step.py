@@ -90,7 +90,9 @@ def largest_that_fits(side: str, gigabytes: float, device: torch.device, precisi
         torch.cuda.empty_cache()
         try:
             peak_bytes(side, crops, size, device, precision)
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:
+            if not memory.is_out_of_memory(error):
+                raise
             break
         fits = crops, size
     torch.cuda.set_per_process_memory_fraction(1.0)

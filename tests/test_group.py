@@ -67,9 +67,14 @@ def test_each_process_takes_the_gpu_of_its_number(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "8")
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert Group.from_environment() == Group(5, 8, 1)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for name, answer in (("is_available", True), ("device_count", 2), ("get_arch_list", ["sm_86"]),
+                         ("get_device_capability", (8, 9))):
+        monkeypatch.setattr(torch.cuda, name, lambda *_, answer=answer: answer)
     assert pick_device("auto", 1) == pick_device("cuda", 1) == torch.device("cuda:1")
-    assert pick_device("auto", 0) == torch.device("cuda")
+    # With its number also where there is one: torch.cuda.set_device asks for it.
+    assert pick_device("auto", 0) == pick_device("cuda:0", 0) == torch.device("cuda:0")
+    with pytest.raises(ValueError, match="cuda:2: not on this machine, which has cpu"):
+        pick_device("auto", 2)
 
 
 def one_window() -> tuple[Run, torch.Tensor, torch.Tensor]:

@@ -177,6 +177,18 @@ def test_a_worker_that_is_killed_is_reported_with_its_file(trained, script, tmp_
     assert same(state(tmp_path / "run"), state(trained / "runs/walls-1"))
 
 
+@pytest.mark.parametrize("said", [
+    "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's "
+    "workers are out of shared memory.",
+    "unable to allocate shared memory(shm) for file </torch_7>"])
+def test_full_shared_memory_is_no_fault_of_a_photo(said):
+    """As in a container, which has 64 MB of it."""
+    with pytest.raises(ChildProcessError, match="--workers 0.*--shm-size") as error:
+        with Watched(Numbers(), 1).deaths_named():
+            raise RuntimeError(said)
+    assert "\n" not in str(error.value)
+
+
 class Numbers:
     """A data set of numbers that come from files of that name."""
 

@@ -135,3 +135,14 @@ def test_a_small_photo_goes_through_whole_and_unpadded(height, width):
     found = predict(probability, photo, tile=32)
     assert len(seen) == 1 and torch.equal(seen[0], photo[None])
     torch.testing.assert_close(found, uneven(photo[None])[0].float(), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.uint8])
+def test_answers_that_are_no_numbers_are_not_taken_for_no_crack(dtype):
+    def spoilt(tiles):
+        answers = tiles[:, :1].float().clone()
+        answers[..., 3, 3] = math.nan
+        return answers
+
+    with pytest.raises(ValueError, match="--precision fp32"):
+        predict(spoilt, torch.rand(3, 20, 30), tile=16, dtype=dtype)

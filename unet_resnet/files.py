@@ -7,6 +7,7 @@ import os
 import re
 import stat
 import sys
+import time
 import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -27,7 +28,7 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        _replace(temporary, path)
     except OSError as error:
         if error.errno and not error.filename:
             error.filename = str(path)
@@ -40,6 +41,19 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _replace(new: Path, old: Path) -> None:
+    """os.replace; on Windows it fails while a virus scanner, say, has the old file open."""
+    for pause in (0.1, 1, 3):
+        try:
+            os.replace(new, old)
+            return
+        except PermissionError:
+            if os.name != "nt":
+                raise
+            time.sleep(pause)
+    os.replace(new, old)
 
 
 def lock(folder: Path, new: bool = True) -> None:

@@ -9,10 +9,13 @@ import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
+
+PATIENCE = timedelta(hours=1)  # while the first one downloads weights and reads all photos
 
 
 @dataclass(frozen=True)
@@ -35,14 +38,19 @@ class Group:
         return self.rank == 0
 
     def join(self, device: torch.device) -> None:
-        """Raises ValueError for a device on which no group can train."""
+        """Meet the others; of several GPUs, `device` is from now on the current one.
+
+        Raises ValueError for a device on which no group can train.
+        """
+        gpu = device.type == "cuda"
+        if gpu:
+            torch.cuda.set_device(device)
         if self.size == 1:
             return
-        if device.type not in ("cuda", "cpu"):
+        if not gpu and device.type != "cpu":
             raise ValueError(f"--device {device}: several processes train on cuda or cpu only")
-        if device.type == "cuda":
-            torch.cuda.set_device(device)
-        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        distributed.init_process_group("nccl" if gpu else "gloo", timeout=PATIENCE,
+                                       device_id=device if gpu else None)
 
     def leave(self) -> None:
         if self.size > 1:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from unet_resnet.hardware import autocast
+from unet_resnet.hardware import autocast, memory_format
 from unet_resnet.windows import buffers_of
 
 GB = 1e9
@@ -15,7 +15,8 @@ STATE_BYTES = 16  # a parameter in float32: itself, its gradient, and Adam's two
 CONTAINER = Path("/sys/fs/cgroup")
 PROBE = 64  # side in pixels of the crops on which activations are counted
 # What a device says when its memory is full, where torch has no exception of its own for that.
-COMPLAINTS = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
+COMPLAINTS = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED",
+              "unable to find an engine")  # cuDNN, when none of its workspaces fits
 
 
 def saved_bytes(forward: Callable[[], object], model: nn.Module) -> int:
@@ -68,7 +69,7 @@ def _loss_of_blanks(model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], 
     device = next(model.parameters()).device
     image, truth = (torch.zeros(crops, channels, side, side, device=device) for channels in (3, 1))
     with autocast(device, precision):
-        logits = model(image.to(memory_format=torch.channels_last))
+        logits = model(image.to(memory_format=memory_format(device)))
     return loss(logits, truth)
 
 

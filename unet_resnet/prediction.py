@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from unet_resnet import checkpoint, tiling
 from unet_resnet.fold import fold_batchnorm
-from unet_resnet.hardware import pick_device, pick_precision, predictor
+from unet_resnet.hardware import memory_format, pick_device, pick_precision, predictor
 from unet_resnet.images import read_photo, to_rgb, upright
 from unet_resnet.model import UNetResNet
 from unet_resnet.morphology import without_specks
@@ -109,7 +109,7 @@ def load(path: str | Path = checkpoint.SHIPPED, device: str = "auto",
 def prepare(model: UNetResNet, device: torch.device, precision: torch.dtype) -> UNetResNet:
     """The model as it predicts fastest, changed in place: it can be neither trained nor saved
     afterwards."""
-    model = fold_batchnorm(model).to(device, memory_format=torch.channels_last)
+    model = fold_batchnorm(model).to(device, memory_format=memory_format(device))
     for part in model.children():  # normalisation, in the model itself, stays in float32
         part.to(precision)  # once, where autocast would convert all weights for each batch of tiles
     return model

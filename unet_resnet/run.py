@@ -22,7 +22,7 @@ from unet_resnet.data import (
     read_split, recognised)
 from unet_resnet.files import lock, remove_unfinished, written_whole
 from unet_resnet.group import Group
-from unet_resnet.hardware import check_compiler
+from unet_resnet.hardware import check_compiler, memory_format
 from unet_resnet.losses import crack_loss
 from unet_resnet.metrics import ScoreSheet, best_threshold, counts_at
 from unet_resnet.model import UNetResNet
@@ -222,7 +222,7 @@ def start(args: argparse.Namespace, model: UNetResNet, device: torch.device,
           precision: torch.dtype, split: Split, masks: Split, last: Content | None,
           group: Group) -> Run:
     """A new run, or one that goes on from the content of last.pt."""
-    model.to(device, memory_format=torch.channels_last)
+    model.to(device, memory_format=memory_format(device))
     scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
     if args.micro_batch == "auto":
         args.micro_batch = find_micro_batch(args, model, precision, group)

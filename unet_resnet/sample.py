@@ -261,6 +261,8 @@ def write(folder: Path, count: int = 200, seed: int = 0, size: int = 256) -> Non
             Image.fromarray(image.permute(1, 2, 0).numpy()).save(new / "images" / name)
             Image.fromarray(255 * mask[0].numpy()).save(new / "masks" / name)
         (new / "sample.txt").write_text(note)
+        if folder.is_dir():
+            folder.rmdir()  # an empty one, which on Windows would be in the way
         new.rename(folder)
 
 

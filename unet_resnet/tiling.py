@@ -49,7 +49,7 @@ def predict(probability: Callable[[Tensor], Tensor], photo: Tensor, tile: int = 
     Works down the picture one row of tiles at a time: beyond the photograph and the result it
     holds sums for one row of tiles only.
 
-    Raises ValueError for tiles, overlaps or batches that make no sense.
+    Raises ValueError for tiles, overlaps or batches that make no sense, and for answers of NaN.
     """
     if tile < 1 or batch < 1 or not 0 <= overlap < 1:
         raise ValueError(f"tile {tile}, overlap {overlap}, batch {batch}; wanted at least 1 pixel, "
@@ -72,6 +72,8 @@ def predict(probability: Callable[[Tensor], Tensor], photo: Tensor, tile: int = 
                 band[:, x:x + tile_width] += one[0] * weight
         done = following - top  # no later tile reaches these rows
         rows = band[:done] / (sum_rows[top:following, None] * sum_columns)
+        if not rows.isfinite().all():  # in bytes, NaN would pass for no crack
+            raise ValueError("the network's answers are not all numbers: use --precision fp32")
         rows.clamp_(max=1)  # a mean of ones may round to more
         result[0, top:following] = to_bytes(rows) if dtype == torch.uint8 else rows
         band = torch.cat((band[done:], torch.zeros(done, width)))

@@ -18,6 +18,7 @@ from unet_resnet.pairs import Pair
 
 DEATH = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) "
                    r"(?:is )?(killed by signal: [\w ]+|exited unexpectedly)")
+SHARED = re.compile(r"killed by signal: Bus error|allocate shared memory")
 NOTHING = -1  # in place of an index
 
 
@@ -53,6 +54,10 @@ class Watched(Dataset):
         try:
             yield
         except RuntimeError as error:
+            if SHARED.search(str(error)):
+                raise ChildProcessError(
+                    "shared memory, through which workers hand over what they have read, is full: "
+                    "use --workers 0, or start the container with more (--shm-size 1g)") from error
             if not (death := DEATH.search(str(error))):
                 raise
             dead = [int(process) for process in death[1].split(",")]
