@@ -207,8 +207,8 @@ def choose(args: argparse.Namespace, photos: Sequence[Path],
     """The photos that are to be predicted, the names of their results, and the masks by stem."""
     masks = {}
     if args.masks:
-        below = os.path.join(os.path.realpath(args.masks), "")
-        photos = [photo for photo in photos if not os.path.realpath(photo).startswith(below)]
+        folder = os.path.join(os.path.realpath(args.masks), "")
+        photos = [photo for photo in photos if not os.path.realpath(photo).startswith(folder)]
         if films := list(filter(is_video, photos)):
             print(f"{counted(films)} left out: --masks scores photos")
             photos = [photo for photo in photos if not is_video(photo)]

@@ -201,10 +201,12 @@ def test_the_report_of_a_run(infer_with, tmp_path):
 @pytest.mark.usefixtures("cracked")
 def test_a_photo_that_fails_is_in_no_table(infer_with, tmp_path):
     """Its last picture cannot be written, for the user has a file of that name."""
-    for name in "ab":
+    (tmp_path / "masks").mkdir()
+    for name, width in (("a", 3), ("b", 6)):  # of b all is found, of a twice as much
         painted(tmp_path / f"photos/{name}.png")
-    painted(tmp_path / "masks/a.png")
-    painted(tmp_path / "masks/b.png")
+        mask = np.zeros((80, 120), np.uint8)
+        mask[40:40 + width, 10:110] = 255
+        Image.fromarray(mask).save(tmp_path / f"masks/{name}.png")
     (tmp_path / "predictions").mkdir()
     (tmp_path / "predictions/a_overlay.png").write_text("years of work")
     outcome = infer_with("photos", "--masks", "masks", "--stress", "--measure", "--report")
@@ -212,7 +214,7 @@ def test_a_photo_that_fails_is_in_no_table(infer_with, tmp_path):
     assert [row["photo"] for row in table(tmp_path / "predictions/photos.csv")] == ["b"]
     scores = json.loads((tmp_path / "predictions/scores.json").read_text())
     assert scores["total"]["pooled"]["images"] == 1
-    assert scores["stress"]["as it is"]["dice"] == scores["total"]["pooled"]["dice"]
+    assert scores["stress"]["as it is"]["dice"] == scores["total"]["pooled"]["dice"] == 1
     assert "Crack report, 1 photo" in Text(
         (tmp_path / "predictions/report.html").read_text()).words
 

@@ -46,11 +46,11 @@ def predict_video(path: Path, name: str, predict: Callable[[Tensor], Tensor],
                 _, numbers = results.finish(path, label, frame.pixels, probability, None, mark,
                                             counts={})
             else:
-                picture, found = pictures.overlay(frame.pixels, crack), None
+                picture = pictures.overlay(frame.pixels, crack)
                 if args.measure:
                     picture, numbers, found = results.measured(picture, crack)
                 writer.write(frame, picture)
-                if found:
+                if args.measure:
                     results.note(label, found)
             if count == 1:
                 table.write(csv_lines([*FRAME_COLUMNS, *numbers]))

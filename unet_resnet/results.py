@@ -62,14 +62,14 @@ class Results:
         write_png(stem.with_name(f"{stem.name}_probability.png"), probability, mark)
         write_png(stem.with_name(f"{stem.name}_mask.png"), crack.to(torch.uint8) * 255, mark)
         overlay = pictures.overlay(photo, crack, truth)
-        numbers, found = {}, None
+        numbers = {}
         if self.args.measure:
             widths, numbers, found = self.measured(pictures.overlay(photo, crack), crack)
             write_png(stem.with_name(f"{stem.name}_widths.png"), widths, mark)
         files = path, stem.with_name(f"{stem.name}_overlay.png")
         write_png(files[1], overlay, mark)  # the last: with it a photo is done, for --skip-existing
         # Only now, so that a photo of which something cannot be written is in no table.
-        if found:
+        if self.args.measure:
             self.note(name, found)
         if self.stress:
             self.stress.add(counts)
