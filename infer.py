@@ -18,21 +18,22 @@ from torch import Tensor
 from tqdm import tqdm
 
 from unet_resnet import tiling
-from unet_resnet.arguments import below
+from unet_resnet.training.arguments import below
 from unet_resnet.checkpoint import SHIPPED
-from unet_resnet.data import learned_from, read_pair
+from unet_resnet.audit.split import learned_from
+from unet_resnet.data import read_pair
 from unet_resnet.files import one_line, print_any_name
-from unet_resnet.film import is_done, predict_video
+from unet_resnet.video.frames import is_done, predict_video
 from unet_resnet.images import SUFFIXES, check_megapixels, is_ours, read_photo, remark
-from unet_resnet.photos import (
+from unet_resnet.inference.inputs import (
     content_of, find_masks, find_photos, is_of, is_video, leave_out_trained, mark_of, name_results)
-from unet_resnet.prediction import Network, load
-from unet_resnet.preflight import check_extra, check_folder
-from unet_resnet.record import command, package_version
-from unet_resnet.results import Results
-from unet_resnet.scores import check_output, write_scores
-from unet_resnet.stream import WriteBehind, read_ahead
-from unet_resnet.stress import stressed
+from unet_resnet.inference.predictor import Network, load
+from unet_resnet.files import check_extra, check_folder
+from unet_resnet.training.manifest import command, package_version
+from unet_resnet.inference.outputs import Results
+from unet_resnet.evaluation.scores import check_output, write_scores
+from unet_resnet.inference.stream import WriteBehind, read_ahead
+from unet_resnet.evaluation.stress import stressed
 
 MIN_AREA = 50  # pixels; MODEL_CARD.md has the scores with and without
 RESOLVED = 2  # pixels, below which a width in a mask says little

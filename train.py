@@ -15,21 +15,26 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from unet_resnet import checkpoint, memory, pictures, tiling
-from unet_resnet.arguments import parse_arguments
+from unet_resnet import checkpoint, tiling
+from unet_resnet.inference import overlay
+from unet_resnet.training.arguments import parse_arguments
 from unet_resnet.augment import Augment
 from unet_resnet.data import Crops, WholePictures
 from unet_resnet.files import csv_lines, one_line, print_any_name, written_whole
-from unet_resnet.group import Group
-from unet_resnet.hardware import autocast, memory_format, pick_device, pick_precision, predictor
+from unet_resnet.training.processes import Group
+from unet_resnet.device import (
+    autocast, is_out_of_memory, memory_format, pick_device, pick_precision, predictor)
 from unet_resnet.images import write_png
 from unet_resnet.losses import crack_loss
-from unet_resnet.metrics import BINS, ScoreSheet, best_threshold, counts_at
-from unet_resnet.pairs import Pair
-from unet_resnet.run import Run, find_pairs, look_ahead, make_model, start
-from unet_resnet.signals import ignore_signals
-from unet_resnet.windows import check_streak, extent, undone_on_failure
-from unet_resnet.workers import Watched
+from unet_resnet.evaluation.sheet import ScoreSheet
+from unet_resnet.metrics import BINS, best_threshold, counts_at
+from unet_resnet.data import Pair
+from unet_resnet.training.run import Run, find_pairs, look_ahead, make_model, start
+from unet_resnet.training.signals import ignore_signals
+from unet_resnet.synthetic.confusers import confuse
+from unet_resnet.synthetic.photometric import photometric
+from unet_resnet.training.windows import check_streak, extent, undone_on_failure
+from unet_resnet.training.workers import Watched
 
 WARMUP = 0.05  # share of all updates
 PREVIEWS = 6
@@ -95,7 +100,7 @@ def train_window(run: Run, images: Tensor, masks: Tensor, weights: Tensor) -> fl
             return None
         except RuntimeError as error:
             # In a group the others wait for this pass: the run ends, and can be resumed.
-            if not memory.is_out_of_memory(error) or run.args.micro_batch == 1 or (
+            if not is_out_of_memory(error) or run.args.micro_batch == 1 or (
                     run.group.size > 1):
                 raise
             run.args.micro_batch = (run.args.micro_batch + 1) // 2
@@ -192,13 +197,13 @@ def finish_epoch(run: Run, held_out: Sequence[Pair], seconds: float) -> None:
     if best:
         checkpoint.save(run.folder / "best.pt", run.model, settings=run.settings,
                         threshold=threshold, history=history, split=run.split)
-    rows = [[photo, pictures.grey(truth), pictures.grey(probability),
-             pictures.overlay(photo, probability >= threshold, truth)]
+    rows = [[photo, overlay.grey(truth), overlay.grey(probability),
+             overlay.overlay(photo, probability >= threshold, truth)]
             for photo, truth, probability in shown]
     try:
         with written_whole(run.folder / "history.csv") as file:
             file.write(csv_lines(row, *(earlier.values() for earlier in history)))
-        write_png(run.folder / "preview.png", pictures.sheet(rows))
+        write_png(run.folder / "preview.png", overlay.sheet(rows))
     except PermissionError as error:  # on Windows, while another program has one of them open
         tqdm.write(f"{error}; training goes on")
     # Last of all: a run that dies before this does the epoch's end again when it is resumed.
@@ -253,7 +258,7 @@ def main() -> None:
     last = None  # its tensors are no longer needed
     print(f"{len(pairs)} photos to train on, {len(held_out)} to validate on; {run.device}, "
           f"{str(run.precision).removeprefix('torch.')}; files go to {run.folder}")
-    train(run, Crops(pairs, Augment(args.crop), args.seed), held_out)
+    train(run, Crops(pairs, Augment(args.crop, confuse, photometric), args.seed), held_out)
     group.leave()
     command = ["python", "infer.py", held_out[0].image.as_posix(), "--checkpoint",
                run.folder.as_posix()]
@@ -266,7 +271,7 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         sys.exit("train.py: stopped before the first update")
     except (RuntimeError, MemoryError) as error:
-        if memory.is_out_of_memory(error):
+        if is_out_of_memory(error):
             sys.exit("train.py: out of memory; use a smaller --micro-batch, --recompute, a smaller "
                      "--crop, or --device cpu")
         if isinstance(error, torch.distributed.DistError) or "Connection" in str(error):

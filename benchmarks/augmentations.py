@@ -8,12 +8,13 @@ from pathlib import Path
 
 from torch import Generator
 
-from unet_resnet import pictures, sample
-from unet_resnet.confusers import CONFUSERS
+from unet_resnet.inference import overlay
+from unet_resnet.synthetic import pavement
+from unet_resnet.synthetic.confusers import CONFUSERS
 from unet_resnet.data import read_pair
 from unet_resnet.images import write_png
-from unet_resnet.light import LIGHT
-from unet_resnet.prediction import to_photo
+from unet_resnet.synthetic.photometric import PHOTOMETRIC
+from unet_resnet.inference.predictor import to_photo
 
 SIDE, COLUMNS = 180, 8
 
@@ -27,22 +28,22 @@ def main() -> None:
     args = parser.parse_args()
     if len(args.pair) not in (0, 2):
         parser.error("give a photo and its mask, or none")
-    photo, mask = read_pair(*args.pair) if args.pair else sample.draw(args.seed, size=SIDE)
+    photo, mask = read_pair(*args.pair) if args.pair else pavement.draw(args.seed, size=SIDE)
     side = min(photo.shape[1:])
     photo, mask = photo[:, :side, :side], mask[:, :side, :side]
     image, truth = photo.float() / 255, mask.float()
-    cells = [("photograph", photo), ("mask", pictures.grey(truth))]
+    cells = [("photograph", photo), ("mask", overlay.grey(truth))]
     for confuser in CONFUSERS:
         painted, _ = confuser(image, truth, Generator().manual_seed(args.seed))
         cells.append((confuser.__name__.replace("_", " "), to_photo(painted.clamp(0, 1))))
-    for transform, _, low, high in LIGHT:
+    for transform, _, low, high in PHOTOMETRIC:
         strength = high if abs(high) >= abs(low) else low
         if transform.__name__ in ("dark", "jpeg"):
             strength = low  # less is more
         lit = transform(image, strength, Generator().manual_seed(args.seed))
         cells.append((transform.__name__.replace("_", " "), to_photo(lit.clamp(0, 1))))
-    captioned = [pictures.caption(pictures.fit(picture, SIDE), name) for name, picture in cells]
-    write_png(args.output, pictures.sheet(
+    captioned = [overlay.caption(overlay.fit(picture, SIDE), name) for name, picture in cells]
+    write_png(args.output, overlay.sheet(
         [captioned[i:i + COLUMNS] for i in range(0, len(captioned), COLUMNS)], SIDE))
 
 

@@ -16,13 +16,15 @@ import torch
 from skimage import data
 from torch import Generator, Tensor
 
-from unet_resnet import load, pictures, sample
+from unet_resnet import load
+from unet_resnet.inference import overlay
+from unet_resnet.synthetic import pavement
 from unet_resnet.checkpoint import SHIPPED
-from unet_resnet.confusers import CONFUSERS
+from unet_resnet.synthetic.confusers import CONFUSERS
 from unet_resnet.images import write_png
 from unet_resnet.metrics import count
-from unet_resnet.prediction import to_photo
-from unet_resnet.stress import STRESS, spoil
+from unet_resnet.inference.predictor import to_photo
+from unet_resnet.evaluation.stress import STRESS, spoil
 
 PHOTOS = ("brick", "gravel", "grass", "camera", "coffee", "chelsea", "text")
 BARE = (1, 19)  # of the drawings without cracks, two with false alarms
@@ -35,8 +37,8 @@ def examples(seed: int) -> Iterator[tuple[str, Tensor, Tensor]]:
         photo = to_photo(getattr(data, name)())
         yield name, photo, torch.zeros_like(photo[:1])
     for number in BARE:
-        yield "drawn, no crack", *sample.draw(number, size=448)
-    photo, mask = sample.draw(seed, size=448)
+        yield "drawn, no crack", *pavement.draw(number, size=448)
+    photo, mask = pavement.draw(seed, size=448)
     yield "drawn", photo, mask
     for confuser in CONFUSERS:
         image, truth = confuser(photo / 255, mask.float(), Generator().manual_seed(seed))
@@ -58,9 +60,9 @@ def main() -> None:
         told = (f"Dice {scores.dice:.2f}" if truth.any()
                 else f"{1e6 * scores.fp / truth.numel():,.0f} false px/Mpx")
         print(f"{name}: {told}")
-        cells += [pictures.caption(pictures.fit(photo, SIDE), name),
-                  pictures.caption(pictures.fit(pictures.overlay(photo, found, truth), SIDE), told)]
-    write_png(args.output, pictures.sheet(
+        cells += [overlay.caption(overlay.fit(photo, SIDE), name),
+                  overlay.caption(overlay.fit(overlay.overlay(photo, found, truth), SIDE), told)]
+    write_png(args.output, overlay.sheet(
         [cells[i:i + 2 * COLUMNS] for i in range(0, len(cells), 2 * COLUMNS)], SIDE))
 
 

@@ -20,10 +20,13 @@ from torch.utils.data import default_collate
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from unet_resnet import sample
+from unet_resnet.synthetic import pavement
 from unet_resnet.augment import Augment
-from unet_resnet.data import load_pairs, read_pair
-from unet_resnet.pairs import Pair
+from unet_resnet.synthetic.confusers import confuse
+from unet_resnet.synthetic.photometric import photometric
+from unet_resnet.audit.split import load_pairs
+from unet_resnet.data import read_pair
+from unet_resnet.data import Pair
 
 CROP, BATCH = 448, 8
 
@@ -59,7 +62,7 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         if not args.data:
-            sample.write(Path(folder), args.photos)
+            pavement.write(Path(folder), args.photos)
         train, validation, _ = load_pairs([args.data or Path(folder)])
         pairs = [*train, *validation]
         pairs = pairs[::max(1, len(pairs) // args.photos)][:args.photos]
@@ -67,7 +70,8 @@ def main() -> None:
 
 
 def measure(pairs: Sequence[Pair], rounds: int) -> None:
-    generator, ours, theirs = Generator().manual_seed(0), Augment(CROP), torchvision_pipeline()
+    generator, ours = Generator().manual_seed(0), Augment(CROP, confuse, photometric)
+    theirs = torchvision_pipeline()
     decoded = [read_pair(pair.image, pair.mask) for pair in pairs]
 
     def batches(crops: Sequence[tuple[Tensor, Tensor]]) -> None:

@@ -25,10 +25,11 @@ import torch
 from PIL import Image
 from timing import interleave, machine, table
 
-from unet_resnet import UNetResNet, checkpoint, sample, tiling
-from unet_resnet.hardware import autocast, pick_device, pick_precision
+from unet_resnet import UNetResNet, checkpoint, tiling
+from unet_resnet.synthetic import pavement
+from unet_resnet.device import autocast, pick_device, pick_precision
 from unet_resnet.images import read_photo, write_png
-from unet_resnet.prediction import Network, prepare
+from unet_resnet.inference.predictor import Network, prepare
 
 ROOT = Path(__file__).resolve().parents[1]
 AS_USED, TREATED, OURS = "smp, as used", "smp, treated", "ours"
@@ -38,7 +39,7 @@ TILE, OVERLAP = 640, 0.5
 
 def draw(path: Path, height: int, width: int) -> Path:
     """A JPEG of drawn pavement, tiled to the size."""
-    pattern, _ = sample.draw(0, size=448)
+    pattern, _ = pavement.draw(0, size=448)
     rows, columns = (torch.arange(side) % 448 for side in (height, width))
     picture = pattern[:, rows][:, :, columns].permute(1, 2, 0).numpy()
     Image.fromarray(picture).save(path, quality=90)

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -28,16 +29,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from train import schedule  # noqa: E402
 from unet_resnet import UNetResNet, imagenet  # noqa: E402
 from unet_resnet.augment import Augment  # noqa: E402
-from unet_resnet.data import Crops, load_pairs, read_pair  # noqa: E402
+from unet_resnet.audit.split import load_pairs  # noqa: E402
+from unet_resnet.data import Crops, read_pair  # noqa: E402
 from unet_resnet.decoder import Level  # noqa: E402
-from unet_resnet.hardware import autocast, pick_precision, predictor  # noqa: E402
+from unet_resnet.device import autocast, pick_precision, predictor  # noqa: E402
 from unet_resnet.losses import bce_dice_loss, dice_loss, skeleton_recall_loss  # noqa: E402
-from unet_resnet.light import (  # noqa: E402
-    LIGHT, Chance, blur, brightness, colour_cast, contrast, gamma, happens, noise, saturation,
-    shadow)
+from unet_resnet.synthetic.confusers import confuse  # noqa: E402
+from unet_resnet.synthetic.photometric import (  # noqa: E402
+    PHOTOMETRIC, Chance, blur, brightness, colour_cast, contrast, gamma, happens, noise,
+    photometric, saturation, shadow)
 from unet_resnet.metrics import best_threshold, counts_at, histogram  # noqa: E402
-from unet_resnet.pairs import Pair, find  # noqa: E402
-from unet_resnet.stress import STRESS, spoil  # noqa: E402
+from unet_resnet.data import Pair, find  # noqa: E402
+from unet_resnet.evaluation.stress import STRESS, spoil  # noqa: E402
 
 BLOCKS, PIXELS = (3, 4, 6, 3), 8 * 224 * 224  # of the crops of one update, unless told
 CLEAN = 50  # pixels of false alarm, up to which a crack-free photo counts as clean
@@ -173,7 +176,9 @@ def train(recipe: Recipe, pairs: Sequence[Pair], weights: str, steps: int, lr: f
         {"params": model.encoder.parameters(), "factor": recipe.encoder_lr}], fused=True)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.average),
                             use_buffers=True) if recipe.average else None
-    augment = Augment(recipe.crop, recipe.warp, recipe.painted, LIGHT if recipe.weather else MILD)
+    augment = Augment(recipe.crop, confuse, partial(
+        photometric, chances=PHOTOMETRIC if recipe.weather else MILD),
+        warp_probability=recipe.warp, confuse_probability=recipe.painted)
     crops = Crops(pairs, Afar(augment, recipe.far) if recipe.far else augment, seed)
     batch = recipe.batch or round(PIXELS / recipe.crop ** 2)
     bar = tqdm(range(steps), "training", unit="update", mininterval=30)

@@ -19,10 +19,11 @@ from torch import nn
 from torch.optim import Adam
 from torch.profiler import ProfilerActivity, profile
 
-from unet_resnet import UNetResNet, memory
-from unet_resnet.hardware import autocast, pick_device, pick_precision
+from unet_resnet import UNetResNet
+from unet_resnet.training import memory
+from unet_resnet.device import is_out_of_memory, autocast, pick_device, pick_precision
 from unet_resnet.losses import crack_loss
-from unet_resnet.recompute import recompute_activations
+from unet_resnet.training.recompute import recompute_activations
 
 AS_USED, TREATED = "smp, as used", "smp, treated"
 SIDES = (AS_USED, TREATED, "ours", "ours, recomputed")
@@ -91,7 +92,7 @@ def largest_that_fits(side: str, gigabytes: float, device: torch.device, precisi
         try:
             peak_bytes(side, crops, size, device, precision)
         except RuntimeError as error:
-            if not memory.is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             break
         fits = crops, size

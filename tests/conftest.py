@@ -21,7 +21,7 @@ from torch import nn  # noqa: E402
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # the scripts are no package, yet some tests import them
 
-from unet_resnet import sample  # noqa: E402
+from unet_resnet.synthetic import pavement  # noqa: E402
 
 # Three windows of two crops or one, a crop at a time: accumulation and short windows everywhere.
 TINY = ("--blocks 1 1 1 1 --widths 8 8 8 8 8 --crop 64 --epochs 2 --batch-size 2 --micro-batch 1 "
@@ -74,7 +74,7 @@ def write_pairs(folder: Path, first: int, count: int, size: int = 64) -> Path:
     for part in ("images", "masks"):
         (folder / part).mkdir(parents=True)
     for index in range(first, first + count):
-        photo, mask = sample.draw(index, size=size)
+        photo, mask = pavement.draw(index, size=size)
         Image.fromarray(photo.permute(1, 2, 0).numpy()).save(folder / f"images/wall_{index}.png")
         Image.fromarray(255 * mask[0].numpy()).save(folder / f"masks/wall_{index}.png")
     return folder

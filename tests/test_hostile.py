@@ -27,10 +27,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from unet_resnet import UNetResNet, checkpoint, photos
+from unet_resnet import UNetResNet, checkpoint
+from unet_resnet.inference import inputs
 from unet_resnet.files import one_line
 from unet_resnet.images import LIMIT, read_mask, read_photo, size_of, write_png
-from unet_resnet.photos import find_photos
+from unet_resnet.inference.inputs import find_photos
 
 # The filter that images.py sets when it is imported is not in force under pytest's own.
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
@@ -300,7 +301,7 @@ def test_patterns_do_not_run_in_circles(tmp_path, monkeypatch, pattern, found):
         picture().save(name)
     for name in ("up", "again"):
         Path("photos/below", name).symlink_to("..")
-    given_links = [path for path in map(str, photos.find_photos([pattern]))
+    given_links = [path for path in map(str, inputs.find_photos([pattern]))
                    if not {"up", "again"} & set(Path(path).parts)]
     assert given_links == found
 
@@ -391,7 +392,7 @@ def reported(walls: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Out
     for name in MASKS | WARNED:
         add_mask(folder / "walls", name)
     before = contents(folder)
-    outcome = run_script(folder, "unet_resnet/data.py", "walls", "--json", "all.json")
+    outcome = run_script(folder, "unet_resnet/audit/__main__.py", "walls", "--json", "all.json")
     found = json.loads((folder / "all.json").read_text())
     (folder / "all.json").unlink()
     assert contents(folder) == before
@@ -608,7 +609,7 @@ def test_export_leaves_what_stands_there(weights, tmp_path, set_up, words):
     shutil.copy(weights, tmp_path / "best.pt")
     set_up(tmp_path / "my\nfile.onnx")
     before = contents(tmp_path)
-    outcome = run_script(tmp_path, "unet_resnet/export.py", "best.pt", "my\nfile.onnx")
+    outcome = run_script(tmp_path, "unet_resnet/export/__main__.py", "best.pt", "my\nfile.onnx")
     refused(outcome, "unet_resnet.export", r"my\nfile.onnx", words)
     assert outcome.status == 1 and contents(tmp_path) == before
     (tmp_path / "best.pt").unlink()

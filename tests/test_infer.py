@@ -13,11 +13,14 @@ from conftest import refused, write_pairs
 from PIL import Image
 
 import infer
-from unet_resnet import checkpoint, pictures, scores, tiling
-from unet_resnet.data import fingerprint, read_pair
+from unet_resnet import checkpoint, tiling
+from unet_resnet.evaluation import scores
+from unet_resnet.inference import overlay
+from unet_resnet.data import read_pair
+from unet_resnet.files import fingerprint
 from unet_resnet.images import read_grey, read_photo
-from unet_resnet.metrics import ScoreSheet
-from unet_resnet.prediction import load
+from unet_resnet.evaluation.sheet import ScoreSheet
+from unet_resnet.inference.predictor import load
 
 KINDS = ("probability", "mask", "overlay")
 
@@ -139,7 +142,7 @@ def test_results_are_those_of_the_model(infer_with, best, probability, tmp_path,
     found = [read_photo(tmp_path / "out" / f"x_{kind}.png") for kind in KINDS]
     assert torch.equal(found[0][:1], tiling.to_bytes(wanted))
     assert torch.equal(found[1][:1], crack.to(torch.uint8) * 255)
-    assert torch.equal(found[2], pictures.overlay(read_photo(photo), crack))
+    assert torch.equal(found[2], overlay.overlay(read_photo(photo), crack))
     share = re.search(r"x\.png: ([\d.]+)%", outcome.out).group(1)
     assert float(share) == pytest.approx(100 * crack.float().mean().item(), abs=0.01)
 
@@ -233,7 +236,7 @@ def test_the_score_sheet(infer_with, best, probability, unseen, tmp_path):
         sheet.add(photo.stem, "wall", (tiling.to_bytes(probability(image)) + 0.5) / 256, truth)
         crack = probability(image) >= sheet.threshold
         assert torch.equal(read_photo(tmp_path / "out" / f"{photo.stem}_overlay.png"),
-                           pictures.overlay(image, crack, truth))
+                           overlay.overlay(image, crack, truth))
     found = json.loads((tmp_path / "out" / "scores.json").read_text())
     wanted = json.loads(json.dumps(sheet.summary()))
     assert {key: found[key] for key in wanted} == wanted and str(best) in found["checkpoint"]
@@ -255,7 +258,7 @@ def test_the_worst_come_first(best, monkeypatch, tmp_path):
         sheet.add(name, "wall", predicted.float(), truth)
         photos[name] = noise(tmp_path / f"{name}.png", 64, 64)
         noise(tmp_path / f"{name}_overlay.png", 64, 64)
-    monkeypatch.setattr(pictures, "caption", lambda picture, text: shown.append(text) or picture)
+    monkeypatch.setattr(overlay, "caption", lambda picture, text: shown.append(text) or picture)
     scores.write_scores(sheet, photos, tmp_path, {})
     order = [text.splitlines()[0] for text in shown]
     assert set(order[:2]) == {"wrong", "alarm"} and order[2] == "half"

@@ -14,9 +14,11 @@ from PIL import Image
 from scipy import ndimage
 from tqdm import tqdm
 
-from unet_resnet import checkpoint, prediction, sample, tiling
+from unet_resnet import checkpoint, tiling
+from unet_resnet.inference import predictor
+from unet_resnet.synthetic import pavement
 from unet_resnet.images import read_grey, read_photo
-from unet_resnet.results import WIDTH, WIDTHS, bars
+from unet_resnet.inference.outputs import WIDTH, WIDTHS, bars
 
 try:
     import av
@@ -38,7 +40,7 @@ def cracked(monkeypatch) -> None:
     """A network that sees a crack where a photo is red: results are known to the pixel."""
     def red(self, photo, tile, overlap, scales, tta, batch, dtype, min_area):
         return (255 * (photo[:1] > 200) * (photo[1:2] < 50)).to(dtype)
-    monkeypatch.setattr(prediction.Network, "__call__", red)
+    monkeypatch.setattr(predictor.Network, "__call__", red)
 
 
 def painted(path: Path, width: int = 6, height: int = 80) -> Path:
@@ -60,7 +62,7 @@ def film(path: Path, frames: int = 6, height: int = 48, width: int = 64) -> Path
         stream = container.add_stream("libx264", rate=10, options={"crf": "10"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for i in range(frames):
-            photo, _ = sample.draw(i, size=64)
+            photo, _ = pavement.draw(i, size=64)
             array = photo[:, :height, :width].permute(1, 2, 0).contiguous().numpy()
             container.mux(stream.encode(av.VideoFrame.from_ndarray(array, "rgb24")))
         container.mux(stream.encode(None))
@@ -74,7 +76,7 @@ def test_flags_reach_the_network(infer_with, trained, tmp_path):
     outcome = infer_with("x.png", "--tta", "--scale", 0.5, 1, "--tile", 64, "--overlap", 0.25,
                          "--batch", 3)
     assert outcome.status == 0, outcome.err
-    network = prediction.load(trained / "runs/walls-1/best.pt", "cpu", "fp32")
+    network = predictor.load(trained / "runs/walls-1/best.pt", "cpu", "fp32")
     wanted = network(read_photo(tmp_path / "x.png"), 64, 0.25, [0.5, 1], True, 3, torch.uint8)
     assert torch.equal(read_grey(tmp_path / "predictions/x_probability.png"), wanted)
 
@@ -343,7 +345,7 @@ def test_a_users_video_or_table_is_left_alone(infer_with, tmp_path, name):
 def test_without_its_extra_a_video_says_what_to_install(infer_with, tmp_path, monkeypatch):
     film(tmp_path / "drone.mp4")
     painted(tmp_path / "x.png")
-    monkeypatch.setattr("unet_resnet.video.av", None)
+    monkeypatch.setattr("unet_resnet.video.codec.av", None)
     outcome: Outcome = infer_with("drone.mp4", "x.png")
     assert outcome.status == 1 and '".[video]"' in outcome.err
     assert (tmp_path / "predictions/x_overlay.png").exists()
@@ -372,7 +374,7 @@ def test_tables_keep_what_was_measured_before_a_signal(infer_with, cracked, tmp_
                                                        number):
     for name in "abc":
         painted(tmp_path / f"photos/{name}.png")
-    predict, calls = prediction.Network.__call__, []
+    predict, calls = predictor.Network.__call__, []
 
     def stopped_at_the_third(*arguments) -> torch.Tensor:
         calls.append(arguments)
@@ -380,7 +382,7 @@ def test_tables_keep_what_was_measured_before_a_signal(infer_with, cracked, tmp_
             signal.raise_signal(number)
         return predict(*arguments)
 
-    monkeypatch.setattr(prediction.Network, "__call__", stopped_at_the_third)
+    monkeypatch.setattr(predictor.Network, "__call__", stopped_at_the_third)
     outcome = infer_with("photos", "--measure")
     assert outcome.status == 1 and outcome.err.splitlines()[-1] == "infer.py: stopped"
     assert [row["photo"] for row in table(tmp_path / "predictions/photos.csv")] == ["a", "b"]

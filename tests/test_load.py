@@ -40,10 +40,11 @@ finally:
 # The network is as good as none, for it keeps nothing from photo to photo; and no picture is forced
 # to the disk. Both would take minutes.
 INFER = """
-from unet_resnet import model, results
+from unet_resnet import model
+from unet_resnet.inference import outputs
 os.fsync = lambda file: None
 model.UNetResNet.forward = lambda self, image: image.mean(1, keepdim=True)
-finish, count = results.Results.finish, 0
+finish, count = outputs.Results.finish, 0
 
 def counted(*arguments):
     global count
@@ -52,7 +53,7 @@ def counted(*arguments):
         note()
     return finish(*arguments)
 
-results.Results.finish = counted
+outputs.Results.finish = counted
 """
 TRAIN = """
 sys.path.append("{tests}")

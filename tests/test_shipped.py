@@ -11,11 +11,13 @@ import torch
 from conftest import ROOT
 from skimage import data
 
-from unet_resnet import UNetResNet, checkpoint, load, predict, sample
+from unet_resnet import UNetResNet, checkpoint, load, predict
+from unet_resnet.synthetic import pavement
 from unet_resnet.data import read_pair
 from unet_resnet.images import read_photo, write_png
-from unet_resnet.metrics import Counts, count, match_within
-from unet_resnet.pairs import find
+from unet_resnet.evaluation.sheet import match_within
+from unet_resnet.metrics import Counts, count
+from unet_resnet.data import find
 
 SHARED = ROOT.parent / "shared" / "data"
 
@@ -54,7 +56,7 @@ def test_the_model_card_tells_threshold_and_photos(network):
 @pytest.mark.parametrize("seed", [2, 12, 17])
 def test_drawn_cracks_are_found(network, seed):
     """Of which it has seen none, in a picture that a program drew."""
-    photo, truth = sample.draw(seed, size=448)
+    photo, truth = pavement.draw(seed, size=448)
     found = torch.from_numpy(predict(network, photo)) >= network.threshold
     assert truth.any() and match_within(found, truth[0].bool(), 2).dice > 0.5
 
@@ -72,7 +74,7 @@ def test_an_empty_picture_has_no_crack(network, grey):
 
 def test_infer_works_right_after_the_install(tmp_path):
     """As its own process, with a photo and nothing else."""
-    photo, _ = sample.draw(12, size=300)
+    photo, _ = pavement.draw(12, size=300)
     write_png(tmp_path / "photo.png", photo)
     done = subprocess.run([sys.executable, str(ROOT / "infer.py"), "photo.png", "--device", "cpu"],
                           cwd=tmp_path, capture_output=True, text=True)

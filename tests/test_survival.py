@@ -29,10 +29,10 @@ from unet_resnet.data import Crops
 from unet_resnet.encoder import ResNetEncoder
 from unet_resnet.files import remove_unfinished, written_whole
 from unet_resnet.losses import crack_loss
-from unet_resnet.recompute import recompute_activations
-from unet_resnet.run import make_run_folder
-from unet_resnet.signals import Stop
-from unet_resnet.windows import check_streak, undone_on_failure
+from unet_resnet.training.recompute import recompute_activations
+from unet_resnet.training.run import make_run_folder
+from unet_resnet.training.signals import Stop
+from unet_resnet.training.windows import check_streak, undone_on_failure
 
 START = ("--data", "walls", *TINY, "--save-every", "0")  # two epochs of three updates
 RESUME = ("--resume", "run", "--epochs", "3")

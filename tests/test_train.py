@@ -22,13 +22,17 @@ from torch.optim import SGD, Optimizer
 from torchvision import models
 
 import train
-from unet_resnet import UNetResNet, checkpoint, losses, memory, sample, tiling
-from unet_resnet.data import Crops, Split, describe_split, load_pairs, read_pair
-from unet_resnet.hardware import predictor
+from unet_resnet import UNetResNet, checkpoint, losses, tiling
+from unet_resnet.synthetic import pavement
+from unet_resnet.training import memory
+from unet_resnet.audit.split import Split, describe_split, load_pairs
+from unet_resnet.data import Crops, read_pair
+from unet_resnet.device import predictor
 from unet_resnet.images import read_photo
 from unet_resnet.losses import crack_loss
-from unet_resnet.metrics import ScoreSheet, best_threshold, counts_at
-from unet_resnet.run import Run, known_photos
+from unet_resnet.evaluation.sheet import ScoreSheet
+from unet_resnet.metrics import best_threshold, counts_at
+from unet_resnet.training.run import Run, known_photos
 
 FILES = {"last.pt", "best.pt", "history.csv", "preview.png", "run.json", "split.json", ".lock"}
 NO_PHOTOS: Split = {"train": {}, "validation": {}}
@@ -454,7 +458,7 @@ def test_nonsense_is_refused_and_leaves_nothing(trained, script, tmp_path, argum
 
 
 def test_a_bad_device_is_refused_before_the_sample_set_is_drawn(script, monkeypatch):
-    monkeypatch.setattr(sample, "write", lambda *_: pytest.fail("drawing takes half a minute"))
+    monkeypatch.setattr(pavement, "write", lambda *_: pytest.fail("drawing takes half a minute"))
     refused(script("train.py", "--device", "toaster"), "train.py", "toaster")
 
 
@@ -545,7 +549,7 @@ def test_a_photo_that_breaks_in_a_worker_is_named_and_the_run_kept(trained, scri
 
 def test_a_worker_that_is_still_reading_does_not_hold_up_the_end():
     """multiprocessing would wait for it for ever, as it ignores SIGTERM."""
-    code = ("from unet_resnet.signals import Stop, ignore_signals; Stop(); "
+    code = ("from unet_resnet.training.signals import Stop, ignore_signals; Stop(); "
             "from torch.utils.data import DataLoader; photos = iter(DataLoader("
             "range(99), num_workers=1, worker_init_fn=ignore_signals)); next(photos)")
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=120, check=True)

@@ -11,6 +11,6 @@ def __getattr__(name: str) -> Any:
     """`load` and `predict` on demand: what they need takes seconds to import, the network does not.
     """
     if name in ("load", "predict"):
-        from unet_resnet import prediction
-        return getattr(prediction, name)
+        from unet_resnet.inference import predictor
+        return getattr(predictor, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,19 +1,28 @@
 """How does one photograph become many, image and mask kept in step?
 
-Every transform draws its numbers from the torch.Generator it is given, once, and nothing else: the
-same generator state gives the same crop. Geometry, in this file, works on image and mask together;
-confusers.py paints what is no crack, and light.py changes the image alone.
+Every transform draws its random numbers from the torch.Generator it is given and from nowhere else:
+the same generator state gives the same crop. Geometry, in this file, transforms image and mask
+together; what paints confusers and what changes the light are passed in.
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from unet_resnet.confusers import confuse
-from unet_resnet.light import LIGHT, Chance, happens, light, uniform
+Confuse = Callable[[Tensor, Tensor, Generator], tuple[Tensor, Tensor]]
+Photometric = Callable[[Tensor, Generator], Tensor]
+
+
+def uniform(low: float, high: float, generator: Generator) -> float:
+    return low + (high - low) * torch.rand((), generator=generator).item()
+
+
+def happens(probability: float, generator: Generator) -> bool:
+    return torch.rand((), generator=generator).item() < probability
 
 
 class Augment:
@@ -22,24 +31,25 @@ class Augment:
     Called with an image (3, h, w) uint8, a mask (1, h, w) uint8 0/1, both of any size, and a
     torch.Generator. Returns (3, crop, crop) float32 in 0..1 and (1, crop, crop) float32 0/1.
 
-    Half of the crops keep the photograph's own pixels, flipped or turned by quarter turns; the
-    rest are rotated by any angle and scaled by 0.7 to 1.4, which interpolates. A photograph
-    smaller than the crop is continued by reflection. Confusers are painted into a share of the
-    crops; `chances` are those of light.
+    Half of the crops keep the photo's own pixels, flipped or turned by quarter turns; the rest are
+    rotated by any angle and scaled by a factor from `scales`, which interpolates. A photo smaller
+    than the crop is continued by reflection. `confuse` (image, mask, generator) paints into a share
+    of the crops what looks like a crack; `photometric` (image, generator) changes light and lens.
     """
 
-    def __init__(self, crop: int, warp_probability: float = 0.5, confuser_probability: float = 0.4,
-                 chances: tuple[Chance, ...] = LIGHT) -> None:
-        self.crop, self.chances = crop, chances
-        self.warp_probability = warp_probability
-        self.confuser_probability = confuser_probability
+    def __init__(self, crop: int, confuse: Confuse | None = None,
+                 photometric: Photometric | None = None, scales: tuple[float, float] = (0.7, 1.4),
+                 warp_probability: float = 0.5, confuse_probability: float = 0.4) -> None:
+        self.crop, self.scales = crop, scales
+        self.confuse, self.photometric = confuse, photometric
+        self.warp_probability, self.confuse_probability = warp_probability, confuse_probability
 
     def __call__(self, image: Tensor, mask: Tensor,
                  generator: Generator) -> tuple[Tensor, Tensor]:
         angle, scale = 0.0, 1.0
         if happens(self.warp_probability, generator):
             angle = uniform(-math.pi, math.pi, generator)
-            scale = math.exp(uniform(math.log(0.7), math.log(1.4), generator))
+            scale = math.exp(uniform(*map(math.log, self.scales), generator))
         both = torch.cat((image, mask))
         both = random_window(both, window_size(self.crop, angle, scale), generator)
         both = flip_and_turn(both, generator).float()
@@ -47,9 +57,9 @@ class Augment:
         if (angle, scale) != (0.0, 1.0):
             image = warp(image, self.crop, angle, scale, "bilinear")
             mask = warp(mask, self.crop, angle, scale, "nearest")
-        if happens(self.confuser_probability, generator):
-            image, mask = confuse(image, mask, generator)
-        return light(image, generator, self.chances), mask
+        if self.confuse and happens(self.confuse_probability, generator):
+            image, mask = self.confuse(image, mask, generator)
+        return self.photometric(image, generator) if self.photometric else image, mask
 
 
 # Geometry: on (c, h, w), image and mask stacked.

@@ -18,10 +18,10 @@ from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from unet_resnet import tensors
-from unet_resnet.compact import quantize, dequantize, is_quantized
+from unet_resnet.quantize import quantize, dequantize, is_quantized
 from unet_resnet.files import written_whole
 from unet_resnet.model import UNetResNet
-from unet_resnet.preflight import check_absent, check_place
+from unet_resnet.files import check_absent, check_place
 
 KIND, VERSION = "unet_resnet checkpoint", 2
 SHIPPED = Path(__file__).with_name("cracks.pt")  # made as MODEL_CARD.md tells
@@ -89,7 +89,7 @@ def save(path: Path, model: nn.Module, threshold: float = 0.5,
     """Write the model, its threshold, the split it was trained with (file names and fingerprints
     of "train", "validation" and, where its weights are of another checkpoint, "before") and
     `content` (numbers, strings, tensors in dicts and lists).
-    With `small` the weights are kept in 8 bits (compact.py): for prediction, or to start from.
+    With `small` the weights are kept in 8 bits (quantize.py): for prediction, or to start from.
 
     The file is written whole or not at all, and takes the place of an older one when it has been
     read back from the disk. Raises OSError where it cannot be written, on a full disk say.

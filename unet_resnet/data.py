@@ -1,185 +1,120 @@
-"""From folders to (image, mask) tensors; and who may sit in which split?
+"""Which mask belongs to which photo, and how does a pair become training crops?"""
 
-`python -m unet_resnet.data FOLDER` reports on a data set.
-"""
-
-import argparse
 import hashlib
-import json
-import sys
-from collections import Counter
-from collections.abc import Callable, Sequence
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
-from unet_resnet.audit import audit, hash_photo, in_threads, related, screen, summarise
-from unet_resnet.files import one_line, print_any_name, written_whole
-from unet_resnet.groups import join, near_duplicates, split_groups
 from unet_resnet.images import SUFFIXES, read_mask, read_photo
-from unet_resnet.pairs import Pair, find
-from unet_resnet.preflight import check_absent, check_place
-
-VALIDATION_SHARE = 0.15
 
 Transform = Callable[[Tensor, Tensor, Generator], tuple[Tensor, Tensor]]
-Side = dict[str, str | None]  # file name -> fingerprint
-Split = dict[str, Side]  # "train", "validation"
+CAMERA = r"(?:IMG|MVIMG|DSC[NF]?|DJI|GOPR|PXL|P)"
+
+NOT_A_SOURCE = re.compile(rf"(?:\d.*)?|{CAMERA}[\d-]*", re.IGNORECASE)
+TWO_WORD_SOURCES = ("Eugen_Muller", "Sylvie_Chambon")
 
 
-def load_pairs(paths: Sequence[Path], seed: int = 0, split: Split | str | None = None,
-               strict: bool = False) -> tuple[list[Pair], list[Pair], list[str]]:
-    """The pairs to train on, those to validate on, and what there is to say about them.
+@dataclass(frozen=True)
+class Pair:
+    """A photo and its mask; `source` is the data set it comes from."""
 
-    `paths`: data sets, or the two folders of one (`pairs.layout`).
+    image: Path
+    mask: Path
+    source: str
 
-    By `split` where one is given; else validation is the part test/ where a data set has one;
-    else, and with "groups", about 15 % of the photographs of each source, drawn by `seed`, so that
-    all crops and copies of a photograph fall on one side. With `strict` a split must name every
-    photo; without, the others are left out.
 
-    Raises ValueError or FileNotFoundError, naming the file, for a data set that would spoil
-    training.
+@dataclass
+class Part:
+    """The pairs of two folders, and what kept other files from becoming pairs."""
+
+    pairs: list[Pair] = field(default_factory=list)
+    without_mask: list[Path] = field(default_factory=list)
+    without_image: list[Path] = field(default_factory=list)
+    doubled: list[Path] = field(default_factory=list)  # a second file of the same stem
+
+
+def source_of(stem: str) -> str:
+    """The data set an image came from: `CFD_014` -> `CFD`; a camera's own name -> `photos`."""
+    for source in TWO_WORD_SOURCES:
+        if stem.startswith(source + "_"):
+            return source
+    prefix, underscore, _ = stem.partition("_")
+    return "photos" if not underscore or NOT_A_SOURCE.fullmatch(prefix) else prefix
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The picture files directly in a folder, sorted; hidden ones left out."""
+    return sorted(path for path in folder.iterdir()
+                  if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
+
+
+def by_stem(paths: Iterable[Path]) -> tuple[dict[str, Path], list[Path]]:
+    """The first file of each stem, and the rest."""
+    files = defaultdict(list)
+    for path in paths:
+        files[path.stem].append(path)
+    return ({stem: paths[0] for stem, paths in files.items()},
+            [path for paths in files.values() for path in paths[1:]])
+
+
+def match(images: Path, masks: Path) -> Part:
+    """Pair two folders by file stem, sorted by stem."""
+    photos, doubled_photos = by_stem(pictures_in(images))
+    partners, doubled_masks = by_stem(pictures_in(masks))
+    pairs = [Pair(photos[stem], partners[stem], source_of(stem))
+             for stem in sorted(photos.keys() & partners.keys())]
+    return Part(pairs, [photos[stem] for stem in sorted(photos.keys() - partners.keys())],
+                [partners[stem] for stem in sorted(partners.keys() - photos.keys())],
+                doubled_photos + doubled_masks)
+
+
+def layout(paths: Sequence[Path]) -> dict[str, list[tuple[Path, Path]]]:
+    """The folders of photos and masks of data sets, under "train" and perhaps "test".
+
+    Each of `paths` is a folder with images/ and masks/, or with train/images, train/masks and
+    perhaps test/images, test/masks (the layout of khanhha/crack_segmentation). Or they are two
+    folders, of photos and of masks.
+
+    Raises FileNotFoundError where none of these is found.
     """
-    parts = find(paths)
-    records, findings = audit(parts, thorough=False)
-    errors = [finding.line() for finding in findings if finding.severity == "error"]
-    if errors:
-        more = f" (other errors: {len(errors) - 1}; python -m unet_resnet.data lists them)"
-        raise ValueError(errors[0] + more * (len(errors) > 1))
-    notes = [finding.line() for finding in findings]
-    pairs = [pair for part in parts.values() for pair in part.pairs]
-    if not parts["train"].pairs:
-        raise ValueError(f"{paths[0]}: no pictures in it ({' '.join(SUFFIXES)})")
-    if isinstance(split, dict):
-        train, validation = apply_split(pairs, split, strict)
-        if others := len(pairs) - len(train) - len(validation):
-            notes.append(f"note: {others} photos are on neither side of the split: left out")
-    elif "test" in parts and split is None:
-        train, validation = parts["train"].pairs, parts["test"].pairs
-    else:
-        held_out = split_groups(photographs(pairs), [pair.source for pair in pairs],
-                                VALIDATION_SHARE, seed)
-        train = [pair for pair, held in zip(pairs, held_out) if not held]
-        validation = [pair for pair, held in zip(pairs, held_out) if held]
-    if not train or not validation:
-        raise ValueError("the split leaves no photo to train on, or none to validate on")
-    cracked = {record.pair for record in records if record.crack_pixels}
-    if cracked.isdisjoint(train):
-        raise ValueError(f"none of the {len(train)} photos to train on has a crack: there is "
-                         "nothing to learn; choose others")
-    if cracked.isdisjoint(validation):
-        raise ValueError(f"none of the {len(validation)} photos to validate on has a crack: no "
-                         "score would mean anything; choose others")
-    shared = {pair.group for pair in train} & {pair.group for pair in validation}
-    if shared and isinstance(split, dict):
-        notes.append(f"warning: the split divides {len(shared)} photographs, as {min(shared)}, "
-                     "between training and validation: scores will be too good")
-    return train, validation, notes
+    for path in paths:
+        if not path.is_dir():
+            raise FileNotFoundError(f"{path}: no such folder")
+    insides = [_parts_in(path) for path in paths]
+    if len(paths) == 2 and not any(insides):
+        return {"train": [(paths[0], paths[1])]}
+    found = defaultdict(list)
+    for path, inside in zip(paths, insides):
+        if "train" not in inside:
+            raise FileNotFoundError(
+                f"{path}: neither images/ and masks/ nor train/images/ and train/masks/ in it; "
+                "make one of these, or name the two folders, photos first")
+        for part, folders in inside.items():
+            found[part].append(folders)
+    return dict(found)
 
 
-def photographs(pairs: Sequence[Pair]) -> list[str]:
-    """The group of each pair, with those joined whose pictures are copies under other names."""
-    hashes = in_threads(lambda pair: hash_photo(pair.image), pairs, "looking for copies")
-    return join([pair.group for pair in pairs], near_duplicates(hashes))
+def _parts_in(root: Path) -> dict[str, tuple[Path, Path]]:
+    parts = {}
+    for name, folder in (("train", root), ("train", root / "train"), ("test", root / "test")):
+        if (folder / "images").is_dir() and (folder / "masks").is_dir():
+            parts.setdefault(name, (folder / "images", folder / "masks"))
+    return parts
 
 
-def read_split(path: Path) -> Split:
-    """A split.json, or a user's own: {"train": [file names], "validation": [file names]}.
-
-    Raises FileNotFoundError, or ValueError for anything else.
-    """
-    wanted = f'{path}: wanted {{"train": [names], "validation": [names]}} in JSON'
-    try:
-        content = json.loads(path.read_text("utf-8-sig"))
-        sides = {side: content[side] for side in ("train", "validation")}
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"{wanted}, found none ({type(error).__name__}: {error})") from error
-    for side, names in sides.items():
-        if not isinstance(names, (list, dict)) or not all(isinstance(each, str) for each in names):
-            raise ValueError(f"{wanted}, found something else under {side!r}")
-    return {side: names if isinstance(names, dict) else dict.fromkeys(names)
-            for side, names in sides.items()}
-
-
-def fingerprint(path: Path) -> str:
-    """SHA-256 of a file, shortened to 16 hexadecimal digits."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()[:16]
-
-
-def describe_split(train: Sequence[Pair], validation: Sequence[Pair],
-                   part: str = "image") -> Split:
-    """What split.json and every checkpoint hold: the photos of each side with their hashes, or,
-    with `part` "mask", with the hashes of their masks.
-
-    Raises ValueError where two photos of one side have the same file name.
-    """
-    for pairs in (train, validation):
-        names = Counter(pair.image.name for pair in pairs)
-        if twice := [name for name in names if names[name] > 1]:
-            raise ValueError(f"{twice[0]}: two photos have that name, in train/ and test/ or in "
-                             "two data sets, and both are on one side of the split; rename one "
-                             "and its mask")
-    return {name: {pair.image.name: fingerprint(getattr(pair, part)) for pair in pairs}
-            for name, pairs in (("train", train), ("validation", validation))}
-
-
-def learned_from(split: Split) -> Side:
-    """The photos that a network has learned from, in the run of that split and before."""
-    return split["train"] | split.get("before", {})
-
-
-def recognised(photos: Sequence[Path], learned: Side,
-               mark: Callable[[Path], str | None]) -> list[bool]:
-    """Which photos are among those learned from, or other crops of them.
-
-    A crop is known by a name that tells its photograph, a copy by its fingerprint, which is `mark`
-    of a photo; it is asked for only where the name tells nothing.
-    """
-    names, marks = [Path(name) for name in learned], set(learned.values())
-    crops = related([*names, *photos], border=len(names))
-    return [i in crops or mark(photo) in marks for i, photo in enumerate(photos, len(names))]
-
-
-def check_masks(masks: Split, before: Split) -> None:
-    """Raise ValueError for a mask that is another than before (both `describe_split` of masks)."""
-    for side, hashes in masks.items():
-        for name, found in hashes.items():
-            if before[side].get(name) != found:
-                raise ValueError(f"{name}: its mask has changed since the run began; put back what "
-                                 "was there, or start a new run")
-
-
-def apply_split(pairs: Sequence[Pair], split: Split,
-                strict: bool = False) -> tuple[list[Pair], list[Pair]]:
-    """The pairs of each side, found by file name, and by fingerprint where the split has one.
-
-    Raises ValueError for a photo of the split that is missing, changed or on both sides, and with
-    `strict` for one that is not in the split.
-    """
-    chosen: dict[str, list[Pair]] = {"train": [], "validation": []}
-    for pair in pairs:
-        sides = [side for side in chosen if pair.image.name in split[side]
-                 and split[side][pair.image.name] in (None, fingerprint(pair.image))]
-        if len(sides) == 2:
-            raise ValueError(f"{pair.image}: on both sides of the split")
-        if strict and not sides:
-            known = any(pair.image.name in split[side] for side in chosen)
-            raise ValueError(f"{pair.image}: {'has changed' if known else 'is new'} since the run "
-                             "began; put back what was there, or start a new run")
-        for side in sides:
-            chosen[side].append(pair)
-    for side, found in chosen.items():
-        if missing := split[side].keys() - {pair.image.name for pair in found}:
-            raise ValueError(f"{min(missing)}: in the split, but not in the data set or changed "
-                             f"since (one of {len(missing)})")
-    return chosen["train"], chosen["validation"]
+def find(paths: Sequence[Path]) -> dict[str, Part]:
+    """The pairs of data sets (`layout`), those of one part together."""
+    parts = {}
+    for name, folders in layout(paths).items():
+        found = [vars(match(*pair)).values() for pair in folders]
+        parts[name] = Part(*(sum(lists, []) for lists in zip(*found)))
+    return parts
 
 
 def read_pair(photo: Path, mask: Path) -> tuple[Tensor, Tensor]:
@@ -261,41 +196,3 @@ class WholePictures(Dataset):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         return read_pair(self.pairs[index].image, self.pairs[index].mask)
-
-
-def main() -> int:
-    """The report's command: prints it; exit status 1 if something would spoil training."""
-    parser = argparse.ArgumentParser(prog="python -m unet_resnet.data",
-                                     description="Report on a data set and its faults.")
-    parser.add_argument("folder", type=Path, nargs="+",
-                        help="data sets (images/ and masks/, or train/ and test/ with these in "
-                        "them), or the two folders of one")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all of it to a new file")
-    args = parser.parse_args()
-    print_any_name()
-    if args.json:
-        check_place(args.json)
-        check_absent(args.json)
-    parts = find(args.folder)
-    if not any(any(vars(part).values()) for part in parts.values()):
-        raise ValueError(f"{args.folder[0]}: no pictures in it ({' '.join(SUFFIXES)})")
-    records, findings = audit(parts)
-    print(screen(parts, records, findings))
-    if args.json:
-        content = {"pairs": {name: len(part.pairs) for name, part in parts.items()},
-                   "sources": summarise(records),
-                   "findings": [finding.as_dict() for finding in findings],
-                   "records": [record.as_dict() for record in records]}
-        check_absent(args.json)  # reading a large set takes minutes
-        with written_whole(args.json) as file:
-            file.write((json.dumps(content, indent=1) + "\n").encode())
-    return int(any(finding.severity == "error" for finding in findings))
-
-
-if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit("unet_resnet.data: stopped")
-    except (OSError, ValueError) as error:
-        sys.exit(f"unet_resnet.data: {one_line(error)}")

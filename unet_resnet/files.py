@@ -2,15 +2,19 @@
 
 import csv
 import errno
+import hashlib
 import io
 import os
 import re
+import shutil
 import stat
 import sys
+import tempfile
 import time
 import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import BinaryIO
 
@@ -123,3 +127,64 @@ def print_any_name() -> None:
     """From now on, print what the terminal's encoding lacks as an escape, and do not fail of it."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def align(lines: list[tuple[str, ...]]) -> str:
+    """Cells as text in columns, the first to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    return "\n".join("  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
+                     for line in lines)
+
+
+def fingerprint(path: Path) -> str:
+    """SHA-256 of a file, shortened to 16 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()[:16]
+
+
+def check_folder(folder: Path, remedy: str = "choose another --output") -> None:
+    """Raise OSError where no file could be written in `folder`, which need not exist yet."""
+    nearest = _nearest(folder)
+    if not nearest.is_dir():
+        raise NotADirectoryError(f"{nearest}: a file, where a folder is wanted; {remedy}")
+    try:
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        raise OSError(f"{nearest}: cannot be written in ({error.strerror}); {remedy}") from error
+
+
+def check_place(path: Path) -> None:
+    """Raise OSError where there is no folder for a file `path`, or it cannot be written in."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path.parent}: no such folder")
+    check_folder(path.parent, "choose another one")
+
+
+def check_absent(path: Path) -> None:
+    """Raise FileExistsError where there is anything of that name, a link that leads nowhere too."""
+    if os.path.lexists(path):
+        raise FileExistsError(f"{path} exists; choose another name")
+
+
+def check_space(folder: Path, wanted: int) -> None:
+    """Raise OSError where `wanted` more bytes do not fit on the disk of `folder`."""
+    free = shutil.disk_usage(_nearest(folder)).free
+    if wanted > free:
+        raise OSError(f"{folder}: {free / 1e9:.2f} GB free, but its files will take "
+                      f"{wanted / 1e9:.2f} GB; make room, or choose another --output")
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder itself, or the nearest above it that exists."""
+    return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+
+
+def check_extra(extra: str, purpose: str, *packages: str) -> None:
+    """Raise ModuleNotFoundError, naming the remedy, where a package of an extra is missing."""
+    if missing := [name for name in packages if find_spec(name) is None]:
+        raise ModuleNotFoundError(f"{purpose} needs {', '.join(missing)}: "
+                                  f'pip install "unet_resnet[{extra}]"')

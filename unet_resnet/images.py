@@ -192,7 +192,7 @@ def _to_tensor(image: Image.Image) -> Tensor:
 def write_png(path: Path, pixels: Tensor, photo: str = "") -> None:
     """Write (3, h, w) or (1, h, w) uint8 as PNG, whole or not at all.
 
-    `photo` tells of which photo it is (`photos.mark_of`) and is kept in the file.
+    `photo` tells of which photo it is (`inputs.mark_of`) and is kept in the file.
     Raises FileExistsError where `path` is a file that was not written by this function, or of
     another photo.
     """

@@ -1,0 +1,193 @@
+"""Every known fault is found, counted and shown; a clean data set has none."""
+
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from unet_resnet.audit import split
+from unet_resnet.synthetic import pavement
+from unet_resnet.audit.findings import KINDS, audit, is_frayed
+from unet_resnet.images import read_mask
+from unet_resnet.data import find
+
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+
+
+def texture(seed: int, side: int = 96) -> Image.Image:
+    """A photograph with shapes of its own, so that no two look alike to a hash."""
+    knots = np.random.default_rng(seed).uniform(0, 255, (8, 8, 3)).astype(np.uint8)
+    return Image.fromarray(knots).resize((side, side), Image.Resampling.BICUBIC)
+
+
+def line(value: int = 255, side: int = 96, width: int = 5) -> np.ndarray:
+    mask = np.zeros((side, side), np.uint8)
+    mask[40:40 + width, 8:-8] = value
+    return mask
+
+
+def jpeg(array: np.ndarray, quality: int = 40) -> np.ndarray:
+    file = io.BytesIO()
+    Image.fromarray(array).save(file, "JPEG", quality=quality)
+    return np.array(Image.open(file))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A clean data set of five pairs, one of them without cracks and named so."""
+    names = ("CFD_001", "CFD_002", "DeepCrack_11111", "DeepCrack_22222", "noncrack_METU-1")
+    for part in ("images", "masks"):
+        (tmp_path / part).mkdir()
+    for seed, name in enumerate(names):
+        texture(seed).save(tmp_path / "images" / f"{name}.png")
+        mask = np.zeros((96, 96), np.uint8) if name.startswith("noncrack") else line()
+        Image.fromarray(mask).save(tmp_path / "masks" / f"{name}.png")
+    return tmp_path
+
+
+def write_mask(array: np.ndarray) -> Callable[[Path], None]:
+    return lambda folder: Image.fromarray(array).save(folder / "masks" / "CFD_001.png")
+
+
+def speckled() -> np.ndarray:
+    """A mask as the 11k set has them: saved as JPEG, then cut at a value within the noise."""
+    slanted = np.array(Image.fromarray(line()).rotate(30))
+    return np.where(jpeg(slanted) > 2, 255, 0).astype(np.uint8)
+
+
+def black_everywhere(folder: Path) -> None:
+    for path in (folder / "masks").iterdir():
+        Image.new("L", (96, 96)).save(path)
+
+
+FAULTS = {
+    "photo cannot be read": lambda folder: (folder / "images/CFD_001.png").write_bytes(b"no"),
+    "mask cannot be read": lambda folder: (folder / "masks/CFD_001.png").write_bytes(b""),
+    "photo without mask": lambda folder: (folder / "masks/CFD_001.png").unlink(),
+    "mask without photo": lambda folder: (folder / "images/CFD_001.png").unlink(),
+    "second file of the same name": lambda folder: texture(9).save(folder / "images/CFD_001.bmp"),
+    "photo and mask differ in size": write_mask(line(side=95)),
+    "mask is more than half white": write_mask(255 - line()),
+    "mask is drawn, but too dark to count": write_mask(line(100)),
+    "no mask has any crack": black_everywhere,
+    "named noncrack, but its mask has cracks": lambda folder: Image.fromarray(line()).save(
+        folder / "masks/noncrack_METU-1.png"),
+    "mask is frayed: JPEG noise became crack": write_mask(speckled()),
+    "mask has colours": write_mask(np.stack([line(), line(200), line(0)], -1)),
+    "same photo under names of two photos": lambda folder: texture(0).rotate(90).save(
+        folder / "images/CFD_002.png"),
+    "photo of several pages": lambda folder: texture(0).save(
+        folder / "images/CFD_001.png", save_all=True, append_images=[texture(9)]),
+    "mask of several pages": lambda folder: Image.fromarray(line()).save(
+        folder / "masks/CFD_001.png", save_all=True, append_images=[Image.fromarray(line(99))]),
+    "mask of 0 and 1 in place of 0 and 255": write_mask(line(1)),
+    "mask with values between black and white": write_mask(jpeg(line())),
+    "mask is black": write_mask(line(0)),
+}
+ELSEWHERE = {"photos shared by train and test"}  # needs two parts: a test of its own
+
+
+def kinds(folder: Path, thorough: bool = True) -> dict[str, int]:
+    parts = find([folder])
+    return {finding.kind: len(finding.files) for finding in audit(parts, thorough)[1]}
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "unet_resnet.audit", str(folder), *arguments],
+                          capture_output=True, text=True)
+
+
+def test_a_clean_set_has_no_findings(folder):
+    assert kinds(folder) == {}
+
+
+def test_every_kind_has_a_case():
+    assert FAULTS.keys() | ELSEWHERE == KINDS.keys()
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_each_fault_is_found_and_no_other_invented(folder, kind):
+    FAULTS[kind](folder)
+    # A black set has black masks; the noise of a frayed mask is not a shade between.
+    expected = {kind: 1} | ({"mask is black": 4} if kind == "no mask has any crack" else {})
+    assert kinds(folder) == expected
+
+
+@pytest.mark.parametrize("kind", [kind for kind in FAULTS if KINDS[kind][0] == "error"])
+def test_training_stops_on_what_would_spoil_it(folder, kind):
+    FAULTS[kind](folder)
+    with pytest.raises(ValueError, match=kind) as caught:
+        split.load_pairs([folder])
+    assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_leaks_between_train_and_test_are_found_by_name_and_by_content(tmp_path):
+    content = {"train": {"CRACK500_20160222_081102_1_1": 1, "forest_007": 2, "wall": 3, "road": 4},
+               "test": {"CRACK500_20160222_081102_641_1": 5, "CFD_007": 6, "other": 3, "own": 7}}
+    for part, photos in content.items():
+        for folder in ("images", "masks"):
+            (tmp_path / part / folder).mkdir(parents=True)
+        for name, seed in photos.items():
+            texture(seed).save(tmp_path / part / "images" / f"{name}.jpg", quality=70)
+            Image.fromarray(line()).save(tmp_path / part / "masks" / f"{name}.png")
+    leak = "photos shared by train and test"
+    assert kinds(tmp_path) == {leak: 3, "same photo under names of two photos": 1}
+    assert kinds(tmp_path, thorough=False) == {leak: 2}  # names alone do not tell "other"
+
+
+def test_command_reports_and_its_exit_status_tells(folder, tmp_path):
+    clean = run(folder, "--json", str(tmp_path / "clean.json"))
+    assert clean.returncode == 0 and "nothing here would spoil training" in clean.stdout
+    report = json.loads((tmp_path / "clean.json").read_text())
+    assert report["pairs"] == {"train": 5} and report["findings"] == []
+    assert report["sources"]["CFD"]["median_crack_width"] == pytest.approx(5, abs=0.5)
+    assert report["sources"]["CFD"]["crack_share"] == pytest.approx(80 * 5 / 96 ** 2)
+    assert report["sources"]["noncrack"]["without_cracks"] == 1
+
+    FAULTS["mask is more than half white"](folder)
+    faulty = run(folder)
+    assert faulty.returncode == 1 and "CFD_001.png" in faulty.stdout
+
+    again = run(folder, "--json", str(tmp_path / "clean.json"))
+    assert again.returncode == 1 and "clean.json" in again.stderr  # not written over
+    assert not again.stdout, "told before the data set is read"
+    assert json.loads((tmp_path / "clean.json").read_text()) == report
+    assert "Traceback" not in again.stderr + run(folder / "nowhere").stderr
+
+
+def test_command_tells_of_masks_that_have_other_names(folder):
+    for mask in list((folder / "masks").iterdir()):
+        mask.rename(mask.with_stem(f"{mask.stem}_label"))
+    result = run(folder)
+    assert result.returncode == 1 and "Traceback" not in result.stderr
+    assert "photo without mask: 5" in result.stdout and "_label" in result.stdout
+
+
+@pytest.mark.parametrize("index", [11, 15, 30, 34, 211, 378, 399])
+def test_drawn_cracks_are_not_frayed(index):
+    """Those of the first 400 that come nearest to it: ragged, thin and branching."""
+    crack = pavement.draw(index)[1][0].bool()
+    assert crack.any() and not is_frayed(crack)
+
+
+def test_a_missing_data_set_is_one_line(tmp_path):
+    result = run(tmp_path / "nowhere")
+    assert result.returncode == 1 and result.stdout == ""
+    assert result.stderr.count("\n") == 1 and "nowhere" in result.stderr
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs the khanhha sample beside the repository")
+def test_frayed_masks_of_the_11k_set_are_told_from_its_thin_ones():
+    frayed = {"Rissbilder": True, "Volker": True, "Eugen": True,
+              "cracktree200": False, "CFD": False, "forest": False, "DeepCrack": False}
+    masks = sorted((SHARED / "khanhha_sample/train/masks").iterdir())
+    for mask in masks:
+        source = mask.name.split("_")[0]
+        if source in frayed:
+            assert is_frayed(read_mask(mask)[0].bool()) == frayed[source], mask.name

@@ -1,0 +1,418 @@
+"""Whatever stands in a file of weights: is it refused in one line, and does nothing else happen?"""
+
+import io
+import pickle
+import shutil
+import warnings
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import TINY, refused, run_script
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from unet_resnet import checkpoint, tensors
+
+FUZZ = settings(derandomize=True, database=None, deadline=None, max_examples=100)
+RESUME = ("train.py", "--epochs", 9, "--resume")
+SHORT = "encoder.conv1.weight"  # a tensor to spoil, (64, 3, 7, 7)
+
+
+def commands(trained: Path, file: Path) -> dict[str, tuple]:
+    """What a user can type with such a file, by the name of the program."""
+    photo = trained / "walls/images/wall_0.png"
+    return {"infer": ("infer.py", photo, "--device", "cpu", "--checkpoint", file),
+            "resume": (*RESUME, file.parent),
+            "weights": ("train.py", "--data", trained / "walls", *TINY, "--weights", file),
+            "export": ("unet_resnet/export/__main__.py", file, "out.onnx")}
+
+
+def tree(folder: Path) -> dict[Path, tuple[int, int]]:
+    return {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in folder.rglob("*")}
+
+
+def refuse(trained: Path, file: Path, names: str, *words: str) -> None:
+    before = tree(file.parent), tree(trained)
+    for name in names.split():
+        outcome = run_script(file.parent, *commands(trained, file)[name])
+        program = {"infer": "infer.py", "export": "unet_resnet.export"}.get(name, "train.py")
+        refused(outcome, program, str(file), *words)
+        assert len(outcome.err.splitlines()[-1]) < 600
+        assert (tree(file.parent), tree(trained)) == before
+
+
+@pytest.fixture
+def file(tmp_path):
+    """Named last.pt, so that its folder can be resumed; removed afterwards, for it is large."""
+    yield tmp_path / "last.pt"
+    if (tmp_path / "last.pt").is_file():
+        (tmp_path / "last.pt").unlink()
+
+
+@pytest.fixture(scope="module")
+def small() -> bytes:
+    """What torch.save makes of a small dict."""
+    stream = io.BytesIO()
+    torch.save({"weight": torch.arange(64.), "bias": torch.ones(3), "name": "small"}, stream)
+    return stream.getvalue()
+
+
+# Files that are not what torch.save wrote
+
+class Bait:
+    """A pickle that creates the file `victim` when it is read."""
+
+    def __reduce__(self) -> tuple:
+        return open, ("victim", "w")
+
+
+class Filler:
+    """A pickle of a few bytes that takes a gigabyte of memory."""
+
+    def __reduce__(self) -> tuple:
+        return bytearray, (10**9,)
+
+
+def written(save: Callable[[io.BytesIO], object]) -> bytes:
+    stream = io.BytesIO()
+    save(stream)
+    return stream.getvalue()
+
+
+def zipped(data: bytes, change: Callable[[str, bytes], bytes] = lambda name, content: content,
+           **options: int) -> bytes:
+    """The records of a zip file in a new one."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(stream, "w", **options) as new:
+        for name in old.namelist():
+            new.writestr(name, change(name, old.read(name)))
+    return stream.getvalue()
+
+
+def script_module() -> bytes:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its age
+        return torch.jit.script(nn.Linear(2, 2)).save_to_buffer()
+
+
+def without_directory(data: bytes) -> bytes:
+    return data.replace(b"PK\5\6", b"PK\0\0")
+
+
+SAFETENSORS = b'\x3a\0\0\0\0\0\0\0{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}  \0\0\0\0'
+FOREIGN = {
+    "empty": (lambda small: b"", "empty file"),
+    "web page": (lambda small: b"<!DOCTYPE html><title>404</title>", "web page, not weights"),
+    "web page after blanks": (lambda small: b"\xef\xbb\xbf\r\n <HTML>", "web page, not weights"),
+    "answer in XML": (lambda small: b'<?xml version="1.0"?><Error/>', "web page, not weights"),
+    "answer in JSON": (lambda small: b'{"message": "Not Found"}', "JSON"),
+    "Git LFS pointer": (lambda small: b"version https://git-lfs.github.com/spec/v1\noid sha256:1",
+                        "git lfs pull"),
+    "safetensors": (lambda small: SAFETENSORS, "safetensors"),
+    "text": (lambda small: b"threshold: 0.5\n", "not a file of PyTorch tensors"),
+    "zeros": (lambda small: bytes(4096), "not a file of PyTorch tensors"),
+    "number of an old pickle": (lambda small: b"\x80\x02K\x01.", "last.pt"),
+    "half": (lambda small: small[:len(small) // 2], "damaged or cut off"),
+    "cut at the end": (lambda small: small[:-20], "damaged or cut off"),
+    "start missing": (lambda small: small[100:], "not a file of PyTorch tensors"),
+    "no directory": (without_directory, "damaged or cut off"),
+    "a bit of the weights": (lambda small: small.replace(b"\0\0\x80\x3f", b"\0\0\x81\x3f", 1),
+                             "checksum"),
+    "record cut short": (lambda small: zipped(small, lambda name, data: data[:40]),
+                         "not a file of PyTorch tensors"),
+    "another zip file": (lambda small: written(lambda stream: zipfile.ZipFile(
+        stream, "w").writestr("best.pt", b"")), "another zip file"),
+    "zip bomb": (lambda small: zipped(small, lambda name, data: data + bytes(10**7),
+                                      compression=zipfile.ZIP_DEFLATED), "packed anew"),
+    "pickle that fills memory": (lambda small: written(
+        lambda stream: torch.save(Filler(), stream)), "fill the memory"),
+    "code": (lambda small: written(lambda stream: torch.save({"model": Bait()}, stream)),
+             "open, which could run any program"),
+    "code in an old file": (lambda small: written(lambda stream: torch.save(
+        Bait(), stream, _use_new_zipfile_serialization=False)), "could run any program"),
+    "code in a pickle": (lambda small: pickle.dumps(Bait(), protocol=2), "could run any program"),
+    "code in a new pickle": (lambda small: pickle.dumps(Bait()), "not a file of PyTorch tensors"),
+    "whole module": (lambda small: written(lambda stream: torch.save(nn.Linear(2, 2), stream)),
+                     "torch.nn.modules.linear.Linear", "state_dict()"),
+    "TorchScript": (lambda small: script_module(), "TorchScript"),
+    "photo": (lambda small: b"\x89PNG\r\n\x1a\n" + bytes(99), "not a file of PyTorch tensors"),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_other_files(trained, file, small, name):
+    make, *words = FOREIGN[name]
+    file.write_bytes(make(small))
+    refuse(trained, file, "infer resume weights export", *words)
+    assert not (file.parent / "victim").exists()
+
+
+def test_the_bait_above_works(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pickle.loads(pickle.dumps(Bait()))
+    assert (tmp_path / "victim").exists()
+
+
+def test_no_file_at_all(trained, file):
+    refuse(trained, file, "infer resume weights export", "no such file")
+    file.symlink_to(file)
+    refused(run_script(file.parent, *commands(trained, file)["infer"]), "infer.py", str(file))
+    file.unlink()
+    file.mkdir()
+    refuse(trained, file, "infer resume weights export", "a folder")
+    file.rmdir()
+
+
+def test_without_permission(trained, file, small, monkeypatch):
+    """As another user would see it: root may read everything."""
+    file.write_bytes(small)
+
+    def denied(path, *arguments, **options):
+        if path == file:
+            raise PermissionError(13, "Permission denied", str(path))
+        return io.open(path, *arguments, **options)
+
+    monkeypatch.setattr(tensors, "open", denied, raising=False)
+    refuse(trained, file, "infer resume weights export", "Permission denied")
+
+
+# Files of torch.save with other content than it should be
+
+@pytest.fixture(scope="module")
+def content(trained) -> dict:
+    """Of a last.pt before the first update, which saves writing Adam's averages again and again."""
+    content = torch.load(trained / "runs/walls-1/last.pt")
+    content["optimizer"]["state"] = {}
+    return content
+
+
+def put(**parts: object) -> Callable[[dict], dict]:
+    return lambda content: content | parts
+
+
+def swap(change: Callable[[torch.Tensor], object]) -> Callable[[dict], dict]:
+    """With one tensor of the model changed."""
+    return lambda content: content | {
+        "model": content["model"] | {SHORT: change(content["model"][SHORT].clone())}}
+
+
+def spoilt(value: float) -> Callable[[torch.Tensor], torch.Tensor]:
+    return lambda tensor: tensor.index_fill(0, torch.tensor(5), value)
+
+
+def renamed(content: dict) -> dict:
+    """As segmentation libraries name a ResNet."""
+    return {f"backbone.{name}": tensor for name, tensor in content["model"].items()}
+
+
+def endless() -> list:
+    rows = []
+    rows.append(rows)
+    return rows
+
+
+NO_FIT, NOT_OURS = "does not fit this network", "not written by train.py"
+UNFIT = {
+    "a tensor": (lambda content: torch.ones(3), "best.pt or last.pt"),
+    "a list": (lambda content: [1, 2], "best.pt or last.pt"),
+    "another network": (renamed, "best.pt or last.pt"),
+    "other kind": (put(kind=torch.ones(2)), "best.pt or last.pt"),
+    "newer": (put(version=checkpoint.VERSION + 1, threshold="new"), "newer", "update unet_resnet"),
+    "older": (put(version=1, split=None), "older", "train it again"),
+    "version in words": (put(version="2"), NOT_OURS, "version"),
+    "threshold of NaN": (put(threshold=float("nan")), NOT_OURS, "threshold"),
+    "threshold of 2": (put(threshold=2), NOT_OURS, "threshold"),
+    "threshold in a tensor": (put(threshold=torch.tensor(0.5)), NOT_OURS, "threshold"),
+    "split in words": (put(split={"train": "all", "validation": {}}), NOT_OURS, "split"),
+    "split of numbers": (put(split={"train": {1: "a"}, "validation": {}}), NOT_OURS, "split"),
+    "history that holds itself": (put(history=endless()), NOT_OURS, "history"),
+    "three stages": (put(blocks=[1, 1, 1]), NOT_OURS, "blocks"),
+    "a million blocks": (put(blocks=[1, 1, 10**6, 1]), NO_FIT, "1000000"),
+    "half a block": (put(blocks=[1, 1, 1.5, 1]), NOT_OURS, "blocks"),
+    "a billion channels": (put(widths=[10**9] * 5), NOT_OURS, "widths"),
+    "wider than its tensors": (put(widths=[60000] * 5), NO_FIT, "size mismatch"),
+    "no channels": (put(widths=[8, 8, 8, 8, 0]), NOT_OURS, "widths"),
+    "no tensors": (put(model={}), NO_FIT),
+    "model in a list": (put(model=[1]), NOT_OURS, "model"),
+    "a tensor less": (lambda content: content | {"model": {
+        name: tensor for name, tensor in content["model"].items() if name != SHORT}},
+        NO_FIT, SHORT, "missing"),
+    "a tensor more": (lambda content: content | {"model": content["model"] | {
+        "\n" * 999: torch.ones(1)}}, NO_FIT, "not a part"),
+    "a number in place of a tensor": (swap(lambda tensor: 1.0), "dict of tensors"),
+    "other shape": (swap(lambda tensor: tensor[1:]), NO_FIT, SHORT, "size mismatch"),
+    "whole numbers": (swap(lambda tensor: tensor.long()), NO_FIT, SHORT, "int64"),
+    "complex numbers": (swap(lambda tensor: tensor + 1j), NO_FIT, SHORT, "complex64"),
+    "sparse": (swap(lambda tensor: tensor.to_sparse()), NO_FIT, SHORT, "sparse"),
+    "without values": (swap(lambda tensor: tensor.to("meta")), NO_FIT, SHORT, "meta"),
+    "quantised": (swap(lambda tensor: torch.quantize_per_tensor(tensor, 1., 0, torch.qint8)),
+                  NO_FIT, SHORT, "qint8"),
+    "NaN": (swap(spoilt(float("nan"))), "NaN or infinity", SHORT),
+    "infinity": (swap(spoilt(-float("inf"))), "NaN or infinity", SHORT),
+    "above float32": (swap(lambda tensor: spoilt(1e300)(tensor.double())), "infinity", SHORT),
+    "one number for all": (lambda content: content | {"model": {
+        name: tensor.flatten()[:1].clone().expand(tensor.numel()).view(tensor.shape)
+        for name, tensor in content["model"].items()}}, "claim"),
+}
+
+
+NOT_OURS_AT_ALL = {"a tensor", "a list", "another network", "other kind"}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")  # of old kinds
+@pytest.mark.parametrize("name", UNFIT)
+def test_other_content(trained, file, content, name):
+    change, *words = UNFIT[name]
+    torch.save(change(content), file)
+    refuse(trained, file, "infer resume export", *words)
+    if name not in NOT_OURS_AT_ALL:  # which --weights takes for a ResNet's
+        refuse(trained, file, "weights", *words)
+
+
+def without(name: str) -> Callable[[dict], dict]:
+    return lambda content: {key: value for key, value in content.items() if key != name}
+
+
+def set_to(**settings: object) -> Callable[[dict], dict]:
+    return lambda content: content | {"settings": content["settings"] | settings}
+
+
+def averages(change: Callable[[dict], object]) -> Callable[[dict], dict]:
+    """With Adam's averages of two parameters, changed, and of no more."""
+    tensor = torch.zeros(())
+    return put(optimizer={"state": change({0: {"step": tensor, "exp_avg": tensor,
+                                               "exp_avg_sq": tensor}}), "param_groups": []})
+
+
+UNFIT_TO_RESUME = {
+    "a best.pt": (without("optimizer"), "no optimizer", "best.pt"),
+    "no losses": (without("losses"), "no losses"),
+    "losses in words": (put(losses=["low"]), NOT_OURS, "losses"),
+    "epoch without scores": (put(history=[{"epoch": 1}]), NOT_OURS, "scores"),
+    "scaler of another kind": (put(scaler={"scale": 1.0}), NOT_OURS, "scaler"),
+    "settings in a list": (put(settings=[]), NOT_OURS, "settings"),
+    "tensor among the settings": (set_to(lr=torch.ones(1)), NOT_OURS, "settings"),
+    "unknown setting": (set_to(colour="red"), NOT_OURS, "colour"),
+    "setting that is none of a run": (set_to(resume="run"), NOT_OURS, "resume"),
+    "setting out of range": (set_to(crop=-5), NOT_OURS, "--crop"),
+    "setting of another type": (set_to(epochs="many"), NOT_OURS, "--epochs"),
+    "settings of another network": (set_to(blocks=[1, 1, 2, 1]), NOT_OURS, "blocks"),
+    "no seed": (lambda content: content | {"settings": without("seed")(content["settings"])},
+                NOT_OURS, "seed"),
+    "averages in a list": (put(optimizer=[1]), NOT_OURS, "Adam"),
+    "averages of fewer": (averages(lambda state: state), NO_FIT, "missing"),
+    "averages in words": (averages(lambda state: {0: "none"}), NOT_OURS, "Adam"),
+    "averages of none": (averages(lambda state: {0: {"exp_avg": 1.0}}), "dict of tensors"),
+}
+
+
+@pytest.mark.parametrize("name", UNFIT_TO_RESUME)
+def test_what_cannot_be_resumed(trained, file, content, name):
+    change, *words = UNFIT_TO_RESUME[name]
+    torch.save(change(content), file)
+    refuse(trained, file, "resume", *words)
+
+
+def test_averages_that_are_not_finite(trained, file):
+    content = torch.load(trained / "runs/walls-1/last.pt")
+    content["optimizer"]["state"][7]["exp_avg_sq"].fill_(float("nan"))
+    torch.save(content, file)
+    refuse(trained, file, "resume", "NaN or infinity in exp_avg_sq of parameter 7")
+
+
+def test_a_file_in_place_of_a_run(trained, file):
+    shutil.copy(trained / "runs/walls-1/best.pt", file)
+    refused(run_script(file.parent, *RESUME, file), "train.py", str(file))
+
+
+def test_what_is_not_spoilt_is_accepted(trained, file, content):
+    """Else the tables above would pass with any content. Weights in 16 bits will do."""
+    torch.save(swap(lambda tensor: tensor.half())(content), file)
+    assert checkpoint.read_last(file)["model"][SHORT].dtype == torch.float32
+    outcome = run_script(file.parent, *commands(trained, file)["infer"])
+    assert outcome.status == 0, outcome.err
+
+
+# The encoder's weights
+
+def encoder_of(content: dict) -> dict:
+    return {name.removeprefix("encoder."): tensor for name, tensor in content["model"].items()
+            if name.startswith("encoder.")}
+
+
+def spoil_encoder(change: Callable[[torch.Tensor], object]) -> Callable[[dict], dict]:
+    return lambda content: encoder_of(content) | {
+        "conv1.weight": change(content["model"][SHORT].clone())}
+
+
+UNFIT_ENCODERS = {
+    "names of another library": (renamed, "bottleneck ResNet"),
+    "in a wrapper": (lambda content: {"state_dict": encoder_of(content)}, "bottleneck ResNet"),
+    "deeper": (lambda content: encoder_of(content) | {
+        f"layer3.{i}.conv1.weight": torch.ones(1) for i in range(99)}, "99"),
+    "other shape": (spoil_encoder(lambda tensor: tensor[1:]), NO_FIT, "size mismatch"),
+    "sparse": (spoil_encoder(lambda tensor: tensor.to_sparse()), NO_FIT, "sparse"),
+    "NaN": (spoil_encoder(spoilt(float("nan"))), "NaN or infinity in conv1.weight"),
+    "words": (spoil_encoder(lambda tensor: "random"), "dict of tensors"),
+}
+
+
+@pytest.mark.parametrize("name", UNFIT_ENCODERS)
+def test_other_encoders(trained, file, content, name):
+    change, *words = UNFIT_ENCODERS[name]
+    torch.save(change(content), file)
+    refuse(trained, file, "weights", *words)
+
+
+# By chance
+
+def read(path: Path, data: bytes) -> object:
+    """What tensors.read makes of the bytes; None where it refuses them as it promises."""
+    path.write_bytes(data)
+    try:
+        return tensors.read(path)
+    except (ValueError, OSError) as error:
+        assert str(path) in str(error) and "\n" not in str(error)
+        return None
+
+
+@FUZZ
+@given(data=st.binary(max_size=300), start=st.sampled_from(
+    [b"", b"PK\3\4", b"\x80\x02", b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n"]))
+def test_random_bytes(tmp_path_factory, data, start):
+    read(tmp_path_factory.getbasetemp() / "random.pt", start + data)
+
+
+@FUZZ
+@given(position=st.integers(0, 10**6), bit=st.integers(0, 7), end=st.integers(0, 10**6))
+@example(position=0, bit=0, end=0)
+def test_a_flipped_bit_is_noticed_or_changes_nothing(tmp_path_factory, small, position, bit, end):
+    path, flipped = tmp_path_factory.getbasetemp() / "flipped.pt", bytearray(small)
+    flipped[position % len(small)] ^= 1 << bit
+    found = read(path, bytes(flipped))
+    if found is not None:
+        wanted = torch.load(io.BytesIO(small))
+        assert found.keys() == wanted.keys() and found["name"] == wanted["name"]
+        assert torch.equal(found["weight"], wanted["weight"])
+    assert read(path, small[:end % len(small)]) is None
+
+
+@FUZZ
+@given(name=st.sampled_from([*checkpoint.FORMS, "version", "kind", "optimizer"]),
+       value=st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+                          lambda inner: st.lists(inner, max_size=5) | st.dictionaries(
+                              st.text() | st.sampled_from(("train", "validation", "state")), inner,
+                              max_size=3), max_leaves=9))
+def test_any_value_anywhere(trained, content, name, value):
+    path, real = trained / "runs/walls-1/last.pt", tensors.read
+    tensors.read = lambda _: content | {name: value}
+    try:
+        checkpoint.read_last(path)
+    except ValueError as error:
+        assert str(path) in str(error) and "\n" not in str(error)
+    finally:
+        tensors.read = real

@@ -1,0 +1,151 @@
+"""An exported network predicts as it did in torch, at any size, and says how to be used."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from PIL import Image
+
+from conftest import ROOT, refused, run_script, stir
+from test_readme import blocks
+from unet_resnet import UNetResNet, checkpoint
+from unet_resnet.export import onnx as exporter
+from unet_resnet.synthetic import pavement
+
+THRESHOLD = 0.375
+
+
+def network() -> UNetResNet:
+    torch.manual_seed(0)
+    return stir(UNetResNet((1, 1, 1, 1), (8, 8, 8, 8, 8))).eval()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with best.pt, with cracks.onnx as the command exports it, and with what it says."""
+    folder = tmp_path_factory.mktemp("export")
+    checkpoint.save(folder / "best.pt", network(), THRESHOLD)
+    done = subprocess.run([sys.executable, "-m", "unet_resnet.export", str(folder / "best.pt"),
+                           str(folder / "cracks.onnx")], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "" and len(done.stdout.splitlines()) == 1
+    (folder / "said").write_text(done.stdout)
+    yield folder
+    for name in ("best.pt", "cracks.onnx"):  # pytest keeps three sessions of tmp_path
+        (folder / name).unlink()
+
+
+@pytest.fixture(scope="module")
+def session(folder):
+    return onnxruntime.InferenceSession(folder / "cracks.onnx",
+                                        providers=["CPUExecutionProvider"])
+
+
+@pytest.mark.parametrize("size", [(1, 3, 1, 1), (1, 3, 1, 100), (1, 3, 32, 1), (1, 3, 31, 33),
+                                  (2, 3, 64, 64), (3, 3, 45, 70), (1, 3, 447, 449)])
+def test_same_probabilities_at_any_size(session, size):
+    image = torch.rand(size, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = network()(image).sigmoid()
+    found, = session.run(None, {"image": image.numpy()})
+    torch.testing.assert_close(torch.from_numpy(found), expected, rtol=0, atol=1e-5)
+    assert expected.numel() == 1 or expected.std() > 1e-3  # a constant would prove nothing
+
+
+def test_the_file_describes_itself(session, folder):
+    about = session.get_modelmeta()
+    notes = about.custom_metadata_map
+    assert float(notes["threshold"]) == THRESHOLD and about.producer_name == "unet_resnet.export"
+    assert (notes["blocks"], notes["widths"]) == ("[1, 1, 1, 1]", "[8, 8, 8, 8, 8]")
+    for (end,), name, channels in ((session.get_inputs(), "image", 3),
+                                   (session.get_outputs(), "probability", 1)):
+        assert (end.name, end.type) == (name, "tensor(float)")
+        assert end.shape == ["batch", channels, "height", "width"]
+    content = (folder / "cracks.onnx").read_bytes()
+    assert b"export.py" not in content and b"stack_trace" not in content  # nothing of the author
+
+
+def test_the_command_says_what_it_wrote(folder):
+    """In one file, about as large as the checkpoint: no weight lies elsewhere."""
+    assert {path.name for path in folder.iterdir()} == {"best.pt", "cracks.onnx", "said"}
+    size = (folder / "cracks.onnx").stat().st_size
+    assert size == pytest.approx((folder / "best.pt").stat().st_size, rel=0.05)
+    said = (folder / "said").read_text()
+    assert f"cracks.onnx: {size / 1e6:.0f} MB, threshold 0.375, differs from torch by " in said
+
+
+def test_the_readmes_lines_run(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("cracks.onnx").symlink_to(folder / "cracks.onnx")
+    photo, _ = pavement.draw(0, size=90)
+    Image.fromarray(photo[:, :75].permute(1, 2, 0).numpy()).save("bridge.png")
+    names = {}
+    block, = (block for block in blocks("py") if "onnxruntime" in block)
+    exec(compile(block.replace("bridge.jpg", "bridge.png"), "README.md", "exec"), names)
+    with torch.no_grad():
+        expected = network()(photo[None, :, :75] / 255).sigmoid()[0, 0].numpy()
+    assert names["crack"].shape == (75, 90) and names["crack"].dtype == bool
+    assert np.allclose(names["probability"], expected, atol=1e-5)
+    assert np.array_equal(names["crack"], names["probability"] >= THRESHOLD)
+
+
+# Refusals
+
+@pytest.mark.parametrize("bias, reason", [
+    (1.0, "differ .* nothing is written"), (float("nan"), "NaN or infinity in head.bias")])
+def test_other_probabilities_are_refused(folder, tmp_path, monkeypatch, bias, reason):
+    content = (folder / "cracks.onnx").read_bytes()
+    monkeypatch.setattr(exporter, "to_onnx", lambda model, threshold: content)
+    target = tmp_path / "cracks.onnx"
+    exporter.export(folder / "best.pt", target)
+    model = network()
+    model.head.bias.data.fill_(bias)
+    checkpoint.save(tmp_path / "other.pt", model)
+    for path in (target, tmp_path / "new.onnx"):
+        with pytest.raises(ValueError, match=rf"other\.pt: .*{reason}"):
+            exporter.export(tmp_path / "other.pt", path)
+    assert target.read_bytes() == content
+    assert {path.name for path in tmp_path.iterdir()} == {"cracks.onnx", "other.pt"}
+    for path in tmp_path.iterdir():
+        path.unlink()
+
+
+def test_only_its_own_files_are_replaced(folder, tmp_path, monkeypatch):
+    content = (folder / "cracks.onnx").read_bytes()
+    monkeypatch.setattr(exporter, "to_onnx", lambda model, threshold: content)
+    target = tmp_path / "cracks.onnx"
+    target.write_bytes(content[:1000])  # of an earlier version, say
+    exporter.export(folder / "best.pt", target)
+    assert target.read_bytes() == content
+    target.write_bytes(b"mine")
+    with pytest.raises(FileExistsError, match="not written by unet_resnet"):
+        exporter.export(folder / "best.pt", target)
+    with pytest.raises(FileExistsError):
+        exporter.export(folder / "best.pt", folder / "best.pt")
+    assert target.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("arguments, words", [
+    ("none.pt new.onnx", ["none.pt", "no such file"]),
+    ("said new.onnx", ["said", "not a file of PyTorch tensors"]),
+    ("best.pt nowhere/new.onnx", ["nowhere", "no such folder"]),
+    ("best.pt nowhere/new.pt", ["nowhere", "no such folder"]),
+    ("best.pt said", ["said", ".onnx or .pt"]),
+    ("best.pt new.pth", ["new.pth", ".onnx or .pt"]),
+])
+def test_one_line_for_a_wrong_name(folder, arguments, words):
+    outcome = run_script(folder, "unet_resnet/export/__main__.py", *arguments.split())
+    refused(outcome, "unet_resnet.export", *words)
+    assert outcome.status == 1 and not (folder / "new.onnx").exists()
+
+
+@pytest.mark.parametrize("package", exporter.PACKAGES)
+def test_a_missing_package_is_named_with_its_remedy(folder, monkeypatch, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    outcome = run_script(folder, "unet_resnet/export/__main__.py", "best.pt", "new.onnx")
+    refused(outcome, "unet_resnet.export", f"needs {package}:", 'pip install "unet_resnet[onnx]"')
+    assert outcome.status == 1

@@ -1,0 +1,28 @@
+"""A folded network predicts the same."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from conftest import stir
+from unet_resnet import UNetResNet
+from unet_resnet.inference.fuse import fold_batchnorm
+
+
+def test_same_logits_without_a_batchnorm():
+    torch.manual_seed(0)
+    model = stir(UNetResNet((1, 2, 1, 1), (16, 12, 8, 8, 4))).double().eval()
+    image = torch.rand(2, 3, 70, 45, dtype=torch.float64)
+    with torch.no_grad():
+        expected = model(image)
+        folded = fold_batchnorm(copy.deepcopy(model))
+        torch.testing.assert_close(folded(image), expected)
+        assert torch.equal(model(image), expected) and expected.std() > 0
+    assert not [module for module in folded.modules() if isinstance(module, nn.BatchNorm2d)]
+
+
+def test_a_network_in_training_is_refused():
+    with pytest.raises(AssertionError):
+        fold_batchnorm(UNetResNet((1, 1, 1, 1), (8, 8, 8, 8, 8)).train())

@@ -1,0 +1,96 @@
+"""Are the colours, sizes and places those that a person is told?"""
+
+import pytest
+import torch
+from torch import Tensor
+
+from unet_resnet.inference.overlay import (
+    FALSE, FOUND, MISSED, PREDICTED, caption, fit, grey, overlay, paint, sheet)
+
+DARK, WHITE = 32, 255
+
+
+def flat(height: int, width: int, value: int = 100) -> Tensor:
+    return torch.full((3, height, width), value, dtype=torch.uint8)
+
+
+def photo(height: int, width: int) -> Tensor:
+    draw = torch.Generator().manual_seed(0)
+    return torch.randint(256, (3, height, width), dtype=torch.uint8, generator=draw)
+
+
+@pytest.mark.parametrize("opacity, expected", [(1.0, (10, 200, 250)), (0.0, (100, 100, 100)),
+                                               (0.5, (55, 150, 175))])
+def test_paint_mixes_inside_the_mask_and_nowhere_else(opacity, expected):
+    picture, mask = flat(2, 3), torch.tensor([[[0, 1, 0], [0, 0, 1]]])
+    painted = paint(picture, mask, (10, 200, 250), opacity)
+    inside = mask[0].bool()
+    assert painted.dtype == torch.uint8 and (painted[:, ~inside] == 100).all()
+    assert painted[:, inside].T.tolist() == [list(expected)] * 2
+    assert (picture == 100).all(), "the caller's photo was painted"
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.float32])
+def test_overlay_colours(dtype):
+    """Of true, false, missed and background, masks being anything but 0; 1 & 2 would be 0."""
+    prediction = torch.tensor([[[1, 1, 0, 0]]]).to(dtype)
+    truth = torch.tensor([[[2, 0, 2, 0]]]).to(dtype)
+    black = flat(1, 4, 0)
+    found = overlay(black, prediction, truth)[:, 0].T.tolist()
+    for pixel, colour in zip(found, (FOUND, FALSE, MISSED, (0, 0, 0))):
+        assert pixel == pytest.approx([0.65 * part for part in colour], abs=1)
+    assert len({FOUND, FALSE, MISSED}) == 3
+    alone = overlay(black, prediction)[:, 0].T.tolist()
+    for pixel, colour in zip(alone, (PREDICTED, PREDICTED, (0, 0, 0), (0, 0, 0))):
+        assert pixel == pytest.approx([0.65 * part for part in colour], abs=1)
+
+
+def test_overlay_without_any_crack_is_the_photo():
+    picture, blank = photo(5, 7), torch.zeros(1, 5, 7)
+    assert torch.equal(overlay(picture, blank), picture)
+    assert torch.equal(overlay(picture, blank, blank), picture)
+
+
+def test_grey():
+    found = grey(torch.tensor([[[0, 0.5, 1]]]))
+    assert found.dtype == torch.uint8 and found.tolist() == [[[0, 128, 255]]] * 3
+
+
+@pytest.mark.parametrize("height, width, rows, columns", [
+    (64, 64, 64, 64), (128, 64, 64, 32), (64, 200, 20, 64), (10, 5, 64, 32), (1, 1, 64, 64),
+    (1, 1000, 1, 64), (999, 2, 64, 1)])
+def test_fit_keeps_the_shape_in_the_middle_of_a_square(height, width, rows, columns):
+    square = fit(flat(height, width), 64)
+    assert square.shape == (3, 64, 64) and square.dtype == torch.uint8
+    inside = square[0] == 100
+    assert inside.sum() == rows * columns and ((square == 100) | (square == DARK)).all()
+    y, x = inside.nonzero().float().mean(0).tolist()
+    assert abs(y - 31.5) <= 0.5 and abs(x - 31.5) <= 0.5
+
+
+def test_fit_leaves_a_picture_of_the_right_size_alone():
+    picture = photo(32, 32)
+    assert torch.equal(fit(picture, 32), picture)
+
+
+def test_sheet_places_every_picture():
+    """Three columns of 16 pixels with gaps of 4, the first row with a single picture."""
+    pictures = [[flat(1, 1, 40)], [flat(16, 16, 10), flat(5, 5, 20), flat(50, 50, 30)]]
+    page = sheet(pictures, side=16)
+    assert page.shape == (3, 16 + 4 + 16, 16 + 4 + 16 + 4 + 16) and page.dtype == torch.uint8
+    expected = torch.full_like(page, WHITE)
+    for row, column, value in ((0, 0, 40), (1, 0, 10), (1, 1, 20), (1, 2, 30)):
+        expected[:, row * 20:row * 20 + 16, column * 20:column * 20 + 16] = value
+    assert torch.equal(page, expected)
+    assert sheet(pictures[:1], side=7, gap=9).shape == (3, 7, 7)
+
+
+@pytest.mark.parametrize("height, width", [(1, 1), (3, 200), (60, 90)])
+def test_caption_keeps_size_and_the_rest_of_the_picture(height, width):
+    picture = flat(height, width)
+    titled, other = caption(picture, "iou 0.5"), caption(picture, "iou 0.6")
+    assert titled.shape == picture.shape and titled.dtype == torch.uint8
+    assert (picture == 100).all(), "the caller's picture was written on"
+    assert (titled[:, 20:] == 100).all() and (titled[:, :, 80:] == 100).all()
+    if min(height, width) > 20:
+        assert titled[:, :20].unique().numel() > 2 and not torch.equal(titled, other)

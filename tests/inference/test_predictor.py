@@ -1,0 +1,167 @@
+"""From Python: whatever a picture is, the same probabilities come out."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from test_readme import blocks
+from torch.nn import functional as F
+
+import unet_resnet
+from unet_resnet import checkpoint, tiling
+from unet_resnet.device import predictor
+from unet_resnet.inference.predictor import Network, load, lower_specks, predict, to_photo
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def network(trained) -> Network:
+    return load(trained / "runs/walls-1/best.pt", "cpu", "fp32")
+
+
+@pytest.fixture(scope="module")
+def photo() -> torch.Tensor:
+    return torch.randint(256, (3, 70, 45), dtype=torch.uint8,
+                         generator=torch.Generator().manual_seed(0))
+
+
+def brightness(tiles: torch.Tensor) -> torch.Tensor:
+    return tiles.float().mean(1, keepdim=True) / 255
+
+
+def test_the_package_offers_both_by_name():
+    assert unet_resnet.load is load and unet_resnet.predict is predict
+    with pytest.raises(AttributeError, match="nothing"):
+        unet_resnet.nothing
+
+
+def test_equals_the_unfolded_model(network, trained, photo):
+    model, content = checkpoint.load(trained / "runs/walls-1/best.pt")
+    wanted = predictor(model, CPU, torch.float32)(photo[None])[0]
+    torch.testing.assert_close(network(photo), wanted, rtol=0, atol=1e-5)
+    assert network.threshold == content["threshold"] and network.split == content["split"]
+
+
+def test_every_kind_of_picture(network, photo, tmp_path):
+    array = photo.permute(1, 2, 0).numpy()
+    Image.fromarray(array).save(tmp_path / "x.png")
+    wanted = predict(network, photo)
+    assert wanted.shape == (70, 45) and wanted.dtype == np.float32
+    for picture in (str(tmp_path / "x.png"), tmp_path / "x.png", Image.fromarray(array), array,
+                    np.float32(array) / 255, photo / 255):
+        np.testing.assert_array_equal(predict(network, picture), wanted)
+    grey = array[..., 0].copy()
+    np.testing.assert_array_equal(predict(network, grey),
+                                  predict(network, np.stack([grey] * 3, -1)))
+    np.testing.assert_array_equal(predict(network, Image.fromarray(grey)), predict(network, grey))
+
+
+def test_the_readmes_lines_run(trained, network, photo, tmp_path, monkeypatch):
+    Image.fromarray(photo.permute(1, 2, 0).numpy()).save(tmp_path / "bridge.png")
+    monkeypatch.chdir(tmp_path)
+    block, = (block for block in blocks("py") if "import load, predict" in block)
+    for given, ours in (("load() ", f"load({str(trained / 'runs/walls-1')!r}) "),
+                        ("bridge.jpg", "bridge.png")):
+        assert given in block
+        block = block.replace(given, ours)
+    exec(compile(block, "README.md", "exec"), names := {})
+    wanted = predict(network, photo)  # but for small areas, which are put below the threshold
+    kept = np.isclose(names["probability"], wanted, atol=0.02)
+    assert kept.mean() > 0.8 and (wanted >= network.threshold)[~kept].all()
+    assert not names["crack"][~kept].any()
+    assert np.array_equal(names["crack"], names["probability"] >= network.threshold)
+
+
+def test_pictures_are_read_as_their_files_are(network, tmp_path):
+    """Turned by EXIF, of 16 bits, mirrored in memory, read-only."""
+    grey = np.arange(40 * 60, dtype=np.uint16).reshape(40, 60) * 27
+    Image.fromarray(grey).save(tmp_path / "deep.png")
+    turned, exif = Image.fromarray((grey // 256).astype(np.uint8)), Image.Exif()
+    exif[0x0112] = 6
+    turned.save(tmp_path / "turned.jpg", exif=exif)
+    for name in ("deep.png", "turned.jpg"):
+        with Image.open(tmp_path / name) as image:
+            assert torch.equal(to_photo(image), to_photo(tmp_path / name)), name
+    colours = np.dstack([grey // 256] * 3).astype(np.uint8)
+    colours.flags.writeable = False
+    assert torch.equal(to_photo(colours[..., ::-1]), to_photo(colours))
+
+
+@pytest.mark.parametrize("option, value", [
+    ("scales", []), ("scales", [0]), ("scales", [1, -1]), ("scales", [math.nan]), ("batch", 0),
+    ("batch", -1), ("tile", 0), ("overlap", 1), ("overlap", -0.1)])
+def test_options_without_sense_are_refused(network, option, value):
+    """In place of an empty answer."""
+    with pytest.raises(ValueError, match=option.removesuffix("s")):
+        network(torch.zeros(3, 40, 50, dtype=torch.uint8), **{option: value})
+
+
+@pytest.mark.parametrize("picture, complaint", [
+    (np.zeros((5, 5, 4), np.uint8), "shape"), (torch.zeros(1, 5, 5), "shape"),
+    (torch.zeros(3, 0, 5), "shape"), (np.full((5, 5), 200.0), "floats outside"),
+    (torch.full((3, 5, 5), float("nan")), "floats outside"),
+    (np.zeros((5, 5), np.int32), "int32"),
+    (np.full((5, 5), "x"), "U1"), (np.zeros((1, 5, 5, 3), np.uint8), "shape"),
+    (None, "NoneType"), ([[0, 1]], "list")])
+def test_what_is_no_picture_is_refused(picture, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        to_photo(picture)
+
+
+def test_bytes_are_the_256ths_of_the_floats(network, photo):
+    floats = network(photo, 64, 0.5)
+    bytes_ = network(photo, 64, 0.5, dtype=torch.uint8)
+    assert torch.equal(bytes_, (floats * 256).floor().clamp(max=255).to(torch.uint8))
+    for k in (1, 100, 128, 255):
+        assert torch.equal(bytes_ >= k, floats >= k / 256)
+
+
+def test_tta_of_a_symmetric_network_changes_nothing():
+    tiles = torch.randint(256, (2, 3, 8, 8), dtype=torch.uint8)
+    torch.testing.assert_close(tiling.symmetric(brightness)(tiles), brightness(tiles))
+
+
+def test_tta_makes_any_network_symmetric(network):
+    """The mean over all views of a photo turns and flips with it."""
+    draw = torch.Generator().manual_seed(1)
+    photo = torch.randint(256, (3, 64, 96), dtype=torch.uint8, generator=draw)
+    plain, wanted = network(photo), network(photo, tta=True)
+    for view in (lambda x: x.flip(-1), lambda x: x.rot90(1, (-2, -1)), lambda x: x.flip(-2)):
+        torch.testing.assert_close(network(view(photo), tta=True), view(wanted), rtol=0, atol=1e-5)
+    assert not torch.allclose(network(photo.flip(-1)), plain.flip(-1), atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", (torch.float32, torch.uint8))
+def test_scales_are_predicted_apart_and_averaged(monkeypatch, photo, dtype):
+    """With a network that gives back brightness, what is left is the resizing."""
+    network = Network(None, 0.5, {}, CPU, torch.float32)
+    monkeypatch.setattr("unet_resnet.inference.predictor.predictor", lambda *_: brightness)
+
+    def at(height, width):
+        small = F.interpolate(photo[None], (height, width), mode="bilinear", antialias=True)
+        result = tiling.predict(brightness, small[0], dtype=dtype)[None]
+        return F.interpolate(result, (70, 45), mode="bilinear", antialias=True)[0].float()
+
+    assert torch.equal(network(photo, scales=[0.5], dtype=dtype).float(), at(35, 22))
+    both = network(photo, scales=[1, 2], dtype=dtype)
+    assert both.dtype == dtype and both.shape == (1, 70, 45)
+    wanted = (tiling.predict(brightness, photo, dtype=dtype).float() + at(140, 90)) / 2
+    torch.testing.assert_close(both.float(), wanted, rtol=0, atol=0.5 * (dtype == torch.uint8))
+    assert network(photo[:, :1, :1], scales=[0.1]).shape == (1, 1, 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_lowered_specks_are_just_below_the_threshold(dtype):
+    probability = torch.zeros(1, 6, 9, dtype=dtype)
+    high = 200 if dtype == torch.uint8 else 0.9
+    probability[0, 0, :4], probability[0, 3, 5], probability[0, 4, 6] = high, high, high
+    lowered = lower_specks(probability.clone(), 0.5, 3)
+    assert torch.equal(lowered[0, 0], probability[0, 0])
+    below = 127 if dtype == torch.uint8 else 127 / 256
+    assert lowered[0, 3, 5] == lowered[0, 4, 6] == below
+    assert torch.equal(lower_specks(probability.clone(), 0.5, 2), probability)
+    everywhere = lower_specks(probability.clone(), 0.0, 100)  # where every pixel is crack
+    assert torch.equal(everywhere, probability)

@@ -1,0 +1,379 @@
+"""Are lengths and widths those of the cracks that were drawn?"""
+
+import csv
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from hypothesis import example, given, settings, strategies as st
+from skimage.measure import regionprops
+from torch import Tensor
+from torch.nn import functional as F
+
+from unet_resnet.measure.drawing import DARK, RAMP, Scale, colours, draw
+from unet_resnet.measure.widths import Crack, measure
+from unet_resnet.measure.tables import class_names, tables
+
+WIDTHS = (1.5, 2.3, 3.0, 4.6, 6.0, 9.5, 15.0)
+# Never along rows or diagonals, where a mask keeps whole rows only: those are tested apart.
+ANGLES = [math.radians(7.5 * (i + 0.5)) for i in range(24)]
+
+
+def stroke(size: int, points: Tensor) -> Tensor:
+    """Distance (size, size) of each pixel's centre to the polyline through points (n, 2) x, y."""
+    grid = torch.cartesian_prod(*2 * [torch.arange(float(size))]).flip(1)[:, None]
+    way = points[1:] - points[:-1]
+    part = ((grid - points[:-1]) * way).sum(-1) / way.square().sum(-1)
+    gap = grid - points[:-1] - part.clamp(0, 1)[..., None] * way
+    return gap.norm(dim=-1).amin(1).view(size, size)
+
+
+def ray(angle: float, length: float) -> Tensor:
+    """The end (x, y) of a line from the origin; angles are counter-clockwise as seen."""
+    return length * torch.tensor([math.cos(angle), -math.sin(angle)])
+
+
+def shift(generator: torch.Generator) -> Tensor:
+    return torch.rand(2, generator=generator)
+
+
+def straight(length: float, width: float, angle: float, offset: Tensor) -> Tensor:
+    """A mask (1, h, w) of a line with round ends, `length` from tip to tip."""
+    size = int(length + 20)
+    end = ray(angle, (length - width) / 2)
+    return (stroke(size, size / 2 + offset + torch.stack([-end, end])) < width / 2)[None]
+
+
+def star(arms: Sequence[float], length: float, width: float, turn: float, offset: Tensor) -> Tensor:
+    """Arms in directions given in degrees, each `length` from the middle to its tip."""
+    size = int(2 * length + 20)
+    middle = size / 2 + offset
+    gaps = [stroke(size, torch.stack([middle, middle + ray(math.radians(arm) + turn,
+                                                           length - width / 2)])) for arm in arms]
+    return (torch.stack(gaps).amin(0) < width / 2)[None]
+
+
+def wave(width: float, angle: float, offset: Tensor) -> tuple[Tensor, float]:
+    """Two periods of a sine, 12 high and 80 long, as a mask and its length."""
+    x = torch.linspace(-80, 80, 81)
+    points = torch.stack([x, 12 * torch.sin(x * math.pi / 40)], 1)
+    turn = torch.stack([ray(angle, 1), ray(angle + math.pi / 2, 1)])
+    fine = torch.linspace(-80, 80, 10001, dtype=torch.float64)
+    slope = 12 * math.pi / 40 * torch.cos(fine * math.pi / 40)
+    length = torch.trapezoid((1 + slope.square()).sqrt(), fine).item()
+    return (stroke(190, points @ turn + 95 + offset) < width / 2)[None], length + width
+
+
+def errors(crack: Crack, length: float, width: float) -> tuple[float, ...]:
+    """Of the length in per cent; of the mean, median, 95th percentile, largest width in pixels."""
+    return (100 * (crack.length / length - 1), crack.width_mean - width, crack.width_median - width,
+            crack.width_p95 - width, crack.width_max - width)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_straight_cracks_at_24_angles(width):
+    draws = torch.Generator().manual_seed(0)
+    for angle in ANGLES:
+        length = 60 + 340 * torch.rand((), generator=draws).item() ** 2
+        found = measure(straight(length, width, angle, shift(draws)))
+        crack, = found.cracks
+        off, *widths = errors(crack, length, width)
+        assert abs(off) < 2 and max(map(abs, widths)) < 0.5, (angle, length, widths)
+        turned = (crack.orientation - math.degrees(angle) + 90) % 180 - 90
+        assert abs(turned) < 0.5 and (crack.branches, crack.ends) == (1, 2)
+
+
+@pytest.mark.parametrize("width", [1, 2, 5, 8])
+@pytest.mark.parametrize("angle", [0, 90])
+def test_cracks_along_the_rows(width, angle):
+    """Rectangles, whose rows are all in the mask."""
+    mask = torch.zeros(1, 120, 120)
+    mask[:, 40:40 + width, 10:110] = 1
+    crack, = measure(mask if angle == 0 else mask.mT).cracks
+    off, *widths = errors(crack, 100, width)
+    assert abs(off) < 0.2 and max(map(abs, widths)) < 0.25 and crack.orientation == angle
+
+
+@pytest.mark.parametrize("width", WIDTHS[:-1])
+def test_curved_cracks(width):
+    """Where it is bent to a radius of its own width, 15, the largest width is 0.9 too much."""
+    draws = torch.Generator().manual_seed(1)
+    for angle in ANGLES[::4]:
+        mask, length = wave(width, angle, shift(draws))
+        crack, = measure(mask).cracks
+        off, mean, median, *high = errors(crack, length, width)
+        assert abs(off) < 2 and max(abs(mean), abs(median)) < 0.25 and max(high) < 0.75
+        assert (crack.branches, crack.ends) == (1, 2)
+
+
+@pytest.mark.parametrize("width", [1.5, 3.0, 6.0, 9.5, 15.0])
+@pytest.mark.parametrize("arms", [(0, 120, 240), (0, 90, 180), (0, 90, 180, 270),
+                                  (0, 72, 144, 216, 288)], ids=["Y", "T", "X", "five"])
+def test_branching_cracks(arms, width):
+    draws = torch.Generator().manual_seed(2)
+    for turn in ANGLES[::4]:
+        crack, = measure(star(arms, 60, width, turn, shift(draws))).cracks
+        off, mean, median, *high = errors(crack, 60 * len(arms), width)
+        assert abs(off) < 2 and max(abs(mean), abs(median)) < 0.25 and max(high) < 0.75
+        assert (crack.branches, crack.ends) == (len(arms), len(arms))
+
+
+@pytest.mark.parametrize("radius, width", [(60, 1.5), (60, 4), (60, 15), (20, 6)])
+def test_a_ring_has_no_end(radius, width):
+    y, x = torch.meshgrid(*2 * [torch.arange(140.0)], indexing="ij")
+    away = torch.hypot(x - 70.3, y - 69.8)
+    crack, = measure((away - radius).abs()[None] < width / 2).cracks
+    off, *widths = errors(crack, 2 * math.pi * radius, width)
+    assert abs(off) < 1 and max(map(abs, widths)) < 0.5 and (crack.branches, crack.ends) == (1, 0)
+
+
+def test_a_widening_is_found_where_it_is():
+    """A band 4 wide with a bulge of 12 about column 130, on a line that runs down to the right."""
+    y, x = torch.meshgrid(*2 * [torch.arange(200.0)], indexing="ij")
+    half = 2 + 4 * torch.exp(-((x - 130) / 12).square())
+    crack, = measure(((y - 0.4 * x - 50).abs() * math.cos(math.atan(0.4)) < half)[None]).cracks
+    assert abs(crack.max_x - 130) < 3 and abs(crack.max_y - 102) < 3
+    assert abs(crack.width_max - 12) < 0.6 and abs(crack.width_median - 4) < 0.5
+
+
+@pytest.mark.parametrize("width", [3, 9.5])
+def test_noise_grows_no_branches(width):
+    """A third of the pixels along both edges added, single pixels inside taken out."""
+    mask = straight(300, width, 0.4, torch.zeros(2))
+    clean, = measure(mask).cracks
+    for seed in range(3):
+        draws = torch.Generator().manual_seed(seed)
+        near = F.max_pool2d(mask.float(), 3, 1, 1) > 0
+        inner = F.max_pool2d(1 - mask.float(), 3, 1, 1) == 0
+        rough = mask | near & (torch.rand(mask.shape, generator=draws) < 0.3)
+        rough &= ~(inner & (torch.rand(mask.shape, generator=draws) < 0.01))
+        crack, = measure(rough).cracks
+        assert (crack.branches, crack.ends) == (1, 2)
+        assert abs(crack.length / clean.length - 1) < 0.02
+        assert 0 < crack.width_max - clean.width_max < 2
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@example(seed=25973, turns=1, mirror=False)  # Zhang and Suen's thinning eats an arm of this
+@given(seed=st.integers(0, 10**6), turns=st.integers(0, 3), mirror=st.booleans())
+def test_turned_and_mirrored_cracks_measure_the_same(seed, turns, mirror):
+    """Nearly: thinning peels from one side first."""
+    draws = torch.Generator().manual_seed(seed)
+    a, b, c = torch.rand(3, generator=draws).tolist()
+    mask = star((0, 80 + 80 * a, 220 + 60 * b), 50, 2 + 8 * c, 6 * a, shift(draws))
+    changed = torch.rot90(mask.flip(2) if mirror else mask, turns, (1, 2))
+    one, other = measure(mask).total, measure(changed).total
+    assert (one.area, one.branches, one.ends) == (other.area, other.branches, other.ends)
+    assert one.length == pytest.approx(other.length, rel=0.015)
+    assert one.width_mean == pytest.approx(other.width_mean, abs=0.1)
+    sign = (-1) ** mirror
+    turned = (other.orientation - sign * one.orientation - 90 * turns + 90) % 180 - 90
+    assert turned == pytest.approx(0, abs=1e-6)
+
+
+def test_area_box_and_orientation_agree_with_scikit_image():
+    draws = torch.Generator().manual_seed(4)
+    for turn in ANGLES[::3]:
+        mask = star((0, 70, 180), 40, 5, turn, shift(draws))
+        crack, = measure(mask).cracks
+        props, = regionprops(mask[0].int().numpy())
+        top, left, bottom, right = props.bbox
+        assert crack.area == props.area
+        assert (crack.left, crack.top, crack.box_width, crack.box_height) == (
+            left, top, right - left, bottom - top)
+        # Theirs is from the rows' axis, ours from the columns'.
+        apart = (crack.orientation - math.degrees(props.orientation) - 90 + 90) % 180 - 90
+        assert apart == pytest.approx(0, abs=1e-6)
+
+
+def test_the_border_of_the_photo_is_no_edge_of_the_crack():
+    """A piece cut from a longer band is as wide as the band, and says that it may go on."""
+    whole = straight(300, 8, 0.5, torch.zeros(2))
+    piece, = measure(whole[:, 100:220, 100:220]).cracks
+    assert piece.cut_off and not measure(whole).total.cut_off
+    assert abs(piece.width_mean - 8) < 0.25 and piece.width_max < 8.5
+    assert piece.length == pytest.approx(120 / math.cos(0.5), rel=0.04)  # the cut is slanted
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (40, 30), (300, 400)])
+def test_a_full_mask(shape):
+    crack, = measure(torch.ones(1, *shape), min_length=0).cracks
+    assert crack.area == shape[0] * shape[1] and crack.cut_off
+    assert crack.length == pytest.approx(max(shape), rel=0.1)
+
+
+def test_an_empty_mask():
+    found = measure(torch.zeros(1, 20, 30), 0.5, [0.1])
+    assert (found.cracks, found.specks, found.height, found.width) == ((), 0, 20, 30)
+    assert (found.total.length, found.total.width_max) == (0, None)
+    assert found.total.class_lengths == (0, 0)
+
+
+def test_specks_are_counted_and_left_out():
+    mask = torch.zeros(1, 100, 100)
+    mask[:, 10, 10:60] = mask[:, 30, 10:15] = mask[:, 50:52, 50:52] = 1
+    found = measure(mask)
+    assert (len(found.cracks), found.specks) == (1, 2)
+    assert len(measure(mask, min_length=3).cracks) == 2
+
+
+def test_cracks_do_not_disturb_each_other():
+    """Of many in one mask, each measures as it does alone, and the total adds them up."""
+    draws = torch.Generator().manual_seed(5)
+    alone = [straight(40, 3 + i / 2, i, shift(draws)) for i in range(6)]
+    found = measure(torch.cat(alone, 2))
+    by_place = sorted(found.cracks, key=lambda crack: crack.left)
+    for i, (crack, mask) in enumerate(zip(by_place, alone)):
+        single, = measure(mask).cracks
+        assert crack.length == pytest.approx(single.length)
+        assert crack.width_max == pytest.approx(single.width_max)
+        assert crack.left == single.left + 60 * i
+    assert found.total.length == pytest.approx(sum(crack.length for crack in found.cracks))
+    assert found.total.area == torch.cat(alone, 2).sum()
+    assert found.total.width_max == max(crack.width_max for crack in found.cracks)
+
+
+def test_classes_of_width_share_the_length():
+    """Two bands of 2 and 6 pixels at 0.05 mm per pixel: 0.1 and 0.3 mm."""
+    mask = torch.zeros(1, 60, 120)
+    mask[:, 10:12, 10:110] = mask[:, 30:36, 10:60] = 1
+    found = measure(mask, 0.05, (0.05, 0.2))
+    below, middle, above = found.total.class_lengths
+    assert below == 0 and middle == pytest.approx(100, abs=1) and above == pytest.approx(50, abs=1)
+
+
+@pytest.mark.parametrize("pixels, scale", [(4, 0.1), (6, 0.05), (3, 0.7)])
+def test_a_width_that_is_a_limit_is_in_the_class_above_it(pixels, scale):
+    """All along the crack, whatever floats make of it; and so in the histogram and the drawing."""
+    mask = torch.zeros(1, 60, 120)
+    mask[:, 10:10 + pixels] = 1
+    limit = pixels * scale
+    found = measure(mask, scale, (limit,))
+    assert found.total.class_lengths == (0, pytest.approx(found.total.length))
+    assert (Scale(found).colours(found.lines[0][:, 2]) == colours(np.array([1.0]))).all()
+
+
+@pytest.mark.parametrize("scale, classes, said", [
+    (None, (0.1,), "need a scale"), (0, (), "0 mm per pixel"), (math.nan, (), "nan mm per pixel"),
+    (1.0, (0.2, 0.1), "0.2 0.1"), (1.0, (0.0, 0.1), "above 0")])
+def test_scales_that_make_no_sense_are_refused(scale, classes, said):
+    with pytest.raises(ValueError, match=said):
+        measure(torch.zeros(1, 5, 5), scale, classes)
+
+
+def read_csv(path):
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_tables(tmp_path):
+    """Two cracks, none, and one; the numbers of CSV and JSON are equal, and mm are the pixels'."""
+    two = torch.cat([straight(60, 4, 0.3, torch.zeros(2)), straight(80, 6, 1, torch.zeros(2))[
+        :, :80, :]], 2)
+    masks = {"bridge, north": two, "wall": torch.zeros(1, 9, 9),
+             "road": straight(60, 3, 2, torch.zeros(2))}
+    with tables(tmp_path, 2.0, (5, 10)) as add:
+        for name, mask in masks.items():
+            add(name, measure(mask, 2.0, (5, 10)))
+    cracks, photos = read_csv(tmp_path / "cracks.csv"), read_csv(tmp_path / "photos.csv")
+    assert [(row["photo"], row["crack"]) for row in cracks] == [
+        ("bridge, north", "1"), ("bridge, north", "2"), ("road", "1")]
+    assert [(row["photo"], row["cracks"]) for row in photos] == [
+        ("bridge, north", "2"), ("wall", "0"), ("road", "1")]
+    assert photos[1]["width_max_mm"] == "" and photos[1]["length_mm"] == "0.0"
+    both = json.loads((tmp_path / "measurements.json").read_text())
+    assert (both["mm_per_pixel"], both["width_classes_mm"]) == (2, [5, 10])
+    inside = [row for photo in both["photos"] for row in photo.pop("cracks_found")]
+    for table, found in ((cracks, inside), (photos, both["photos"])):
+        assert table == [{key: "" if value is None else str(value) for key, value in row.items()}
+                         for row in found]
+    for row in inside:
+        for name in ("length", "width_mean", "width_median", "width_p95", "width_max"):
+            assert row[f"{name}_mm"] == pytest.approx(2 * row[f"{name}_px"], abs=0.01)
+        assert row["area_mm2"] == 4 * row["area_px"]
+        assert sum(row[f"length_mm_{name}"] for name in class_names((5, 10))) == pytest.approx(
+            row["length_mm"], abs=0.01)
+
+
+def test_tables_without_a_scale_have_no_millimetres(tmp_path):
+    with tables(tmp_path):
+        pass
+    for name in ("cracks.csv", "photos.csv"):
+        assert (tmp_path / name).read_text().count("\n") == 1
+        assert "_mm" not in (tmp_path / name).read_text()
+    assert json.loads((tmp_path / "measurements.json").read_text())["photos"] == []
+    with tables(tmp_path) as add:  # our own files are written again
+        add("a", measure(torch.ones(1, 9, 90)))
+    assert len(read_csv(tmp_path / "cracks.csv")) == 1
+
+
+def test_a_stopped_run_keeps_the_photos_it_measured(tmp_path):
+    with pytest.raises(KeyboardInterrupt), tables(tmp_path) as add:
+        add("a", measure(torch.ones(1, 9, 90)))
+        raise KeyboardInterrupt
+    assert len(read_csv(tmp_path / "photos.csv")) == 1
+    assert len(json.loads((tmp_path / "measurements.json").read_text())["photos"]) == 1
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.parametrize("name", ["cracks.csv", "photos.csv", "measurements.json"])
+def test_a_users_table_is_left_alone(tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(FileExistsError, match=name), tables(tmp_path):
+        pass
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
+
+
+def two_bands() -> Tensor:
+    mask = torch.zeros(1, 300, 400)
+    mask[:, 60:63, 50:350] = mask[:, 200:212, 50:350] = 1
+    return mask
+
+
+def colours_of(picture: Tensor) -> set[tuple[int, ...]]:
+    return set(map(tuple, picture.flatten(1).T.tolist()))
+
+
+def test_drawing_colours_narrow_and_wide():
+    """The narrow one of two bands has the colours of the ramp's beginning, the wide one its end's.
+    Not to the bit: the widest pixel itself may lie under its label."""
+    photo = torch.full((3, 300, 400), 128, dtype=torch.uint8)
+    drawn = draw(photo, measure(two_bands()))
+    assert drawn.shape == photo.shape and drawn.dtype == torch.uint8 and (photo == 128).all()
+    for rows, expected in ((slice(60, 63), RAMP[0]), (slice(200, 212), RAMP[-1])):
+        away = [math.dist(colour, expected) for colour in colours_of(drawn[:, rows, 180:])]
+        assert min(away) < 20
+    assert min(math.dist(colour, RAMP[-1]) for colour in colours_of(drawn[:, 60:63, 180:])) > 99
+    assert colours_of(drawn[:, 120:150, 150:]) == {(128, 128, 128)}, "painted beside the cracks"
+
+
+def test_drawing_by_class_and_without_cracks():
+    """Of limits 0.2 and 5 mm, 0.3 and 1.2 mm are in the middle class, drawn in one colour."""
+    photo = torch.full((3, 300, 400), 128, dtype=torch.uint8)
+    drawn = draw(photo, measure(two_bands(), 0.1, (0.2, 5.0)))
+    middle = tuple(colours(np.array([0.5]))[0].tolist())
+    for rows in (slice(60, 63), slice(200, 212)):
+        found = colours_of(drawn[:, rows, 180:])
+        assert middle in found and not {RAMP[0], RAMP[-1]} & found
+    assert {RAMP[0], DARK} <= colours_of(drawn), "no legend"
+    assert torch.equal(draw(photo, measure(torch.zeros(1, 300, 400))), photo)
+
+
+@pytest.mark.parametrize("size", [(12, 40), (40, 12), (12, 12)])
+def test_drawing_on_a_tiny_photo(size):
+    assert draw(torch.zeros(3, *size, dtype=torch.uint8), measure(torch.ones(1, *size))
+                ).shape == (3, *size)
+
+
+def test_without_scipy_the_extra_is_named():
+    code = ("import sys; sys.modules['scipy.ndimage'] = None\n"
+            "try:\n    import unet_resnet.measure.widths\n"
+            "except ImportError as error:\n    print(error)")
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert "unet_resnet[measure]" in run.stdout, run.stderr

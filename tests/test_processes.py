@@ -1,0 +1,200 @@
+"""Two processes train as one: same gradients, same scores, one end."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT, TINY
+from torch.optim import SGD
+
+import train
+from unet_resnet import UNetResNet, checkpoint, tiling
+from unet_resnet.audit.split import load_pairs
+from unet_resnet.data import read_pair
+from unet_resnet.training.processes import Group
+from unet_resnet.device import pick_device, predictor
+from unet_resnet.losses import crack_loss
+from unet_resnet.evaluation.sheet import ScoreSheet
+from unet_resnet.metrics import counts_at
+from unet_resnet.training.run import Run
+
+CPU = torch.device("cpu")
+
+
+def torchrun(*arguments: object, cwd: Path) -> subprocess.Popen:
+    command = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", *arguments]
+    return subprocess.Popen([sys.executable, *map(str, command)], cwd=cwd, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+                            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)})
+
+
+@pytest.mark.parametrize("size", (1, 2, 3, 4))
+@pytest.mark.parametrize("crops", (1, 2, 5, 8))
+def test_shares_make_up_the_window(size, crops):
+    """Each crop once, equal lengths, and weights with which a mean of means is the mean."""
+    window = range(100, 100 + crops)
+    groups = [Group(rank, size) for rank in range(size)]
+    shares = [group.share(window) for group in groups]
+    weights = [group.weights(crops) for group in groups]
+    assert len({len(share) for share in shares}) == 1
+    assert [len(share) for share in shares] == [len(weight) for weight in weights]
+    counted = [crop for share, weight in zip(shares, weights)
+               for crop, counts in zip(share, weight) if counts]
+    assert counted == list(window)
+    torch.testing.assert_close(sum(weight.sum() for weight in weights) / size, torch.tensor(1.0))
+    assert len({float(counts) for weight in weights for counts in weight if counts}) == 1
+
+
+def test_alone_nothing_is_exchanged():
+    """Without a process group torch.distributed would raise."""
+    group, model, values = Group(), UNetResNet((1, 1, 1, 1), (8,) * 5), torch.tensor([1.0, 2.0])
+    group.join(CPU)
+    group.wait()
+    group.share_buffers(model)
+    assert group.first and group.wrap(model, CPU) is model
+    assert torch.equal(group.sum(values.clone()), values)
+    assert torch.equal(group.minimum(values.clone()), values)
+    group.leave()
+
+
+def test_each_process_takes_the_gpu_of_its_number(monkeypatch):
+    monkeypatch.setenv("RANK", "5")
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert Group.from_environment() == Group(5, 8, 1)
+    for name, answer in (("is_available", True), ("device_count", 2), ("get_arch_list", ["sm_86"]),
+                         ("get_device_capability", (8, 9))):
+        monkeypatch.setattr(torch.cuda, name, lambda *_, answer=answer: answer)
+    assert pick_device("auto", 1) == pick_device("cuda", 1) == torch.device("cuda:1")
+    # With its number also where there is one: torch.cuda.set_device asks for it.
+    assert pick_device("auto", 0) == pick_device("cuda:0", 0) == torch.device("cuda:0")
+    with pytest.raises(ValueError, match="cuda:2: not on this machine, which has cpu"):
+        pick_device("auto", 2)
+
+
+def one_window() -> tuple[Run, torch.Tensor, torch.Tensor]:
+    """A run whose BatchNorm does not look at the batch, and five crops, one without cracks."""
+    torch.manual_seed(0)
+    model, images = UNetResNet((1, 1, 1, 1), (8,) * 5).eval(), torch.rand(5, 3, 64, 64)
+    masks = (torch.rand(5, 1, 64, 64) < torch.tensor([0, .02, .1, .3, .8]).view(5, 1, 1, 1)).float()
+    group = Group.from_environment()
+    group.join(CPU)
+    run = Run(Path(), Namespace(micro_batch=2), CPU, torch.float32, model, group.wrap(model, CPU),
+              SGD(model.parameters(), lr=64.0), torch.amp.GradScaler("cpu", enabled=False), {}, {},
+              Namespace(signals=0, check=lambda: None), group)
+    return run, images, masks
+
+
+def step_in_a_group() -> None:
+    """What each of two processes does; the first leaves its weights and the loss behind."""
+    run, images, masks = one_window()
+    mine = run.group.share(range(5))  # 0 1 2, and 3 4 0 with the last one counting for nothing
+    loss = train.train_window(run, images[mine], masks[mine], run.group.weights(5))
+    counts = run.group.sum(torch.tensor([run.group.rank + 1, 10]))
+    least = run.group.minimum(torch.tensor(4 - run.group.rank))
+    after = {name: value.clone() for name, value in run.model.state_dict().items()}
+    images[3] = torch.nan  # in the second process alone
+    left_out = train.train_window(run, images[mine], masks[mine], run.group.weights(5)) is None
+    unchanged = all(torch.equal(value, after[name])
+                    for name, value in run.model.state_dict().items())
+    if run.group.first:
+        torch.save({"model": after, "loss": loss, "counts": counts, "least": least,
+                    "left out by both": left_out and unchanged}, "step.pt")
+    run.group.leave()
+
+
+@pytest.mark.slow
+def test_two_processes_step_as_one(tmp_path):
+    """Of five crops in micro-batches of two, which no sharing divides evenly."""
+    (tmp_path / "step.py").write_text(
+        f"import sys; sys.path.insert(0, {str(ROOT / 'tests')!r})\n"
+        "import test_processes; test_processes.step_in_a_group()\n")
+    process = torchrun("step.py", cwd=tmp_path)
+    err = process.communicate(timeout=300)[1]
+    assert process.returncode == 0, err
+    found = torch.load(tmp_path / "step.pt", weights_only=True)
+    assert found["counts"].tolist() == [3, 20] and found["least"] == 3
+    assert found["left out by both"]
+
+    run, images, masks = one_window()
+    crack_loss(run.model(images), masks).backward()
+    before = {name: value.clone() for name, value in run.model.state_dict().items()}
+    run.optimizer.step()
+    for name, parameter in run.model.named_parameters():
+        step, wanted = found["model"][name] - before[name], parameter.detach() - before[name]
+        assert (step - wanted).norm() < 1e-4 * wanted.norm(), name
+    (tmp_path / "step.pt").unlink()
+
+
+@pytest.mark.slow
+def test_torchrun_trains_and_scores_as_one_process_would(trained, tmp_path):
+    """The scores in history.csv are those of best.pt over all photos, each counted once."""
+    (tmp_path / "walls").symlink_to(trained / "walls")
+    split = ["--split", trained / "runs/walls-1/split.json"]
+    process = torchrun(ROOT / "train.py", "--data", "walls", *TINY, *split, "--batch-size", 3,
+                       "--epochs", 1, "--output", "run", cwd=tmp_path)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert out.count("epoch 1/1") == 1, "one process speaks"
+    process = torchrun(ROOT / "train.py", "--resume", "run", "--epochs", 2, cwd=tmp_path)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert out.count("epoch 2/2") == 1
+    assert [path.name for path in tmp_path.iterdir() if path.name != "walls"] == ["run"]
+    with open(tmp_path / "run/history.csv", newline="") as file:
+        row = max(csv.DictReader(file), key=lambda row: float(row["iou"]))
+    model, content = checkpoint.load(tmp_path / "run/best.pt")
+    sheet = ScoreSheet(0.5, (), skeletons=False)
+    for pair in load_pairs([trained / "walls"])[1]:
+        photo, mask = read_pair(pair.image, pair.mask)
+        probability = tiling.predict(predictor(model, CPU, torch.float32), photo)
+        sheet.add(pair.image.stem, pair.source, probability, mask)
+    counts = counts_at(sum(sheet.histograms.values()), content["threshold"])
+    assert float(row["iou"]) == pytest.approx(counts.iou, abs=1e-3)
+    assert float(row["accuracy"]) == pytest.approx(counts.accuracy, abs=1e-3)
+    for file in tmp_path.rglob("*.pt"):
+        file.unlink()
+
+
+def workers_of(process: subprocess.Popen) -> list[int]:
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return sorted(map(int, children))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
+@pytest.mark.parametrize("ending", ("one is killed", "all are asked to stop"))
+def test_the_end_of_one_is_the_end_of_all(trained, tmp_path, ending):
+    process = torchrun(ROOT / "train.py", "--data", trained / "walls", *TINY, "--epochs", 9999,
+                       "--output", tmp_path / "run", cwd=tmp_path)
+    for line in process.stdout:
+        if line.startswith("epoch 1/9999"):
+            break
+    workers = workers_of(process)
+    assert len(workers) == 2
+    if ending == "one is killed":
+        os.kill(workers[1], signal.SIGKILL)
+    else:
+        process.send_signal(signal.SIGTERM)
+    err = process.communicate(timeout=120)[1]
+    assert process.returncode != 0
+    deadline = time.monotonic() + 30
+    while any(Path(f"/proc/{worker}").exists() for worker in workers):
+        assert time.monotonic() < deadline, "a process was left behind"
+        time.sleep(0.1)
+    if ending == "all are asked to stop":
+        assert err.count(f"torchrun --nproc-per-node 2 train.py --resume {tmp_path / 'run'}") == 1
+        assert err.count("--resume") == 1, "one process speaks"
+    else:
+        assert "train.py: another process of this training has ended" in err
+    assert 'train.py", line' not in err  # torchrun's own traceback stands there
+    assert checkpoint.read(tmp_path / "run/last.pt")["history"]
+    for file in tmp_path.rglob("*.pt"):
+        file.unlink()

@@ -1,0 +1,223 @@
+"""Can a run be repeated from what it leaves, and is what would stop it told before it starts?"""
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections import namedtuple
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import TINY, refused
+from test_train import same, strip
+from torch.utils.data import DataLoader, get_worker_info
+
+from unet_resnet import checkpoint, data, imagenet
+from unet_resnet.inference import predictor
+from unet_resnet.training import manifest, run
+from unet_resnet.training.workers import Watched
+
+USAGE = namedtuple("USAGE", "total used free")
+
+
+def state(run: Path) -> dict:
+    """All that a run has reached, apart from its settings."""
+    content = checkpoint.read(run / "last.pt")
+    return strip({name: content[name] for name in content if name != "settings"})
+
+
+# The record
+
+def test_the_record_says_what_was_run(trained):
+    run = trained / "runs/walls-1"
+    content = json.loads((run / "run.json").read_text())
+    assert content["settings"] == checkpoint.read(run / "last.pt")["settings"]
+    start, = content["starts"]
+    python, program, *arguments = shlex.split(start["command"])
+    assert (python, Path(program).name, arguments) == (
+        "python", "train.py", ["--data", "walls", *TINY])
+    assert start["folder"] == str(trained)
+    for package in ("torch", "torchvision", "numpy", "pillow"):
+        assert start[package] == version(package)
+    assert start["python"] == sys.version.split()[0] and start["threads"] > 0
+    assert (start["device"], start["precision"], start["processes"]) == ("cpu", "float32", 1)
+    assert start["device_name"] and start["date"].startswith("20")
+
+
+def test_the_recorded_command_gives_the_same_bits(trained, script, tmp_path):
+    (tmp_path / "walls").symlink_to(trained / "walls")
+    start = json.loads((trained / "runs/walls-1/run.json").read_text())["starts"][0]
+    command = shlex.split(start["command"])[1:]
+    assert script(*command).status == 0
+    wanted = state(trained / "runs/walls-1")
+    assert same(state(tmp_path / "runs/walls-1"), wanted)
+    assert script(*command, "--output", "crowd", "--workers", 2).status == 0
+    assert same(state(tmp_path / "crowd"), wanted), "workers make a difference"
+    assert script(*command, "--output", "other", "--seed", 1).status == 0
+    assert not same(state(tmp_path / "other")["model"], wanted["model"])
+
+
+def test_each_start_is_noted(trained, script, tmp_path):
+    shutil.copytree(trained / "runs/walls-1", tmp_path / "run")
+    assert script("train.py", "--resume", "run", "--epochs", 3).status == 0
+    content = json.loads((tmp_path / "run/run.json").read_text())
+    assert [shlex.split(start["command"])[2] for start in content["starts"]] == [
+        "--data", "--resume"]
+    assert content["settings"]["epochs"] == 3
+    (tmp_path / "run/run.json").write_text("[my notes]")
+    refused(script("train.py", "--resume", "run", "--epochs", 4), "train.py", "run/run.json")
+    assert (tmp_path / "run/run.json").read_text() == "[my notes]"
+
+
+def test_the_commit_and_whether_files_were_changed(tmp_path, monkeypatch):
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", "-C", tmp_path, *arguments], check=True, text=True,
+                              capture_output=True).stdout.strip()
+
+    code = tmp_path / "record.py"
+    code.write_text("one")
+    monkeypatch.setattr(manifest, "__file__", str(code))
+    assert manifest.code_version() == "", "no checkout"
+    git("init", "-q")
+    git("config", "user.name", "x"), git("config", "user.email", "x@example.org")
+    (tmp_path / "other").touch(), git("add", "other"), git("commit", "-qm", "other")
+    assert manifest.code_version() == "", "a checkout of something else around it"
+    git("add", "record.py"), git("commit", "-qm", "code"), git("tag", "v1")
+    assert manifest.code_version() == git("rev-parse", "HEAD")
+    code.write_text("two")
+    assert manifest.code_version() == git("rev-parse", "HEAD") + "-dirty"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert manifest.code_version() == "", "no git"
+
+
+# Before any long work
+
+@pytest.fixture
+def no_work(monkeypatch):
+    """Nothing that takes time may be reached."""
+    for module, name in ((imagenet, "load_encoder"), (run, "load_pairs"), (predictor, "load")):
+        monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("work has begun"))
+
+
+@pytest.fixture
+def scripts(trained, script):
+    """train.py and infer.py with their usual arguments and more of them."""
+    arguments = {"train.py": ("--data", trained / "walls", *TINY),
+                 "infer.py": (trained / "walls/images", "--checkpoint",
+                              trained / "runs/walls-1/best.pt", "--device", "cpu")}
+    return {name: lambda *more, name=name: script(name, *arguments[name], *more)
+            for name in arguments}
+
+
+@pytest.mark.parametrize("name", ("train.py", "infer.py"))
+def test_a_folder_that_cannot_be_written_in(scripts, tmp_path, monkeypatch, no_work, name):
+    def denied(dir: Path):
+        raise PermissionError(13, "Permission denied", str(dir))
+
+    (tmp_path / "notes.txt").write_text("mine")
+    refused(scripts[name]("--output", "notes.txt/run"), name, "notes.txt: a file")
+    monkeypatch.setattr(tempfile, "TemporaryFile", denied)
+    refused(scripts[name]("--output", "a/b"), name, str(tmp_path), "Permission denied", "--output")
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_disk_without_space_for_the_checkpoints(scripts, tmp_path, monkeypatch, no_work):
+    wanted = checkpoint.space_wanted(tmp_path, [1] * 4, [8] * 5)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: USAGE(10**12, 0, wanted - 1))
+    refused(scripts["train.py"]("--output", "run"), "train.py", "run", f"{wanted / 1e9:.2f} GB")
+    assert not (tmp_path / "run").exists()
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: USAGE(10**12, 0, wanted))
+    with pytest.raises(pytest.fail.Exception, match="work has begun"):
+        scripts["train.py"]("--output", "run")
+
+
+def test_the_space_that_is_wanted_is_that_of_the_files(trained, tmp_path):
+    run = trained / "runs/walls-1"
+    last, best = ((run / name).stat().st_size for name in ("last.pt", "best.pt"))
+    wanted = checkpoint.space_wanted(tmp_path, [1] * 4, [8] * 5)
+    assert wanted == pytest.approx(2 * last + best, rel=0.01)
+    assert wanted - checkpoint.space_wanted(run, [1] * 4, [8] * 5) == last + best
+
+
+@pytest.mark.parametrize("package, extra, more", [
+    ("skimage", "measure", "--measure"), ("av", "video", "film.mp4")])
+def test_a_missing_extra_is_told_before_the_first_photo(trained, script, tmp_path, monkeypatch,
+                                                        no_work, package, extra, more):
+    (tmp_path / "film.mp4").touch()
+    monkeypatch.setitem(sys.modules, package, None)
+    refused(script("infer.py", trained / "walls/images", more), "infer.py", package,
+            f"unet_resnet[{extra}]")
+    assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
+
+
+# Workers that die
+
+@pytest.mark.parametrize("side", ("train", "validation"))
+def test_a_worker_that_is_killed_is_reported_with_its_file(trained, script, tmp_path, monkeypatch,
+                                                           side):
+    """And the run goes on from there as if it had not been, where it is resumed."""
+    (tmp_path / "walls").symlink_to(trained / "walls")
+    victim = list(json.loads((trained / "runs/walls-1/split.json").read_text())[side])[-1]
+    real = data.read_pair
+
+    def deadly(photo: Path, mask: Path):
+        if get_worker_info() and photo.name == victim:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(photo, mask)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(data, "read_pair", deadly)
+        outcome = script("train.py", "--data", "walls", "--output", "run", *TINY, "--workers", 1)
+    refused(outcome, "train.py", f"walls/images/{victim}: a worker died", "--workers")
+    assert script("train.py", "--resume", "run", "--workers", 0).status == 0
+    assert same(state(tmp_path / "run"), state(trained / "runs/walls-1"))
+
+
+@pytest.mark.parametrize("said", [
+    "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's "
+    "workers are out of shared memory.",
+    "unable to allocate shared memory(shm) for file </torch_7>"])
+def test_full_shared_memory_is_no_fault_of_a_photo(said):
+    """As in a container, which has 64 MB of it."""
+    with pytest.raises(ChildProcessError, match="--workers 0.*--shm-size") as error:
+        with Watched(Numbers(), 1).deaths_named():
+            raise RuntimeError(said)
+    assert "\n" not in str(error.value)
+
+
+class Numbers:
+    """A data set of numbers that come from files of that name."""
+
+    def __len__(self) -> int:
+        return 9
+
+    def __getitem__(self, index: int) -> int:
+        if index == 6:
+            raise RuntimeError("no number")
+        return index
+
+
+def test_other_errors_pass():
+    watched = Watched(Numbers(), 1)
+    with pytest.raises(RuntimeError, match="no number") as error, watched.deaths_named():
+        list(DataLoader(watched, num_workers=1))
+    assert not isinstance(error.value, OSError)
+    assert len(watched) == 9 and watched[3] == 3
+
+
+def test_what_was_read_is_told_from_what_is_being_read():
+    """Killed while it waits, a worker names no file."""
+    watched = Watched(Numbers(), 2)
+    watched.notes[:] = torch.tensor([[11, -1], [12, 4]])
+    watched.dataset.pair_at = lambda index: namedtuple("Pair", "image")(f"{index}.png")
+    for process, file in ((11, "between two photos"), (12, "4.png")):
+        with pytest.raises(ChildProcessError, match=rf"^{file}.*\(killed by signal: Killed\)"):
+            with watched.deaths_named():
+                raise RuntimeError(f"DataLoader worker (pid {process}) is killed by signal: "
+                                   "Killed. ")

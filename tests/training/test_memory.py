@@ -1,0 +1,128 @@
+"""Counted bytes are exact, and a device that is too small is noticed."""
+
+import pytest
+import torch
+from torch import nn
+
+from unet_resnet import UNetResNet
+from unet_resnet.device import is_out_of_memory
+from unet_resnet.training import memory
+from unet_resnet.losses import crack_loss
+from unet_resnet.training.recompute import recompute_activations
+
+CPU = torch.device("cpu")
+
+
+def test_hand_counted():
+    """A ReLU keeps its output, a product both factors, one of them twice; parameters are free."""
+    x = torch.rand(10, 10, requires_grad=True)
+    model = nn.Linear(10, 10)
+    assert memory.saved_bytes(lambda: x.relu(), model) == 400
+    assert memory.saved_bytes(lambda: x * x, model) == 400
+    assert memory.saved_bytes(lambda: x[:5] * x[5:], model) == 400, "one storage"
+    assert memory.saved_bytes(lambda: x * x.exp(), model) == 800
+    assert memory.saved_bytes(lambda: model(x), model) == 400
+    assert memory.saved_bytes(lambda: x + x, model) == 0
+
+
+@pytest.mark.parametrize("precision", (torch.float32, torch.bfloat16))
+@pytest.mark.parametrize("recomputed", (False, True))
+def test_small_crops_tell_what_large_ones_keep(precision, recomputed):
+    torch.manual_seed(0)
+    model = UNetResNet((1, 1, 2, 1), (16, 16, 8, 8, 8)).train()
+    if recomputed:
+        recompute_activations(model)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    told = memory.activation_bytes(model, crack_loss, 150, precision)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+    def forward(count):
+        with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+            logits = model(torch.rand(count, 3, 150, 150))
+        return crack_loss(logits, torch.zeros(count, 1, 150, 150))
+
+    kept = [memory.saved_bytes(lambda: forward(count), model) for count in (2, 3)]
+    assert told == pytest.approx(kept[1] - kept[0], rel=0.03)  # the loss sees 150, the maps 160
+
+
+def test_state_is_what_adam_holds():
+    model = UNetResNet((1, 1, 1, 1), (8,) * 5)
+    optimizer = torch.optim.Adam(model.parameters())
+    model(torch.rand(2, 3, 64, 64)).mean().backward()
+    optimizer.step()
+    tensors = [value for values in optimizer.state.values() for value in values.values()
+               if value.dim()]
+    tensors += [tensor for parameter in model.parameters()
+                for tensor in (parameter, parameter.grad)]
+    held = sum(tensor.nbytes for tensor in tensors)
+    assert memory.state_bytes(model, torch.float32) == held
+    assert memory.state_bytes(model, torch.bfloat16) == held * 18 / 16
+
+
+@pytest.mark.parametrize("free, advice", [(64e9, False), (1e6, True), (None, False)])
+def test_the_estimate_advises_where_memory_is_short(monkeypatch, free, advice):
+    monkeypatch.setattr(memory, "free_bytes", lambda device: free)
+    line = memory.estimate(UNetResNet((1, 1, 1, 1), (8,) * 5), crack_loss, 64, 4, torch.float32)
+    assert "\n" not in line and "4 x 0.0" in line and ("free" in line) == (free is not None)
+    assert all((flag in line) == advice for flag in ("--micro-batch auto", "--recompute", "--crop"))
+
+
+def test_a_containers_limit_counts(monkeypatch, tmp_path):
+    """What is used of it does not, as far as files in the cache are."""
+    for name, text in (("max", "3000000\n"), ("current", "2500000\n"),
+                       ("stat", "anon 1000000\ninactive_file 700000\n")):
+        (tmp_path / f"memory.{name}").write_text(text)
+    free = memory.free_bytes(CPU)
+    monkeypatch.setattr(memory, "CONTAINER", tmp_path)
+    assert memory.free_bytes(CPU) == (None if free is None else 1_200_000)
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory._container_bytes(tmp_path) is None
+    assert memory._container_bytes(tmp_path / "none") is None
+
+
+def test_free_memory_is_plausible():
+    free = memory.free_bytes(CPU)
+    assert free is None or 1e8 < free < 1e14
+
+
+@pytest.mark.parametrize("most, limit, found, tried", [
+    (8, 8, 8, [8]), (8, 7, 4, [8, 4]), (8, 3, 3, [8, 4, 3]), (8, 1, 1, [8, 4, 3, 2]),
+    (8, 0, 1, [8, 4, 3, 2]), (5, 2, 2, [5, 3, 2]), (1, 0, 1, [])])
+def test_the_largest_micro_batch_is_found_by_trying(monkeypatch, most, limit, found, tried):
+    model, seen = nn.Conv2d(3, 1, 1), []
+
+    def small_device(image):
+        seen.append(len(image))
+        if len(image) > limit:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return model._conv_forward(image, model.weight, model.bias)
+
+    monkeypatch.setattr(model, "forward", small_device)
+    monkeypatch.setattr(memory, "free_bytes", lambda device: None)  # trials only
+    assert memory.largest_micro_batch(model, crack_loss, 64, most, torch.float32) == found
+    assert seen == tried and model.weight.grad is None
+
+
+def test_on_a_cpu_what_will_not_fit_is_not_tried(monkeypatch):
+    model = UNetResNet((1, 1, 1, 1), (8,) * 5)
+    each = memory.activation_bytes(model, crack_loss, 64, torch.float32)
+    state = 12 * sum(parameter.numel() for parameter in model.parameters())  # but for the weights
+    monkeypatch.setattr(memory, "free_bytes", lambda device: state + 3.5 * each)
+    monkeypatch.setattr(memory, "_fits", lambda model, loss, side, crops, precision: True)
+    assert memory.largest_micro_batch(model, crack_loss, 64, 8, torch.float32) == 3
+
+
+def test_another_error_is_not_taken_for_a_full_memory(monkeypatch):
+    model = nn.Conv2d(4, 1, 1)  # not three channels
+    monkeypatch.setattr(memory, "free_bytes", lambda device: None)
+    with pytest.raises(RuntimeError, match="channels"):
+        memory.largest_micro_batch(model, crack_loss, 64, 2, torch.float32)
+
+
+def test_the_complaint_of_a_full_memory_is_recognised():
+    """As torch words it for a CPU: a petabyte is more than any machine has."""
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**50, dtype=torch.uint8)
+    assert is_out_of_memory(caught.value)
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA"))
+    assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))

@@ -1,0 +1,112 @@
+"""Which device computes, and with how many bits?"""
+
+import re
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+# What a device says when its memory is full, where torch has no exception of its own for that.
+COMPLAINTS = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED",
+              "unable to find an engine")  # cuDNN, when none of its workspaces fits
+PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def pick_device(name: str = "auto", local_rank: int = 0) -> torch.device:
+    """cuda, else mps, else cpu; or the one named ("cpu", "cuda", "cuda:1", "mps").
+
+    Of several processes on one machine each takes the GPU of its number, `local_rank`.
+
+    Raises ValueError for a device that this machine has not, or that this torch cannot use.
+    """
+    # Cards are counted also where the driver is too old for this torch.
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    mps = torch.backends.mps.is_available()
+    if name == "auto":
+        name = "cuda" if gpus and _has_kernels(0) else "mps" if mps else "cpu"
+    if name == "cuda":
+        name = f"cuda:{local_rank}"
+    present = ["cpu", *["mps"] * mps, *(f"cuda:{i}" for i in range(gpus))]
+    if name not in present:
+        raise ValueError(f"--device {name}: not on this machine, which has {', '.join(present)}")
+    device = torch.device(name)
+    if device.type == "cuda" and not _has_kernels(device.index):
+        raise ValueError(f"--device {name}: this build of torch has no kernels for a "
+                         f"{torch.cuda.get_device_name(device)}; install another, or use cpu")
+    return device
+
+
+def _has_kernels(gpu: int) -> bool:
+    """Whether torch was built for this GPU: else, on an old one, the first operation would fail."""
+    major, minor = torch.cuda.get_device_capability(gpu)
+    for name in torch.cuda.get_arch_list():  # as sm_86, sm_90a, compute_120; on ROCm gfx90a
+        kind, number = re.fullmatch(r"([a-z]+_?)(\d*)\w*", name).groups()
+        built = divmod(int(number or 0), 10)
+        # Machine code runs within its generation, PTX ("compute") on all later ones.
+        if kind not in ("sm_", "compute_") or built <= (major, minor) and (
+                built[0] == major or kind == "compute_"):
+            return True
+    return False
+
+
+def memory_format(device: torch.device) -> torch.memory_format:
+    """Of pictures and weights: channels last, in which convolutions are faster; but on MPS, where
+    BatchNorm's gradients were long wrong then (issue 175189 of pytorch), channels first."""
+    return torch.contiguous_format if device.type == "mps" else torch.channels_last
+
+
+def check_compiler(device: torch.device) -> None:
+    """Raise ValueError where torch.compile does not work: without a C++ compiler, say."""
+    try:
+        torch.compile(torch.sin)(torch.zeros(2, device=device))
+    except Exception as error:  # of many kinds, and none that is public
+        raise ValueError("--compile: torch.compile does not work here "
+                         f"({type(error).__name__}); leave it away") from error
+
+
+def pick_precision(name: str, device: torch.device) -> torch.dtype:
+    """The type of the forward pass: float32, or 16 bits where the hardware computes in them.
+
+    bfloat16 has float32's range and needs no care; float16 needs a gradient scaler. Without
+    instructions for it a CPU emulates bfloat16, which took 15 times as long as float32 where
+    measured (ResNet-101, AVX2).
+
+    Raises ValueError for float16 outside CUDA, and for no precision.
+    """
+    if name not in ("auto", *PRECISIONS):
+        raise ValueError(f"precision {name!r}; wanted auto, {', '.join(PRECISIONS)}")
+    if name == "fp16" and device.type != "cuda":
+        raise ValueError(f"--precision fp16 needs a CUDA device, this is {device}; "
+                         "use bf16, fp32 or auto")
+    if name != "auto":
+        return PRECISIONS[name]
+    if device.type == "cuda":
+        if torch.version.hip or torch.cuda.get_device_capability(device) >= (8, 0):
+            return torch.bfloat16
+        # Convolutions of these cards in float16 give NaN (issue 58123 of pytorch).
+        broken = "GTX 16" in torch.cuda.get_device_name(device)
+        return torch.float32 if broken else torch.float16
+    if device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported()
+                                 or torch.cpu._is_amx_tile_supported()):
+        return torch.bfloat16
+    return torch.float32
+
+
+def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:
+    return torch.autocast(device.type, precision, enabled=precision != torch.float32)
+
+
+def predictor(model: nn.Module, device: torch.device,
+              precision: torch.dtype) -> Callable[[Tensor], Tensor]:
+    """A function from tiles (N, 3, h, w) uint8 to their probabilities (N, 1, h, w) float32."""
+    def probability(tiles: Tensor) -> Tensor:
+        # Sent as bytes: a quarter of the traffic of floats.
+        image = tiles.to(device, memory_format=memory_format(device)) / 255
+        with torch.inference_mode(), autocast(device, precision):
+            return model(image).float().sigmoid()
+    return probability
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    return (isinstance(error, (torch.OutOfMemoryError, MemoryError))
+            or any(words in str(error) for words in COMPLAINTS))

@@ -1,0 +1,1 @@
+"""The score sheet: tolerances, skeletons, tables, the worst photos."""

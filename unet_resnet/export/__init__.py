@@ -1,0 +1,1 @@
+"""The network leaves Python, as one ONNX file."""

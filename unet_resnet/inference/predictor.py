@@ -1,0 +1,157 @@
+"""How does a trained network become a function from photographs to probabilities?
+
+    from unet_resnet import load, predict
+
+    network = load()                              # or load("runs/my_cracks-1")
+    probability = predict(network, "bridge.jpg")  # or a PIL image, an array, a tensor
+    crack = probability >= network.threshold
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from unet_resnet import checkpoint, tiling
+from unet_resnet.inference.fuse import fold_batchnorm
+from unet_resnet.device import memory_format, pick_device, pick_precision, predictor
+from unet_resnet.images import read_photo, to_rgb, upright
+from unet_resnet.model import UNetResNet
+from unet_resnet.inference.components import without_specks
+
+Picture = str | Path | Image.Image | np.ndarray | Tensor
+
+
+@dataclass
+class Network:
+    """A trained network on its device, ready to predict; `load` makes it."""
+
+    model: UNetResNet  # as `prepare` makes it: for prediction only
+    threshold: float  # probability from which a pixel is crack, k/256
+    split: dict[str, dict[str, str]]  # the photos it was trained and validated on
+    device: torch.device
+    precision: torch.dtype
+
+    def __call__(self, photo: Tensor, tile: int = tiling.TILE, overlap: float = 0.5,
+                 scales: Sequence[float] = (1.0,), tta: bool = False, batch: int | None = None,
+                 dtype: torch.dtype = torch.float32, min_area: int = 0) -> Tensor:
+        """Probability of crack for each pixel of a photo of any size.
+
+        photo: (3, h, w) uint8 RGB. Returns (1, h, w), float32 in 0..1 or, with dtype uint8, in
+        256ths (`tiling.to_bytes`). `scales`: the photo is predicted enlarged or reduced by each of
+        them, and the results averaged. `tta`: so are the eight flips and turns of each tile.
+        `batch` tiles go through the network at once; without, 4 on a GPU and 1 on a CPU, where
+        more take more memory and no less time. What reaches the threshold in areas of fewer than
+        `min_area` pixels is put just below it: pores, chips and noise.
+
+        Raises ValueError for scales that are not above 0, and what `tiling.predict` does.
+        """
+        if not scales or not all(0 < scale < math.inf for scale in scales):
+            raise ValueError(f"scales {list(scales)}; wanted one or more above 0, such as [1.0]")
+        if batch is None:
+            batch = 1 if self.device.type == "cpu" else 4
+        probability = predictor(self.model, self.device, self.precision)
+        if tta:
+            probability = tiling.symmetric(probability)
+        size, total = photo.shape[1:], None
+        for scale in scales:
+            scaled = photo if scale == 1 else _resize(photo, [max(1, round(side * scale))
+                                                              for side in size])
+            result = _resize(tiling.predict(probability, scaled, tile, overlap, batch, dtype), size)
+            if len(scales) == 1:
+                return lower_specks(result, self.threshold, min_area)
+            part = result.to(torch.int16 if dtype == torch.uint8 else dtype)
+            total = part if total is None else total.add_(part)
+        mean = (total // len(scales) if dtype == torch.uint8 else total / len(scales)).to(dtype)
+        return lower_specks(mean, self.threshold, min_area)
+
+
+def lower_specks(probability: Tensor, threshold: float, min_area: int) -> Tensor:
+    """Put small areas that reach the threshold 1/256 below it, in place; (1, h, w), of floats in
+    0..1 or of uint8 in 256ths."""
+    if min_area > 1 and threshold > 0:
+        unit = 256 if probability.dtype == torch.uint8 else 1
+        crack = probability >= threshold * unit
+        specks = crack & ~without_specks(crack[0], min_area)
+        probability[specks] = threshold * unit - unit / 256
+    return probability
+
+
+def _resize(picture: Tensor, size: Sequence[int]) -> Tensor:
+    """(c, h, w) of bytes or floats at another size; the same tensor where it has that already."""
+    if list(picture.shape[1:]) == list(size):
+        return picture
+    return F.interpolate(picture[None], list(size), mode="bilinear", antialias=True)[0]
+
+
+def load(path: str | Path = checkpoint.SHIPPED, device: str = "auto",
+         precision: str = "auto") -> Network:
+    """The network in a checkpoint of train.py (a file, or a run's folder with best.pt; without,
+    that which comes with the package) on a device ("cpu", "cuda", ...; auto: the fastest present),
+    computing in a precision ("fp32", "bf16", "fp16"; auto: what the hardware is fast at).
+
+    Raises FileNotFoundError, or ValueError for a file that is not such a checkpoint.
+    """
+    place = pick_device(device)
+    dtype = pick_precision(precision, place)
+    model, content = checkpoint.load(Path(path))
+    return Network(prepare(model, place, dtype), content["threshold"], content["split"], place,
+                   dtype)
+
+
+def prepare(model: UNetResNet, device: torch.device, precision: torch.dtype) -> UNetResNet:
+    """The model as it predicts fastest, changed in place: it can be neither trained nor saved
+    afterwards."""
+    model = fold_batchnorm(model).to(device, memory_format=memory_format(device))
+    for part in model.children():  # normalisation, in the model itself, stays in float32
+        part.to(precision)  # once, where autocast would convert all weights for each batch of tiles
+    return model
+
+
+def predict(network: Network, picture: Picture, **options: Any) -> np.ndarray:
+    """Probability of crack for each pixel of a picture, (h, w) float32 in 0..1.
+
+    picture: the path of a photo, a PIL image, an array (h, w, 3) or (h, w) or a tensor (3, h, w),
+    of bytes or of floats in 0..1. options: those of calling the `network`.
+
+    Raises FileNotFoundError, or ValueError for what is no picture.
+    """
+    return network(to_photo(picture), **options)[0].numpy()
+
+
+def to_photo(picture: Picture) -> Tensor:
+    """(3, h, w) uint8 RGB from whatever `predict` takes."""
+    if isinstance(picture, (str, Path)):
+        return read_photo(Path(picture))
+    if isinstance(picture, Image.Image):
+        return to_rgb(upright(picture))
+    if isinstance(picture, np.ndarray):
+        try:
+            picture = torch.from_numpy(picture.copy())  # torch wants it writable and in order
+        except TypeError:  # text, for one
+            raise ValueError(f"a picture of {picture.dtype}; wanted uint8, or floats in 0..1"
+                             ) from None
+        if picture.dim() == 2:
+            picture = picture.expand(3, -1, -1)
+        elif picture.dim() == 3:
+            picture = picture.permute(2, 0, 1)
+    if not isinstance(picture, Tensor):
+        raise ValueError(f"a picture of type {type(picture).__name__}; wanted a path, a PIL image, "
+                         "an array or a tensor")
+    if picture.dim() != 3 or picture.shape[0] != 3 or not picture.numel():
+        raise ValueError(f"a picture of shape {tuple(picture.shape)}; wanted (3, h, w) of a tensor,"
+                         " (h, w, 3) or (h, w) of an array")
+    if picture.is_floating_point():
+        if not ((picture >= 0) & (picture <= 1)).all():
+            raise ValueError("a picture of floats outside 0..1; divide by 255, or pass bytes")
+        return (picture * 255).round().to(torch.uint8)
+    if picture.dtype != torch.uint8:
+        raise ValueError(f"a picture of {picture.dtype}; wanted uint8, or floats in 0..1")
+    return picture

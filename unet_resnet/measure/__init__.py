@@ -1,0 +1,1 @@
+"""Length and width of each crack, as tables and as a picture."""

@@ -1,0 +1,3 @@
+from unet_resnet.synthetic.pavement import main
+
+main()
