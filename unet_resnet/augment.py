@@ -1,8 +1,7 @@
-"""How does one photograph become many, image and mask kept in step?
+"""How does one photo become many crops, with image and mask in step?
 
-Every transform draws its random numbers from the torch.Generator it is given and from nowhere else:
-the same generator state gives the same crop. Geometry, in this file, transforms image and mask
-together; what paints confusers and what changes the light are passed in.
+Geometry, here, moves both together; confusers and photometric transforms are passed in. All
+randomness comes from the torch.Generator passed in: same state, same crop.
 """
 
 import math
@@ -26,26 +25,24 @@ def happens(probability: float, generator: Generator) -> bool:
 
 
 class Augment:
-    """One random crop of a photograph and of its mask.
+    """One random crop of an image (3, h, w) uint8 and its mask (1, h, w) uint8 0/1, of any size.
 
-    Called with an image (3, h, w) uint8, a mask (1, h, w) uint8 0/1, both of any size, and a
-    torch.Generator. Returns (3, crop, crop) float32 in 0..1 and (1, crop, crop) float32 0/1.
-
-    Half of the crops keep the photo's own pixels, flipped or turned by quarter turns; the rest are
-    rotated by any angle and scaled by a factor from `scales`, which interpolates. A photo smaller
-    than the crop is continued by reflection. `confuse` (image, mask, generator) paints into a share
-    of the crops what looks like a crack; `photometric` (image, generator) changes light and lens.
+    Returns (3, crop, crop) float32 in 0..1 and (1, crop, crop) float32 0/1. Half of the crops keep
+    the photo's own pixels, flipped or turned by quarter turns. The others are rotated by any angle
+    and scaled, log-uniformly within `scales`: cracks wider than those of the data are learned from
+    enlarged photos. A photo smaller than the crop is continued by reflection. `confuse` (image,
+    mask, generator) paints crack-like things into some of the crops; `photometric` (image,
+    generator) changes light, lens and file.
     """
 
     def __init__(self, crop: int, confuse: Confuse | None = None,
-                 photometric: Photometric | None = None, scales: tuple[float, float] = (0.7, 1.4),
+                 photometric: Photometric | None = None, scales: tuple[float, float] = (0.5, 3.0),
                  warp_probability: float = 0.5, confuse_probability: float = 0.4) -> None:
         self.crop, self.scales = crop, scales
         self.confuse, self.photometric = confuse, photometric
         self.warp_probability, self.confuse_probability = warp_probability, confuse_probability
 
-    def __call__(self, image: Tensor, mask: Tensor,
-                 generator: Generator) -> tuple[Tensor, Tensor]:
+    def __call__(self, image: Tensor, mask: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         angle, scale = 0.0, 1.0
         if happens(self.warp_probability, generator):
             angle = uniform(-math.pi, math.pi, generator)
@@ -62,18 +59,15 @@ class Augment:
         return self.photometric(image, generator) if self.photometric else image, mask
 
 
-# Geometry: on (c, h, w), image and mask stacked.
-
 def flip_and_turn(both: Tensor, generator: Generator) -> Tensor:
-    """One of the eight symmetries of the square, exact to the pixel."""
+    """One of the eight symmetries of the square, exact to the pixel: (c, h, w)."""
     if happens(0.5, generator):
         both = both.flip(-1)
-    turns = int(torch.randint(4, (), generator=generator))
-    return both.rot90(turns, (-2, -1))
+    return both.rot90(int(torch.randint(4, (), generator=generator)), (-2, -1))
 
 
 def window_size(crop: int, angle: float, scale: float) -> int:
-    """Side of the square of source pixels that a rotated, scaled crop can touch."""
+    """Side of the square of source pixels that a rotated and scaled crop reads."""
     if (angle, scale) == (0.0, 1.0):
         return crop
     reach = crop / scale * (abs(math.sin(angle)) + abs(math.cos(angle)))
@@ -81,8 +75,8 @@ def window_size(crop: int, angle: float, scale: float) -> int:
 
 
 def random_window(both: Tensor, size: int, generator: Generator) -> Tensor:
-    """A square of `size` pixels, (c, size, size), from anywhere in the picture; one that is too
-    small lies anywhere in the square, mirrored beyond its borders."""
+    """A square (c, size, size) from anywhere in a photo (c, h, w); a side that is too short lies
+    anywhere in the square and is mirrored beyond its ends."""
     beyond = [(0, 0)]
     for dim, length in enumerate(both.shape[1:], start=1):
         low, high = sorted((0, length - size))
@@ -91,15 +85,16 @@ def random_window(both: Tensor, size: int, generator: Generator) -> Tensor:
         beyond.append((max(-start, 0), max(start + size - length, 0)))
     if beyond == [(0, 0)] * 3:
         return both
-    return torch.from_numpy(np.pad(both.numpy(), beyond, "symmetric"))  # torch's needs a larger one
+    return torch.from_numpy(np.pad(both.numpy(), beyond, "symmetric"))  # F.pad has no such mode
 
 
 def warp(window: Tensor, crop: int, angle: float, scale: float, mode: str) -> Tensor:
     """The middle of a float window (c, s, s), turned by `angle` radians and magnified by `scale`.
 
-    Returns (c, crop, crop). Coordinates are of pixel centres (align_corners=False): the usual
-    alternative moves mask against image by half a pixel, and a shift of one pixel costs a
-    quarter of the IoU on thin cracks.
+    Returns (c, crop, crop). Coordinates are those of pixel centres (align_corners=False): the
+    usual alternative moves mask against image by half a pixel, and a shift of one pixel costs a
+    quarter of the IoU on thin cracks. "nearest" keeps the area of a crack on average, but breaks
+    one of less than 1 / scale pixels into dashes.
     """
     # grid_sample's window spans -1..1, so the crop's pixel centres span a part of that.
     reach = (crop - 1) / (window.shape[-1] * scale)
