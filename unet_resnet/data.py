@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from torch import Generator, Tensor
+from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from unet_resnet.images import SUFFIXES, read_mask, read_photo
@@ -148,6 +149,34 @@ def spread(sources: Sequence[str], generator: Generator) -> list[int]:
         places[index] = (seen[source] + chance[index]) / counts[source]
         seen[source] += 1
     return sorted(indices, key=places.__getitem__)
+
+
+def width_classes(mask: Tensor, limits: Sequence[int]) -> Tensor:
+    """How many of the limits the local width of a crack reaches, at each of its pixels.
+
+    mask: (..., h, w) uint8 of 0 and 1; limits: whole pixels. Returns the mask's shape and type,
+    0 outside the cracks.
+
+    The width at a pixel is the side of the largest square of crack pixels that contains it: a
+    morphological opening at each limit. A diagonal crack thus counts as narrower than it is, by
+    a factor of at most the root of 2. Beyond the edge of the mask there is no crack.
+    """
+    classes = torch.zeros_like(mask)
+    for side in limits:
+        eroded = least(F.pad(mask, [side - 1] * 4), side)
+        classes += 1 - least(1 - eroded, side)
+    return classes
+
+
+def least(image: Tensor, side: int) -> Tensor:
+    """(..., h, w) -> (..., h - side + 1, w - side + 1): the least value of each square."""
+    reached = 1
+    while reached < side:
+        step = min(reached, side - reached)  # squares that overlap or touch make a larger one
+        image = torch.minimum(image[..., step:, :], image[..., :-step, :])
+        image = torch.minimum(image[..., step:], image[..., :-step])
+        reached += step
+    return image
 
 
 class Crops(Dataset):
