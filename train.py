@@ -249,9 +249,9 @@ def main() -> None:
     group.join(device)
     model, before = make_model(args, last, group)
     pairs, held_out, split, masks = find_pairs(args, split, last, group, before)
-    if last and len(last["history"]) >= args.epochs:
+    if last and len(last.history) >= args.epochs:
         group.leave()
-        print(f"{args.output} is finished: {len(last['history'])} of {args.epochs} epochs; resume "
+        print(f"{args.output} is finished: {len(last.history)} of {args.epochs} epochs; resume "
               "with a higher --epochs for more")
         return
     run = start(args, model, device, precision, split, masks, last, group)

@@ -441,7 +441,7 @@ def test_training_takes_any_name(walls, tmp_path):
     outcome = run_script(tmp_path, "train.py", "--data", "walls", *TINY, "--epochs", 1)
     assert outcome.status == 0, outcome.err
     path, = tmp_path.glob("runs/*/last.pt")
-    split = checkpoint.read(path)["split"]
+    split = checkpoint.read(path).split
     assert {"wa\udcff\nll_0.png", "-割れ 1.png"} <= {*split["train"], *split["validation"]}
     for file in path.parent.glob("*.pt"):
         file.unlink()

@@ -136,7 +136,7 @@ def test_results_are_those_of_the_model(infer_with, best, probability, tmp_path,
     outcome = infer_with(photo, "--output", "out", *arguments.split())
     assert outcome.status == 0, outcome.err
     if threshold is None:
-        threshold = checkpoint.read(best)["threshold"]
+        threshold = checkpoint.read(best).threshold
     wanted = probability(read_photo(photo), tile, overlap)
     crack = wanted >= threshold
     found = [read_photo(tmp_path / "out" / f"x_{kind}.png") for kind in KINDS]
@@ -230,7 +230,7 @@ def unseen(tmp_path) -> Path:
 def test_the_score_sheet(infer_with, best, probability, unseen, tmp_path):
     outcome = infer_with("unseen/images", "--masks", "unseen/masks", "--output", "out")
     assert outcome.status == 0, outcome.err
-    sheet = ScoreSheet(checkpoint.read(best)["threshold"])
+    sheet = ScoreSheet(checkpoint.read(best).threshold)
     for photo in sorted((unseen / "images").iterdir()):
         image, truth = read_pair(photo, unseen / "masks" / photo.name)
         sheet.add(photo.stem, "wall", (tiling.to_bytes(probability(image)) + 0.5) / 256, truth)
@@ -294,7 +294,7 @@ def test_two_photos_of_one_name_cannot_share_a_mask(infer_with, trained, tmp_pat
 def test_trained_photos_are_left_out_and_counted(infer_with, trained, best, tmp_path):
     """Also copies under other names; and a mask that belongs to no photo at all is counted."""
     shutil.copytree(trained / "walls", tmp_path / "walls")
-    split = checkpoint.read(best)["split"]
+    split = checkpoint.read(best).split
     held_out = [Path(name).stem for name in split["validation"]]
     known = Path(next(iter(split["train"]))).stem
     for part in ("images", "masks"):

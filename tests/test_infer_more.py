@@ -90,7 +90,7 @@ def test_small_areas_are_put_below_the_threshold(infer_with, script, trained, tm
     assert script("infer.py", "x.png", "--checkpoint", best, *options, *more).status == 0
     before, after = (read_grey(tmp_path / folder / "x_probability.png")[0].numpy()
                      for folder in ("all", "predictions"))
-    level = round(checkpoint.read(best)["threshold"] * 256)
+    level = round(checkpoint.read(best).threshold * 256)
     labels, _ = ndimage.label(before >= level, np.ones((3, 3)))
     small = (labels > 0) & (np.bincount(labels.flat)[labels] < (more[-1] if more else 50))
     assert small.any() and not small.all()

@@ -156,7 +156,7 @@ def test_torchrun_trains_and_scores_as_one_process_would(trained, tmp_path):
         photo, mask = read_pair(pair.image, pair.mask)
         probability = tiling.predict(predictor(model, CPU, torch.float32), photo)
         sheet.add(pair.image.stem, pair.source, probability, mask)
-    counts = counts_at(sum(sheet.histograms.values()), content["threshold"])
+    counts = counts_at(sum(sheet.histograms.values()), content.threshold)
     assert float(row["iou"]) == pytest.approx(counts.iou, abs=1e-3)
     assert float(row["accuracy"]) == pytest.approx(counts.accuracy, abs=1e-3)
     for file in tmp_path.rglob("*.pt"):
@@ -195,6 +195,6 @@ def test_the_end_of_one_is_the_end_of_all(trained, tmp_path, ending):
     else:
         assert "train.py: another process of this training has ended" in err
     assert 'train.py", line' not in err  # torchrun's own traceback stands there
-    assert checkpoint.read(tmp_path / "run/last.pt")["history"]
+    assert checkpoint.read(tmp_path / "run/last.pt").history
     for file in tmp_path.rglob("*.pt"):
         file.unlink()

@@ -30,10 +30,10 @@ def network():
 def test_they_are_those_of_the_default_network():
     content = checkpoint.read(checkpoint.SHIPPED)
     model = UNetResNet()
-    assert (content["blocks"], content["widths"]) == (list(model.blocks), list(model.widths))
-    model.load_state_dict(content["model"])
+    assert (content.blocks, content.widths) == (list(model.blocks), list(model.widths))
+    model.load_state_dict(content.model)
     assert checkpoint.SHIPPED.stat().st_size < 60e6
-    assert not any(str(value).startswith("/") for value in content["settings"].values())
+    assert not any(str(value).startswith("/") for value in content.settings.values())
 
 
 def test_setup_puts_them_into_the_wheel():

@@ -73,7 +73,7 @@ def walls(whole: Path, tmp_path: Path) -> None:
 def assert_same_end(run: Path, wanted: Path) -> None:
     """Model, optimizer, history, best.pt: bit by bit. And nothing half written lies about."""
     for name in ("last.pt", "best.pt"):
-        found, goal = (strip(checkpoint.read(folder / name)) for folder in (run, wanted))
+        found, goal = (strip(vars(checkpoint.read(folder / name))) for folder in (run, wanted))
         assert found["history"] == goal["history"]
         assert same(found, goal), name
     assert strip(history(run)) == strip(history(wanted))
@@ -124,7 +124,7 @@ def kill_and_resume() -> None:
             continue
         assert status == -signal.SIGKILL, status
         leftovers += bool(list(run.glob(".*.*")))
-        content = checkpoint.read(last) if last.exists() else {"history": [], "losses": []}
+        content = vars(checkpoint.read(last)) if last.exists() else {"history": [], "losses": []}
         reached.append((len(content["history"]), len(content["losses"])))
     print(f"{takes:.2f} s a run; {leftovers} killed while writing; epochs and updates: {reached}")
     assert len(set(reached)) >= 4, "the kills fell into few phases only"
@@ -161,7 +161,7 @@ def test_killed_between_two_writes(script, tmp_path, whole, monkeypatch, write, 
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(os, "replace", killed)
         script("train.py", *START, "--output", "run")
-    assert len(checkpoint.read(tmp_path / "run/last.pt")["losses"]) == 3
+    assert len(checkpoint.read(tmp_path / "run/last.pt").losses) == 3
     assert script("train.py", "--resume", "run").status == 0
     assert_same_end(tmp_path / "run", whole / "whole")
 
@@ -189,7 +189,7 @@ def test_workers_do_not_matter_to_a_run_stopped_in_mid_epoch(script, tmp_path, w
     with monkeypatch.context() as patch:
         patch.setattr(torch.optim.Adam, "step", at_call(2, before=False)(torch.optim.Adam.step))
         stopped = script("train.py", *START, "--workers", 1, "--output", "run")
-    assert stopped.status == 1 and len(checkpoint.read(tmp_path / "run/last.pt")["losses"]) == 2
+    assert stopped.status == 1 and len(checkpoint.read(tmp_path / "run/last.pt").losses) == 2
     assert script("train.py", "--resume", "run", "--workers", 0).status == 0
     assert_same_end(tmp_path / "run", whole / "whole")
 
@@ -291,7 +291,7 @@ def test_a_full_disk_costs_time_and_nothing_else(script, tmp_path, whole, disk, 
     assert re.search("No space left|File too large", outcome.err.splitlines()[-1])
     assert outcome.out.count("training goes on") == 3, "after each update, and then the epoch ends"
     last = checkpoint.read(run / "last.pt")
-    assert last["history"] == last["losses"] == [], "as it was at the start"
+    assert last.history == last.losses == [], "as it was at the start"
     assert not list(run.glob(".*.*")), "no half file is left"
     make_room()
     assert script("train.py", "--resume", run).status == 0
@@ -321,7 +321,7 @@ def test_told_twice_to_stop_while_it_saves(script, tmp_path, whole, monkeypatch)
             patch.setattr(checkpoint, "written_whole", impatient), step(*arguments)][1])
         stopped = script("train.py", *START, "--output", "run")
     assert stopped.status == 1 and stopped.err.splitlines()[-1].startswith("stopped at once")
-    assert checkpoint.read(tmp_path / "run/last.pt")["losses"] == []
+    assert checkpoint.read(tmp_path / "run/last.pt").losses == []
     assert not list((tmp_path / "run").glob(".*.*"))
     assert script("train.py", "--resume", "run").status == 0
     assert_same_end(tmp_path / "run", whole / "whole")
@@ -370,7 +370,7 @@ def test_stopped_within_an_update_a_run_ends_in_the_same_bits(script, tmp_path, 
         patch.setattr(owner, place, at_call(calls)(getattr(owner, place)))
         stopped = script("train.py", *START, "--output", "run")
     assert stopped.status == 1 and "go on with: python train.py --resume run" in stopped.err
-    assert len(checkpoint.read(tmp_path / "run/last.pt")["losses"]) == 1
+    assert len(checkpoint.read(tmp_path / "run/last.pt").losses) == 1
     assert script("train.py", "--resume", "run").status == 0
     assert_same_end(tmp_path / "run", whole / "whole")
 
@@ -481,7 +481,7 @@ def test_a_bad_update_is_left_out_and_a_run_stopped_after_it_ends_in_the_same_bi
             outcome = script("train.py", *START, "--output", run)
         assert outcome.out.count("epoch 1, update 2: left out") == 1
     assert outcome.status == 1
-    first, left_out = checkpoint.read(tmp_path / "stopped/last.pt")["losses"]
+    first, left_out = checkpoint.read(tmp_path / "stopped/last.pt").losses
     assert math.isfinite(first) and left_out is None
     assert script("train.py", "--resume", "stopped").status == 0
     assert_same_end(tmp_path / "stopped", tmp_path / "through")
@@ -510,7 +510,7 @@ def test_bad_updates_in_a_row_stop_training_and_leave_the_last_good_state(script
         outcome = script("train.py", *START, "--output", "run")
     refused(outcome, "train.py", "not finite in 3 updates in a row", "--lr", "--precision fp32")
     last = checkpoint.read(tmp_path / "run/last.pt")
-    assert len(last["history"]) == 1 and last["losses"] == []
+    assert len(last.history) == 1 and last.losses == []
     assert script("train.py", "--resume", "run").status == 0
     assert_same_end(tmp_path / "run", whole / "whole")
 
@@ -526,4 +526,4 @@ def test_what_bad_updates_come_from_is_not_saved_every_few_minutes(script, tmp_p
         patch.setattr(torch.nn.utils, "get_total_norm", at_call(5)(torch.nn.utils.get_total_norm))
         patch.setattr(Stop, "receive", pull_the_plug)
         script("train.py", *START, "--batch-size", 1, "--output", "run")
-    assert len(checkpoint.read(tmp_path / "run/last.pt")["losses"]) == 2
+    assert len(checkpoint.read(tmp_path / "run/last.pt").losses) == 2

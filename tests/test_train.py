@@ -51,15 +51,15 @@ def test_the_files_of_a_run(trained):
     last, best = checkpoint.read(run / "last.pt"), checkpoint.read(run / "best.pt")
     rows = history(run)
     assert [row["epoch"] for row in rows] == [1, 2]
-    assert rows == last["history"] and rows[:len(best["history"])] == best["history"]
-    assert best["history"][-1] == max(rows, key=lambda row: row["iou"])
-    assert best["threshold"] == best["history"][-1]["threshold"]
+    assert rows == last.history and rows[:len(best.history)] == best.history
+    assert best.history[-1] == max(rows, key=lambda row: row["iou"])
+    assert best.threshold == best.history[-1]["threshold"]
 
     train_pairs, validation, _ = load_pairs([trained / "walls"])
     split = describe_split(train_pairs, validation)
-    assert json.loads((run / "split.json").read_text()) == split == best["split"] == last["split"]
+    assert json.loads((run / "split.json").read_text()) == split == best.split == last.split
     settings = json.loads((run / "run.json").read_text())["settings"]
-    assert settings == best["settings"] == last["settings"]
+    assert settings == best.settings == last.settings
     assert (settings["crop"], settings["widths"], settings["data"]) == (
         64, [8] * 5, [str(trained / "walls")])
     columns = read_photo(run / "preview.png").split(324, dim=2)  # 320 pixels and a gap
@@ -78,7 +78,7 @@ def test_the_scores_of_best_are_those_of_its_model(trained):
         sheet.add(pair.image.stem, pair.source, tiling.predict(probability, photo), mask)
     histogram = sum(sheet.histograms.values())
     threshold, dice = best_threshold(histogram)
-    row = content["history"][-1]
+    row = content.history[-1]
     assert threshold == row["threshold"] and dice == pytest.approx(row["dice"], abs=1e-3)
     assert counts_at(histogram, threshold).iou == pytest.approx(row["iou"], abs=1e-3)
 
@@ -166,7 +166,7 @@ def test_micro_batch_auto_fits_a_small_device(trained, script, tmp_path, monkeyp
     assert outcome.status == 0, outcome.err
     line = next(line for line in outcome.out.splitlines() if line.startswith("memory: "))
     assert f"activations {found} x 0.001 GB" in line and "out of memory" not in outcome.out
-    assert checkpoint.read(tmp_path / "run/last.pt")["settings"]["micro_batch"] == found
+    assert checkpoint.read(tmp_path / "run/last.pt").settings["micro_batch"] == found
 
 
 def test_trials_of_micro_batch_auto_leave_no_trace(trained, script, tmp_path):
@@ -174,7 +174,7 @@ def test_trials_of_micro_batch_auto_leave_no_trace(trained, script, tmp_path):
         outcome = script("train.py", "--data", trained / "walls", *TINY, "--epochs", 1,
                          "--micro-batch", micro_batch, "--output", name)
         assert outcome.status == 0, outcome.err
-    auto, plain = (strip(checkpoint.read(tmp_path / name / "last.pt"))
+    auto, plain = (strip(vars(checkpoint.read(tmp_path / name / "last.pt")))
                    for name in ("auto", "plain"))
     assert same(auto["model"], plain["model"]) and auto["settings"]["micro_batch"] == 2
 
@@ -236,8 +236,8 @@ def test_best_stays_when_later_epochs_are_worse(window, tmp_path, monkeypatch):
     assert [row["iou"] for row in history(tmp_path)] == [
         (16 - rows) / (16 + rows) for rows in (10, 2, 5)]
     assert [row["loss"] for row in run.history] == [2.0] * 3 and not run.losses
-    assert checkpoint.read(tmp_path / "best.pt")["history"] == run.history[:2]
-    assert checkpoint.read(tmp_path / "last.pt")["history"] == run.history
+    assert checkpoint.read(tmp_path / "best.pt").history == run.history[:2]
+    assert checkpoint.read(tmp_path / "last.pt").history == run.history
 
 
 # Resumption
@@ -305,7 +305,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(trained, script, tmp_
     command = re.search(r"python (train\.py .*)", stopped.err).group(1)  # as it says, quotes too
     assert script(*shlex.split(command)).status == 0
     for file in ("last.pt", "best.pt"):
-        wanted, found = (strip(checkpoint.read(run / file))
+        wanted, found = (strip(vars(checkpoint.read(run / file)))
                          for run in (trained / "runs" / "walls-1", tmp_path / "a b"))
         assert wanted["history"] == found["history"]
         assert same(wanted, found)
@@ -323,24 +323,24 @@ def test_a_network_learns_on_from_a_checkpoint(trained, script, tmp_path, start)
     assert outcome.status == 0, outcome.err
     before, after = (checkpoint.read(file) for file in (
         tmp_path / "small.pt" if start == "small" else run / "best.pt", tmp_path / "on/last.pt"))
-    weights = [name for name in before["model"] if name.endswith("weight")]
-    assert weights and all(torch.equal(before["model"][name], after["model"][name])
+    weights = [name for name in before.model if name.endswith("weight")]
+    assert weights and all(torch.equal(before.model[name], after.model[name])
                            for name in weights)
-    held_out = after["split"]["validation"].keys()
-    known = len(before["split"]["train"].keys() & held_out)
+    held_out = after.split["validation"].keys()
+    known = len(before.split["train"].keys() & held_out)
     told = f"{known} of the {len(held_out)} validation photos"
     assert known and told in outcome.out
-    assert after["split"]["before"] == before["split"]["train"]
+    assert after.split["before"] == before.split["train"]
     again = script("train.py", "--resume", "on", "--epochs", 2)
     assert again.status == 0 and told in again.out, again.err
-    assert checkpoint.read(tmp_path / "on/last.pt")["split"] == after["split"]
+    assert checkpoint.read(tmp_path / "on/last.pt").split == after.split
 
 
 def test_photos_learned_from_before_are_left_out_of_scores(trained, script, tmp_path):
     """By the network of a run that trained on other photos, from a checkpoint that knew these."""
     best = trained / "runs/walls-1/best.pt"
     model, content = checkpoint.load(best)
-    split = {"train": {}, "validation": {}, "before": content["split"]["train"]}
+    split = {"train": {}, "validation": {}, "before": content.split["train"]}
     checkpoint.save(tmp_path / "on.pt", model, split=split)
     outcome = script("infer.py", trained / "walls/images", "--masks", trained / "walls/masks",
                      "--checkpoint", "on.pt", "--device", "cpu")
@@ -526,7 +526,7 @@ def test_signals_to_the_whole_job(trained, script, tmp_path, number):
         err = process.communicate()[1]
     assert process.returncode == 1 and "Traceback" not in err
     assert err.splitlines()[-1].endswith("python train.py --resume run")
-    assert checkpoint.read(tmp_path / "run" / "last.pt")["history"] == history(tmp_path / "run")
+    assert checkpoint.read(tmp_path / "run" / "last.pt").history == history(tmp_path / "run")
 
 
 def test_a_photo_that_breaks_in_a_worker_is_named_and_the_run_kept(trained, script, tmp_path):
@@ -544,7 +544,7 @@ def test_a_photo_that_breaks_in_a_worker_is_named_and_the_run_kept(trained, scri
     start = ("train.py", "--data", "walls", "--split", "mine.json", "--output", "run", *TINY)
     outcome = script(*start, "--workers", 1)
     refused(outcome, "train.py", broken.name)
-    assert checkpoint.read(tmp_path / "run" / "last.pt")["history"] == []
+    assert checkpoint.read(tmp_path / "run" / "last.pt").history == []
 
 
 def test_a_worker_that_is_still_reading_does_not_hold_up_the_end():

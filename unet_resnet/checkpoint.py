@@ -9,6 +9,7 @@ import os
 import zipfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,6 +29,23 @@ SHIPPED = Path(__file__).with_name("cracks.pt")  # made as MODEL_CARD.md tells
 WIDEST = 2**16  # channels
 PATHS = ("data", "weights", "split")  # the settings that name files
 TENSORS_OF_A_BLOCK = 18  # at least, in a state dict
+
+
+@dataclass
+class Checkpoint:
+    """What a file holds. The fields with a default belong to a training; best.pt lacks some."""
+
+    blocks: list[int]  # of the encoder's four stages
+    widths: list[int]  # of the decoder's five levels
+    model: tensors.State
+    threshold: float  # from which on a probability is a crack
+    split: dict[str, dict[str, str | None]]  # fingerprints by file name, of train, validation
+    history: list[dict[str, float]] = field(default_factory=list)  # one row per epoch
+    settings: dict[str, Any] = field(default_factory=dict)  # train.py's flags
+    masks: dict[str, dict[str, str | None]] | None = None  # as `split`
+    optimizer: dict[str, Any] | None = None  # Adam's averages
+    scaler: dict[str, Any] | None = None  # empty unless the run is in fp16
+    losses: list[float | None] | None = None  # of the windows of an epoch that is not finished
 
 
 def _is_number(value: Any) -> bool:
@@ -123,7 +141,7 @@ def _read_back(file: BinaryIO) -> None:
         raise OSError("it reads back otherwise than it was written; the disk may be failing")
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(path: Path) -> Checkpoint:
     """The content of a checkpoint, its tensors on the CPU, checked to be what `save` writes.
 
     Raises an OSError or ValueError, in one line that names the file, for one that cannot be read
@@ -153,20 +171,21 @@ def read(path: Path) -> dict[str, Any]:
     if is_quantized(state):
         wanted = quantize(wanted)
     content["model"] = dequantize(tensors.check(state, wanted, path))
-    return content
+    return Checkpoint(**{one.name: content[one.name] for one in fields(Checkpoint)
+                         if one.name in content})
 
 
-def read_last(path: Path) -> dict[str, Any]:
+def read_last(path: Path) -> Checkpoint:
     """The content of a last.pt, from which a training can go on. Raises what `read` does."""
     content = read(path)
-    for name in ("settings", "optimizer", "scaler", "losses", "history"):
-        if name not in content:
+    for name in ("optimizer", "scaler", "losses"):
+        if getattr(content, name) is None:
             raise ValueError(f"{path}: no last.pt, for it has no {name}: a training cannot go on "
                              "from it; --weights starts a new one with a best.pt")
     for name in ("blocks", "widths"):
-        if content["settings"].get(name) != content[name]:
+        if content.settings.get(name) != getattr(content, name):
             raise _spoilt(path, f"its settings have other {name} than its network")
-    if not all({"iou", "threshold"} <= row.keys() for row in content["history"]):
+    if not all({"iou", "threshold"} <= row.keys() for row in content.history):
         raise _spoilt(path, "an epoch without scores")
     return content
 
@@ -175,15 +194,15 @@ def _spoilt(path: Path, what: str) -> ValueError:
     return ValueError(f"{path}: damaged, or not written by train.py: {what}")
 
 
-def load(path: Path) -> tuple[UNetResNet, dict[str, Any]]:
+def load(path: Path) -> tuple[UNetResNet, Checkpoint]:
     """The model that a checkpoint, named as `located` tells, describes, on the CPU in eval mode,
     and the checkpoint's content.
 
     Raises what `read` does.
     """
     content = read(located(path))
-    model = UNetResNet(content["blocks"], content["widths"])
-    model.load_state_dict(content["model"])
+    model = UNetResNet(content.blocks, content.widths)
+    model.load_state_dict(content.model)
     return model.eval(), content
 
 
@@ -227,12 +246,11 @@ def shrink(path: Path, small: Path) -> str:
     check_absent(small)
     path = located(path)
     model, content = load(path)
-    kept = {name: content[name] for name in ("threshold", "split", "history") if name in content}
-    settings = {name: value for name, value in content.get("settings", {}).items()
-                if name not in PATHS}
-    save(small, model, small=True, settings=settings, **kept)
+    settings = {name: value for name, value in content.settings.items() if name not in PATHS}
+    save(small, model, content.threshold, content.split, small=True, settings=settings,
+         history=content.history)
     return (f"{small}: {small.stat().st_size / 1e6:.0f} MB in place of "
-            f"{path.stat().st_size / 1e6:.0f}, threshold {content['threshold']:g}")
+            f"{path.stat().st_size / 1e6:.0f}, threshold {content.threshold:g}")
 
 
 def space_wanted(folder: Path, blocks: Sequence[int], widths: Sequence[int]) -> int:

@@ -332,7 +332,7 @@ def test_a_file_in_place_of_a_run(trained, file):
 def test_what_is_not_spoilt_is_accepted(trained, file, content):
     """Else the tables above would pass with any content. Weights in 16 bits will do."""
     torch.save(swap(lambda tensor: tensor.half())(content), file)
-    assert checkpoint.read_last(file)["model"][SHORT].dtype == torch.float32
+    assert checkpoint.read_last(file).model[SHORT].dtype == torch.float32
     outcome = run_script(file.parent, *commands(trained, file)["infer"])
     assert outcome.status == 0, outcome.err
 

@@ -42,7 +42,7 @@ def test_equals_the_unfolded_model(network, trained, photo):
     model, content = checkpoint.load(trained / "runs/walls-1/best.pt")
     wanted = predictor(model, CPU, torch.float32)(photo[None])[0]
     torch.testing.assert_close(network(photo), wanted, rtol=0, atol=1e-5)
-    assert network.threshold == content["threshold"] and network.split == content["split"]
+    assert network.threshold == content.threshold and network.split == content.split
 
 
 def test_every_kind_of_picture(network, photo, tmp_path):

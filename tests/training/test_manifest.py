@@ -28,7 +28,7 @@ USAGE = namedtuple("USAGE", "total used free")
 
 def state(run: Path) -> dict:
     """All that a run has reached, apart from its settings."""
-    content = checkpoint.read(run / "last.pt")
+    content = vars(checkpoint.read(run / "last.pt"))
     return strip({name: content[name] for name in content if name != "settings"})
 
 
@@ -37,7 +37,7 @@ def state(run: Path) -> dict:
 def test_the_record_says_what_was_run(trained):
     run = trained / "runs/walls-1"
     content = json.loads((run / "run.json").read_text())
-    assert content["settings"] == checkpoint.read(run / "last.pt")["settings"]
+    assert content["settings"] == checkpoint.read(run / "last.pt").settings
     start, = content["starts"]
     python, program, *arguments = shlex.split(start["command"])
     assert (python, Path(program).name, arguments) == (

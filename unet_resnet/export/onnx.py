@@ -78,7 +78,7 @@ def export(checkpoint_path: Path, onnx_path: Path) -> str:
     photos = drawings()
     with torch.no_grad():
         expected = [model(photo).sigmoid() for photo in photos]
-    graph = to_onnx(model, content["threshold"])
+    graph = to_onnx(model, content.threshold)
     difference = torch.stack([(found - wanted).abs().max() for found, wanted
                               in zip(run(graph, photos), expected)]).max().item()
     if not difference <= TOLERANCE:  # so put, it is true of NaN
@@ -87,7 +87,7 @@ def export(checkpoint_path: Path, onnx_path: Path) -> str:
                          f"other versions of {', '.join(PACKAGES)}")
     with written_whole(onnx_path) as file:
         file.write(graph)
-    return (f"{onnx_path}: {len(graph) / 1e6:.0f} MB, threshold {content['threshold']:g}, "
+    return (f"{onnx_path}: {len(graph) / 1e6:.0f} MB, threshold {content.threshold:g}, "
             f"differs from torch by {difference:.1e} at most")
 
 

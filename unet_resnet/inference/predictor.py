@@ -102,7 +102,7 @@ def load(path: str | Path = checkpoint.SHIPPED, device: str = "auto",
     place = pick_device(device)
     dtype = pick_precision(precision, place)
     model, content = checkpoint.load(Path(path))
-    return Network(prepare(model, place, dtype), content["threshold"], content["split"], place,
+    return Network(prepare(model, place, dtype), content.threshold, content.split, place,
                    dtype)
 
 

@@ -103,7 +103,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
 
 
 def parse_arguments(description: str,
-                    first: bool = True) -> tuple[argparse.Namespace, dict[str, Any] | None]:
+                    first: bool = True) -> tuple[argparse.Namespace, checkpoint.Checkpoint | None]:
     """The settings, and the content of last.pt where a run is resumed.
 
     `first`: of several processes the one that writes. Raises ValueError or an OSError for settings
@@ -117,18 +117,18 @@ def parse_arguments(description: str,
         if first:
             lock(run, new=False)  # before reading: another process may be about to save
         last = checkpoint.read_last(run / "last.pt")
-        last["settings"] = checked(last["settings"], parser, run / "last.pt")
-        parser.set_defaults(**last["settings"])
+        last.settings = checked(last.settings, parser, run / "last.pt")
+        parser.set_defaults(**last.settings)
         args = parser.parse_args()
         if args.output:
             raise ValueError(f"--output {args.output}: a resumed run stays in its folder, {run}")
         args.output = run
         for name in FIXED:
-            new, old = getattr(args, name), last["settings"][name]
+            new, old = getattr(args, name), last.settings[name]
             if new != old:
                 raise ValueError(f"--resume {run}: --{name.replace('_', '-')} was {old}, now "
                                  f"{new}; leave it, or start a new run")
-        for name, old in last["settings"].items():
+        for name, old in last.settings.items():
             if getattr(args, name) != old:
                 print(f"--{name.replace('_', '-')} was {old}, now {getattr(args, name)}")
     elif args.output and args.output.is_dir() and any(args.output.iterdir()):
@@ -136,7 +136,7 @@ def parse_arguments(description: str,
                               f"--resume {args.output}")
     elif args.weights and (start := checkpoint.find(args.weights)):
         content = checkpoint.read(start)
-        args.blocks, args.widths = (getattr(args, name) or content[name]
+        args.blocks, args.widths = (getattr(args, name) or getattr(content, name)
                                     for name in ("blocks", "widths"))
     for name, (real, drawn) in DEFAULTS.items():
         if getattr(args, name) is None:

@@ -37,7 +37,7 @@ from unet_resnet.training.signals import Stop
 SAMPLE_FOLDER, SAMPLE_COUNT = Path("sample_set"), 240
 SMALL_BATCH = 8  # crops, below which BatchNorm's statistics of one process are rough
 
-Content = dict[str, Any]  # of a last.pt
+Content = checkpoint.Checkpoint  # of a last.pt
 
 
 @dataclass
@@ -101,7 +101,7 @@ def look_ahead(args: argparse.Namespace, last: Content | None, device: torch.dev
         files.check_folder(folder)
         files.check_space(folder, checkpoint.space_wanted(folder, args.blocks, args.widths))
     if last:
-        return last["split"]
+        return last.split
     return args.split if args.split in (None, "groups") else read_split(Path(args.split))
 
 
@@ -117,8 +117,8 @@ def make_model(args: argparse.Namespace, last: Content | None,
     torch.manual_seed(args.seed)
     model, before = UNetResNet(args.blocks, args.widths), {}
     if last is not None:
-        model.load_state_dict(last["model"])
-        before = last["split"].get("before", {})
+        model.load_state_dict(last.model)
+        before = last.split.get("before", {})
     elif start := checkpoint.find(args.weights):
         before = start_from(model, start)
         print(f"network: {args.weights}, trained on {len(before)} photos")
@@ -136,12 +136,12 @@ def start_from(model: UNetResNet, path: Path) -> Side:
     """
     content = checkpoint.read(path)
     for name in ("blocks", "widths"):
-        found, wanted = content[name], list(getattr(model, name))
+        found, wanted = getattr(content, name), list(getattr(model, name))
         if found != wanted:
             raise ValueError(f"{path}: a network of {name} {found}, not {wanted}; leave out "
                              f"--{name}")
-    model.load_state_dict(content["model"])
-    return learned_from(content["split"])
+    model.load_state_dict(content.model)
+    return learned_from(content.split)
 
 
 def find_pairs(args: argparse.Namespace, split: Split | str | None, last: Content | None,
@@ -163,7 +163,7 @@ def find_pairs(args: argparse.Namespace, split: Split | str | None, last: Conten
     if before:
         described["before"] = before
     if last:
-        check_masks(masks, last.get("masks", masks))
+        check_masks(masks, last.masks or masks)
     for note in notes:
         print(note)
     if known := known_photos(described):
@@ -242,10 +242,10 @@ def start(args: argparse.Namespace, model: UNetResNet, device: torch.device,
     run = Run(make_run_folder(args) if group.first else Path(), args, device, precision, model,
               network, optimizer, scaler, split, masks, Stop(patient=group.size > 1), group)
     if last is not None:
-        checkpoint.load_optimizer(optimizer, last["optimizer"], args.output / "last.pt")
-        if last["scaler"]:  # empty where the run was not in fp16
-            scaler.load_state_dict(last["scaler"])
-        run.losses, run.history = last["losses"], last["history"]
+        checkpoint.load_optimizer(optimizer, last.optimizer, args.output / "last.pt")
+        if last.scaler:  # empty where the run was not in fp16
+            scaler.load_state_dict(last.scaler)
+        run.losses, run.history = last.losses, last.history
     if device.type == "cpu" and not args.compile:
         run.stop.check_within(model)
     if group.first:
