@@ -7,16 +7,16 @@
         if source.damage: ...  # complete once the frames are through
 
 Only a few frames are in memory at a time. What is written is MP4 with H.264 in 4:2:0, which every
-common player shows. That needs even sides: an odd one grows by a repeated row or column at the
-bottom or right. Frames keep their times, also uneven ones; none is added or left out. High dynamic
-range is cut to 8 bits and not mapped.
+common player shows, without sound. That needs even sides: an odd one grows by a repeated row or
+column at the bottom or right. Frames keep their times, also uneven ones; none is added or left out.
+High dynamic range is cut to 8 bits and not mapped.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -36,7 +36,6 @@ except ImportError:  # the extra `video` is not installed
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mts", ".m2ts", ".mpg", ".mpeg",
                   ".wmv", ".3gp")  # no .ts, which is TypeScript too
-SOUNDS = ("aac", "mp3", "ac3", "alac", "opus")  # what players expect in an MP4
 # Without B-frames (bf), as an MP4 with them and uneven times ends before its last frames do.
 ENCODER, QUALITY = "libx264", {"crf": "18", "preset": "veryfast", "bf": "0"}
 # The comment in an MP4's last box: the start of a text atom (ISO/IEC 14496-12, QuickTime's ilst).
@@ -53,7 +52,7 @@ class Frame(NamedTuple):
     """One picture of a video, upright."""
 
     index: int  # among all frames of the video, from 0
-    seconds: float  # when a player shows it, from the start of the file
+    seconds: float  # when a player shows it, after the first frame
     ticks: int  # the same, exact, in units of the source's time base
     pixels: Tensor  # (3, h, w) uint8 RGB
 
@@ -75,7 +74,6 @@ class Source:
         stream.thread_type = "AUTO"  # on all cores
         self.path, self.stream = path, stream
         self._container, self._fault = container, ""
-        self.start = Fraction(container.start_time or 0, av.time_base)  # seconds
         self.rate = stream.average_rate or Fraction(25)
         length = Fraction(container.duration or 0, av.time_base)
         self.count = stream.frames or round(length * self.rate)
@@ -106,7 +104,7 @@ class Source:
         frame of another size than the first is scaled to that.
         """
         base = self.stream.time_base
-        start, step = round(self.start / base), max(1, round(1 / self.rate / base))
+        start, step = self.stream.start_time or 0, max(1, round(1 / self.rate / base))
         ticks = -step
         for index, frame in enumerate(self._decoded):
             told = -math.inf if frame.pts is None else frame.pts - start
@@ -186,14 +184,10 @@ def _upright(pixels: Tensor, display: Sequence[int]) -> Tensor:
 
 
 class Writer:
-    """A video being written; `written` makes it.
+    """A video being written; `written` makes it."""
 
-    `note` is "" or one line that says why there is no sound.
-    """
-
-    def __init__(self, container: av.container.OutputContainer, source: Source,
-                 sound: av.container.InputContainer) -> None:
-        self.note, self._container, self._start = "", container, source.start
+    def __init__(self, container: av.container.OutputContainer, source: Source) -> None:
+        self._container = container
         self._film = container.add_stream(ENCODER, rate=source.rate, options=QUALITY)
         coder, given = self._film.codec_context, source.stream.codec_context
         coder.height = source.height + source.height % 2
@@ -203,18 +197,6 @@ class Writer:
         coder.colorspace, coder.color_range = self._matrix, LIMITED
         coder.color_primaries, coder.color_trc = given.color_primaries, given.color_trc
         coder.sample_aspect_ratio = source.pixel_shape
-        self._packets = iter(())
-        heard = sound.streams.best("audio")
-        if heard is not None:
-            coder = heard.codec_context  # None for what FFmpeg does not know
-            name = coder.codec.canonical_name if coder else "its codec"
-            if name in SOUNDS:
-                track = container.add_stream_from_template(heard)
-                self._packets = self._shifted(sound.demux(heard), track)
-            else:
-                self.note = (f"{source.path}: its sound is left out, for an MP4 with {name} is not "
-                             "played everywhere")
-        self._next = next(self._packets, None)
 
     def write(self, frame: Frame, pixels: Tensor) -> None:
         """Append (3, h, w) uint8 RGB, shown at the time of `frame`; all of one size."""
@@ -224,27 +206,9 @@ class Writer:
             dst_color_range=LIMITED, interpolation=EXACT)
         picture.pts, picture.time_base = frame.ticks, self._film.codec_context.time_base
         self._container.mux(self._film.encode(picture))
-        self._copy_sound(frame.seconds)
 
     def finish(self) -> None:
         self._container.mux(self._film.encode(None))
-        self._copy_sound(math.inf)
-
-    def _copy_sound(self, until: float) -> None:
-        while self._next and self._next.pts * self._next.time_base <= until:
-            self._container.mux(self._next)
-            self._next = next(self._packets, None)
-
-    def _shifted(self, packets: Iterator[av.Packet], track: av.AudioStream) -> Iterator[av.Packet]:
-        """The sound as it is, its times counted as those of the frames are."""
-        last = -math.inf
-        with suppress(av.FFmpegError):  # the source meets the same damage, and says so
-            for packet in packets:
-                if packet.pts is None or packet.dts is None or packet.dts <= last:
-                    continue  # MP4 takes growing times only
-                last, shift = packet.dts, round(self._start / packet.time_base)
-                packet.pts, packet.dts, packet.stream = packet.pts - shift, last - shift, track
-                yield packet
 
 
 def _even(pixels: Tensor) -> Tensor:
@@ -269,19 +233,17 @@ def opened(path: Path) -> Iterator[Source]:
 def written(path: Path, source: Source, photo: str = "") -> Iterator[Writer]:
     """A writer of the painted frames of `source` to an MP4 at `path`, whole or not at all.
 
-    The sound comes along as it is where players expect its kind in an MP4. `photo` tells of which
-    video it is, as in `images.write_png`.
+    `photo` tells of which video it is, as in `images.write_png`.
 
     Raises FileExistsError where `path` is a file that was not written by this function.
     """
     check_ours(path, MARK)
-    # The sound is read from a second opening, so that neither waits for the other in memory.
-    with written_whole(path) as file, _open(source.path) as sound:
+    with written_whole(path) as file:
         try:
             # By its name: through a Python file, PyAV hides why a write failed, as on a full disk.
             with av.open(f"file:{file.name}", "w", format="mp4") as container:
                 container.metadata["comment"] = signature(photo)
-                writer = Writer(container, source, sound)
+                writer = Writer(container, source)
                 yield writer
                 writer.finish()
         except av.FFmpegError as error:

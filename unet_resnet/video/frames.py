@@ -57,8 +57,6 @@ def predict_video(path: Path, name: str, predict: Callable[[Tensor], Tensor],
                 table.write(csv_lines([*FRAME_COLUMNS, *numbers]))
             table.write(csv_lines([frame.index, round(frame.seconds, 4),
                                    round(share_of(crack), 6), *numbers.values()]))
-        if writer and writer.note:
-            tqdm.write(writer.note)
     if source.damage:
         raise ValueError(source.damage)
     if args.every:
