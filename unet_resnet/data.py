@@ -1,38 +1,49 @@
-"""Which mask belongs to which photo, and how does a pair become training crops?"""
+"""Which mask belongs to which photo, how often is a pair shown, and how does it become crops?"""
 
 import hashlib
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import cycle, islice
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Generator, Tensor
-from torch.nn import functional as F
+from torch.nn.functional import pad
 from torch.utils.data import Dataset
+from tqdm import tqdm
 
 from unet_resnet.images import SUFFIXES, read_mask, read_photo
 
+Result = TypeVar("Result")
 Transform = Callable[[Tensor, Tensor, Generator], tuple[Tensor, Tensor]]
-CAMERA = r"(?:IMG|MVIMG|DSC[NF]?|DJI|GOPR|PXL|P)"
 
+CAMERA = r"(?:IMG|MVIMG|DSC[NF]?|DJI|GOPR|PXL|P)"
+SOURCE = re.compile(r"(Eugen_Muller|Sylvie_Chambon|[^_]*)_")
 NOT_A_SOURCE = re.compile(rf"(?:\d.*)?|{CAMERA}[\d-]*", re.IGNORECASE)
-TWO_WORD_SOURCES = ("Eugen_Muller", "Sylvie_Chambon")
+WIDTHS = (5, 10, 20, 50)  # pixels: the borders of the classes that `balanced` evens out
+# Pillow decodes outside Python's lock; each thread holds a whole photo, hence not all cores.
+THREADS = min(8, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A photo and its mask; `source` is the data set it comes from."""
+    """A photo, its mask and the data set they come from."""
 
     image: Path
     mask: Path
     source: str
+    # Of "image" and "mask", where the files have been read already.
+    fingerprints: dict[str, str] = field(default_factory=dict, compare=False)
 
 
 @dataclass
 class Part:
-    """The pairs of two folders, and what kept other files from becoming pairs."""
+    """The pairs of some folders, and the files that have no partner."""
 
     pairs: list[Pair] = field(default_factory=list)
     without_mask: list[Path] = field(default_factory=list)
@@ -42,86 +53,71 @@ class Part:
 
 def source_of(stem: str) -> str:
     """The data set an image came from: `CFD_014` -> `CFD`; a camera's own name -> `photos`."""
-    for source in TWO_WORD_SOURCES:
-        if stem.startswith(source + "_"):
-            return source
-    prefix, underscore, _ = stem.partition("_")
-    return "photos" if not underscore or NOT_A_SOURCE.fullmatch(prefix) else prefix
+    named = SOURCE.match(stem)
+    return "photos" if not named or NOT_A_SOURCE.fullmatch(named[1]) else named[1]
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """The picture files directly in a folder, sorted; hidden ones left out."""
+    """The picture files directly in a folder, sorted, without hidden ones."""
     return sorted(path for path in folder.iterdir()
                   if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
 
 
 def by_stem(paths: Iterable[Path]) -> tuple[dict[str, Path], list[Path]]:
     """The first file of each stem, and the rest."""
-    files = defaultdict(list)
-    for path in paths:
-        files[path.stem].append(path)
-    return ({stem: paths[0] for stem, paths in files.items()},
-            [path for paths in files.values() for path in paths[1:]])
-
-
-def match(images: Path, masks: Path) -> Part:
-    """Pair two folders by file stem, sorted by stem."""
-    photos, doubled_photos = by_stem(pictures_in(images))
-    partners, doubled_masks = by_stem(pictures_in(masks))
-    pairs = [Pair(photos[stem], partners[stem], source_of(stem))
-             for stem in sorted(photos.keys() & partners.keys())]
-    return Part(pairs, [photos[stem] for stem in sorted(photos.keys() - partners.keys())],
-                [partners[stem] for stem in sorted(partners.keys() - photos.keys())],
-                doubled_photos + doubled_masks)
+    first: dict[str, Path] = {}
+    rest = [path for path in paths if first.setdefault(path.stem, path) is not path]
+    return first, rest
 
 
 def layout(paths: Sequence[Path]) -> dict[str, list[tuple[Path, Path]]]:
-    """The folders of photos and masks of data sets, under "train" and perhaps "test".
+    """The folders of photos and of masks, under "train" and perhaps "test".
 
-    Each of `paths` is a folder with images/ and masks/, or with train/images, train/masks and
-    perhaps test/images, test/masks (the layout of khanhha/crack_segmentation). Or they are two
-    folders, of photos and of masks.
+    Each path is a folder with images/ and masks/, or with train/images, train/masks and perhaps
+    test/images, test/masks (as in khanhha/crack_segmentation). Two paths may also be a folder of
+    photos and a folder of masks.
 
-    Raises FileNotFoundError where none of these is found.
+    Raises FileNotFoundError if a path is neither.
     """
+    def folders_in(root: Path) -> list[tuple[Path, Path]]:
+        folders = (root / "images", root / "masks")
+        return [folders] if all(folder.is_dir() for folder in folders) else []
+
     for path in paths:
         if not path.is_dir():
             raise FileNotFoundError(f"{path}: no such folder")
-    insides = [_parts_in(path) for path in paths]
-    if len(paths) == 2 and not any(insides):
+    train = [folders_in(path) or folders_in(path / "train") for path in paths]
+    test = [folders_in(path / "test") for path in paths]
+    if len(paths) == 2 and not any(train + test):
         return {"train": [(paths[0], paths[1])]}
-    found = defaultdict(list)
-    for path, inside in zip(paths, insides):
-        if "train" not in inside:
+    for path, inside in zip(paths, train):
+        if not inside:
             raise FileNotFoundError(
                 f"{path}: neither images/ and masks/ nor train/images/ and train/masks/ in it; "
                 "make one of these, or name the two folders, photos first")
-        for part, folders in inside.items():
-            found[part].append(folders)
-    return dict(found)
-
-
-def _parts_in(root: Path) -> dict[str, tuple[Path, Path]]:
-    parts = {}
-    for name, folder in (("train", root), ("train", root / "train"), ("test", root / "test")):
-        if (folder / "images").is_dir() and (folder / "masks").is_dir():
-            parts.setdefault(name, (folder / "images", folder / "masks"))
-    return parts
+    return {"train": sum(train, [])} | ({"test": sum(test, [])} if any(test) else {})
 
 
 def find(paths: Sequence[Path]) -> dict[str, Part]:
-    """The pairs of data sets (`layout`), those of one part together."""
-    parts = {}
+    """The pairs of data sets (`layout`), files of one stem, under "train" and perhaps "test"."""
+    parts = defaultdict(Part)
     for name, folders in layout(paths).items():
-        found = [vars(match(*pair)).values() for pair in folders]
-        parts[name] = Part(*(sum(lists, []) for lists in zip(*found)))
-    return parts
+        for images, masks in folders:
+            photos, doubled_photos = by_stem(pictures_in(images))
+            partners, doubled_masks = by_stem(pictures_in(masks))
+            both, part = photos.keys() & partners.keys(), parts[name]
+            part.pairs += [Pair(photos[stem], partners[stem], source_of(stem))
+                           for stem in sorted(both)]
+            part.without_mask += [photos[stem] for stem in sorted(photos.keys() - both)]
+            part.without_image += [partners[stem] for stem in sorted(partners.keys() - both)]
+            part.doubled += doubled_photos + doubled_masks
+    return dict(parts)
 
 
 def read_pair(photo: Path, mask: Path) -> tuple[Tensor, Tensor]:
     """Photo (3, h, w) uint8 RGB and mask (1, h, w) uint8 0/1.
 
-    Raises ValueError, naming the file, where one is unreadable or the sizes differ.
+    Raises ValueError, naming the file, if one is unreadable or the sizes differ.
     """
     image, truth = read_photo(photo), read_mask(mask)
     if image.shape[1:] != truth.shape[1:]:
@@ -130,25 +126,11 @@ def read_pair(photo: Path, mask: Path) -> tuple[Tensor, Tensor]:
     return image, truth
 
 
-def seed_of(*purpose: str | int) -> int:
-    """A seed of its own for each purpose; of 32 bits, for torch's CPU generator heeds no more."""
-    return int.from_bytes(hashlib.sha256(repr(purpose).encode()).digest()[:4], "big")
-
-
-def spread(sources: Sequence[str], generator: Generator) -> list[int]:
-    """A random order of 0 .. len(sources) - 1 in which each source is spread evenly.
-
-    The i-th of n of a source, in random order, stands at a random place in the i-th of n equal
-    parts of the whole.
-    """
-    indices, places = torch.randperm(len(sources), generator=generator).tolist(), {}
-    chance = torch.rand(len(sources), generator=generator).tolist()
-    counts, seen = Counter(sources), Counter()
-    for index in indices:
-        source = sources[index]
-        places[index] = (seen[source] + chance[index]) / counts[source]
-        seen[source] += 1
-    return sorted(indices, key=places.__getitem__)
+def in_threads(function: Callable[[Pair], Result], pairs: Sequence[Pair],
+               title: str) -> list[Result]:
+    """The function's result for each pair, with a progress bar."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        return list(tqdm(pool.map(function, pairs), title, len(pairs), unit="pair", leave=False))
 
 
 def width_classes(mask: Tensor, limits: Sequence[int]) -> Tensor:
@@ -163,7 +145,7 @@ def width_classes(mask: Tensor, limits: Sequence[int]) -> Tensor:
     """
     classes = torch.zeros_like(mask)
     for side in limits:
-        eroded = least(F.pad(mask, [side - 1] * 4), side)
+        eroded = least(pad(mask, [side - 1] * 4), side)
         classes += 1 - least(1 - eroded, side)
     return classes
 
@@ -179,15 +161,57 @@ def least(image: Tensor, side: int) -> Tensor:
     return image
 
 
+def balanced(pairs: Sequence[Pair]) -> list[Pair]:
+    """The pairs of an epoch: those with cracks of a width that is rare in their source, repeated.
+
+    The widest place of a mask gives its width class (`WIDTHS`). Its pairs are repeated as often as
+    brings the class to a fifth of its source's photos, at most six times; after repeat factor
+    sampling (Gupta et al., LVIS, 2019).
+    """
+    def widest(pair: Pair) -> int:
+        mask = read_mask(pair.mask)
+        return int((mask + width_classes(mask, WIDTHS)).max())  # 0: no crack
+
+    alike = defaultdict(list)
+    for pair, width in zip(pairs, in_threads(widest, pairs, "measuring cracks")):
+        if width:
+            alike[pair.source, width].append(pair)
+    photos = Counter(pair.source for pair in pairs)
+    repeats = []
+    for (source, _), members in alike.items():
+        wanted = min(photos[source] // 5, 6 * len(members))
+        repeats += islice(cycle(members), max(wanted - len(members), 0))
+    return [*pairs, *repeats]
+
+
+def seed_of(*purpose: str | int) -> int:
+    """A seed of its own for each purpose; of 32 bits, all that torch's CPU generator heeds."""
+    return int.from_bytes(hashlib.sha256(repr(purpose).encode()).digest()[:4], "big")
+
+
+def spread(sources: Sequence[str], generator: Generator) -> list[int]:
+    """A random order of 0 .. len(sources) - 1 in which each source is spread evenly.
+
+    The i-th of n of a source, in random order, gets a random place in the i-th of n equal parts.
+    """
+    order = torch.randperm(len(sources), generator=generator).tolist()
+    chance = torch.rand(len(sources), generator=generator).tolist()
+    counts, seen, places = Counter(sources), Counter(), {}
+    for index in order:
+        places[index] = (seen[sources[index]] + chance[index]) / counts[sources[index]]
+        seen[sources[index]] += 1
+    return sorted(order, key=places.__getitem__)
+
+
 class Crops(Dataset):
     """An endless stream of augmented training crops, addressed by position.
 
-    Position p is picture p % n of epoch p // n in that epoch's own order, cropped with random
-    numbers seeded by p. The order is shuffled, yet the pictures of each source are spread evenly
-    over the epoch: each batch has some without cracks, where these are a source of their own.
+    Position p is pair p % n of epoch p // n in that epoch's own order, cropped with random numbers
+    seeded by p. Each source is spread evenly over the epoch, so that every batch has photos without
+    cracks if these are a source of their own.
 
-    So a crop depends on its position alone: not on the number of workers, nor on what was read
-    before it, and a run can go on from any position.
+    A crop depends on its position alone, not on the number of workers or on what was read before:
+    a run can resume at any position.
     """
 
     def __init__(self, pairs: Sequence[Pair], augment: Transform, seed: int) -> None:
@@ -197,21 +221,18 @@ class Crops(Dataset):
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def pair_at(self, position: int) -> Pair:
+    def __getitem__(self, position: int) -> tuple[Tensor, Tensor]:
         epoch, place = divmod(position, len(self.pairs))
         if epoch != self.epoch:
             shuffle = Generator().manual_seed(seed_of("shuffle", self.seed, epoch))
             self.epoch = epoch
             self.order = spread([pair.source for pair in self.pairs], shuffle)
-        return self.pairs[self.order[place]]
-
-    def __getitem__(self, position: int) -> tuple[Tensor, Tensor]:
-        pair = self.pair_at(position)
+        pair = self.pairs[self.order[place]]
         crop = Generator().manual_seed(seed_of("crop", self.seed, position))
         return self.augment(*read_pair(pair.image, pair.mask), crop)
 
 
-class WholePictures(Dataset):
+class WholePhotos(Dataset):
     """The pairs as they are: photo (3, h, w) uint8 and mask (1, h, w) uint8 0/1."""
 
     def __init__(self, pairs: Sequence[Pair]) -> None:
@@ -219,9 +240,6 @@ class WholePictures(Dataset):
 
     def __len__(self) -> int:
         return len(self.pairs)
-
-    def pair_at(self, index: int) -> Pair:
-        return self.pairs[index]
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         return read_pair(self.pairs[index].image, self.pairs[index].mask)

@@ -1,7 +1,8 @@
-"""Who sits in which split, and does a crop depend on its position alone?"""
+"""Does every photo meet its mask, is each width shown often enough, are crops reproducible?"""
 
-import json
 import re
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,182 +13,207 @@ from torch import Generator
 from torch.utils.data import DataLoader
 
 from unet_resnet.augment import Augment
+from unet_resnet.data import (
+    WIDTHS, Crops, Pair, Part, WholePhotos, balanced, find, layout, read_pair, spread,
+    width_classes)
+from unet_resnet.images import SUFFIXES
 from unet_resnet.synthetic.confusers import confuse
 from unet_resnet.synthetic.photometric import photometric
-from unet_resnet.audit.split import VALIDATION_SHARE, describe_split, load_pairs, read_split
-from unet_resnet.audit.groups import group_of
-from unet_resnet.data import Crops, WholePictures, read_pair, spread
-from unet_resnet.data import Pair
-
-NAMES = sorted(f"{source}_{photo}_crop{crop}" for source in ("road", "wall")
-               for photo in range(12) for crop in range(3))
 
 
-def make_pair(root: Path, name: str, seed: int) -> None:
-    """A photo of noise, so that no two seeds look alike, and a mask with one crack."""
-    noise = np.random.default_rng(seed).integers(0, 256, (24, 24, 3), dtype=np.uint8)
-    crack = np.zeros((24, 24), np.uint8)
-    crack[:2] = 255
-    for part, picture in (("images", noise), ("masks", crack)):
-        (root / part).mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(root / part / f"{name}.png")
+# Pairs
 
-
-def make_set(root: Path, names: list[str]) -> Path:
-    for part in ("images", "masks"):
-        (root / part).mkdir(parents=True)
+def fill(folder: Path, *names: str) -> Path:
+    """A folder with files of these names; pairs are made from names alone."""
+    folder.mkdir(parents=True, exist_ok=True)
     for name in names:
-        make_pair(root, name, NAMES.index(name))
-    return root
+        (folder / name).touch()
+    return folder
 
 
-def names_of(sides: tuple[list[Pair], list[Pair], list[str]]) -> list[list[str]]:
-    """The names on the two sides, without the notes."""
-    return [[pair.image.stem for pair in pairs] for pairs in sides[:2]]
+def pairs_of(root: Path, photos: Sequence[str], masks: Sequence[str]) -> Part:
+    return find([fill(root / "images", *photos), fill(root / "masks", *masks)])["train"]
 
 
-# Splits
-
-@pytest.mark.parametrize("seed", range(3))
-def test_laws_of_a_split(tmp_path, seed):
-    root = make_set(tmp_path, NAMES)
-    train, validation, _ = sides = load_pairs([root], seed)
-    assert sorted(pair.image.stem for pair in train + validation) == NAMES  # each once
-    assert {group_of(pair.image.stem) for pair in train}.isdisjoint(
-        group_of(pair.image.stem) for pair in validation)
-    for source in ("road", "wall"):
-        held_out = sum(pair.source == source for pair in validation)
-        assert held_out == pytest.approx(VALIDATION_SHARE * len(NAMES) / 2, abs=3)  # one photo
-    assert names_of(load_pairs([root], seed)) == names_of(sides)
-    assert names_of(load_pairs([root / "images", root / "masks"], seed)) == names_of(sides)
-    assert names_of(load_pairs([root], seed + 1)) != names_of(sides)
+FLAT, SPLIT, TEST = [("images", "masks"), ("train/images", "train/masks"),
+                     ("test/images", "test/masks")]
 
 
-def test_copies_under_other_names_stay_on_one_side(tmp_path):
-    root = make_set(tmp_path, NAMES)
-    for photo in range(12):
-        make_pair(root, f"copy_{photo}", NAMES.index(f"road_{photo}_crop0"))
-    train, validation, _ = load_pairs([root])
-    held_out = {pair.image.stem for pair in validation}
-    assert held_out & {f"copy_{photo}" for photo in range(12)}
-    assert all((f"copy_{photo}" in held_out) == (f"road_{photo}_crop0" in held_out)
-               for photo in range(12))
+@pytest.mark.parametrize("present, given, wanted", [
+    (FLAT, ["."], {"train": FLAT}),
+    (SPLIT, ["."], {"train": SPLIT}),
+    (SPLIT + TEST, ["."], {"train": SPLIT, "test": TEST}),
+    (FLAT + TEST, ["."], {"train": FLAT, "test": TEST}),
+    (SPLIT + ("test/images",), ["."], {"train": SPLIT}),
+    (("photos", "labels"), ["photos", "labels"], {"train": ("photos", "labels")}),
+    (FLAT + ("mine",), ["images", "mine"], {"train": ("images", "mine")}),
+])
+def test_layouts(tmp_path, present, given, wanted):
+    for folder in present:
+        fill(tmp_path / folder)
+    found = layout([tmp_path / folder for folder in given])
+    assert found == {part: [tuple(tmp_path / folder for folder in folders)]
+                     for part, folders in wanted.items()}
 
 
-def test_the_part_test_is_the_validation_part(tmp_path):
-    make_set(tmp_path / "train", NAMES[:9])
-    make_set(tmp_path / "test", NAMES[9:12])
-    for seed in range(2):
-        assert names_of(load_pairs([tmp_path], seed)) == [NAMES[:9], NAMES[9:12]]
-    assert names_of(load_pairs([tmp_path], 0, "groups")) != [NAMES[:9], NAMES[9:12]]
+def test_several_data_sets_are_one(tmp_path):
+    for folder in ("a/images", "a/masks", "b/train/images", "b/train/masks", "b/test/images",
+                   "b/test/masks"):
+        name = folder[0] + folder.split("/")[-2][:2]
+        fill(tmp_path / folder, f"{name}_1.png", f"{name}_2.png")
+    fill(tmp_path / "b/test/images", "alone.png")
+    for sets in (["a", "b"], ["b", "a"]):
+        found = find([tmp_path / name for name in sets])
+        stems = {part: [pair.image.stem for pair in found[part].pairs] for part in found}
+        both = {"a": ["aa_1", "aa_2"], "b": ["btr_1", "btr_2"]}
+        assert stems == {"train": both[sets[0]] + both[sets[1]], "test": ["bte_1", "bte_2"]}
+        assert [path.name for path in found["test"].without_mask] == ["alone.png"]
+    fill(tmp_path / "c")
+    with pytest.raises(FileNotFoundError, match="/c: neither images/"):
+        find([tmp_path / "a", tmp_path / "c"])
 
 
-@pytest.mark.parametrize("part, doing", [("train", "train on"), ("test", "validate on")])
-def test_a_side_without_cracks_is_refused(tmp_path, part, doing):
-    make_set(tmp_path / "train", NAMES[:9])
-    make_set(tmp_path / "test", NAMES[9:12])
-    for mask in (tmp_path / part / "masks").iterdir():
-        Image.fromarray(np.zeros_like(np.array(Image.open(mask)))).save(mask)
-    with pytest.raises(ValueError, match=f"none of the . photos to {doing} has a crack"):
-        load_pairs([tmp_path])
+@pytest.mark.parametrize("present, given, named", [
+    ((), ["nowhere"], "nowhere"),
+    (("images",), ["images", "nowhere"], "nowhere"),
+    ((), ["."], "images/ and masks/"),
+    (("images",), ["."], "images/ and masks/"),
+    (TEST, ["."], "train/images/"),
+])
+def test_no_layout(tmp_path, present, given, named):
+    for folder in present:
+        fill(tmp_path / folder)
+    with pytest.raises(FileNotFoundError, match=named) as caught:
+        layout([tmp_path / folder for folder in given])
+    assert str(tmp_path) in str(caught.value)
 
 
-def test_folders_without_pictures_are_named(tmp_path):
-    make_set(tmp_path, [])
-    with pytest.raises(ValueError, match=re.escape(str(tmp_path)) + ".*jpg"):
-        load_pairs([tmp_path])
+def test_a_file_is_no_data_set(tmp_path):
+    fill(tmp_path, "set.zip")
+    with pytest.raises(FileNotFoundError, match="set.zip"):
+        layout([tmp_path / "set.zip"])
 
 
-def remove(root: Path, name: str) -> None:
-    for part in ("images", "masks"):
-        (root / part / f"{name}.png").unlink()
+def test_pairs_are_found_by_stem_whatever_the_suffix(tmp_path):
+    suffixes = [*SUFFIXES, *map(str.upper, SUFFIXES), ".Jpg"]
+    stems = [f"wall_{i:02d}" for i in range(len(suffixes))]
+    photos = [stem + suffix for stem, suffix in zip(stems, suffixes)]
+    masks = [stem + suffix for stem, suffix in zip(stems, reversed(suffixes))]
+    part = pairs_of(tmp_path, photos, masks)
+    assert part.pairs == [
+        Pair(tmp_path / "images" / photo, tmp_path / "masks" / mask, "wall")
+        for photo, mask, stem in zip(photos, masks, stems)]
 
 
-def edit(root: Path, name: str) -> None:
-    make_pair(root, name, seed=999)
+def test_only_visible_pictures_count(tmp_path):
+    names = ("a.png", ".a.jpg", "._a.png", ".DS_Store", "Thumbs.db", "readme.txt", "b.json", "png")
+    part = pairs_of(tmp_path, names, names)
+    assert [pair.image.name for pair in part.pairs] == ["a.png"]
 
 
-def rename(root: Path, name: str) -> None:
-    for part in ("images", "masks"):
-        (root / part / f"{name}.png").rename(root / part / f"{name}_new.png")
+def test_the_source_comes_from_the_name(tmp_path):
+    """The 11k set holds names that end in .jpg.jpg."""
+    names = ("noncrack_noncrack_concrete_wall_12_9.jpg.jpg", "CRACK500_20160222_081102_1_721.jpg")
+    part = pairs_of(tmp_path, names, names)
+    assert [(pair.image.name, pair.source) for pair in part.pairs] == [
+        (names[1], "CRACK500"), (names[0], "noncrack")]
 
 
-@pytest.mark.parametrize("fault", [
-    lambda root: (root / "masks" / "road_0_crop1.png").unlink(),
-    lambda root: (root / "images" / "road_0_crop1.png").unlink(),
-    lambda root: (root / "images" / "road_0_crop1.jpg").touch(),
-    lambda root: (root / "images" / "road_0_crop1.png").write_text("no picture"),
-    lambda root: (root / "masks" / "road_0_crop1.png").write_bytes(b""),
-    lambda root: Image.new("L", (9, 9), 255).save(root / "masks" / "road_0_crop1.png"),
-], ids=["no mask", "no photo", "second photo", "photo unreadable", "mask unreadable", "size"])
-def test_a_fault_in_the_data_set_is_named_before_training(tmp_path, fault):
-    fault(make_set(tmp_path, NAMES[:9]))
-    with pytest.raises(ValueError, match="road_0_crop1"):
-        load_pairs([tmp_path])
+@pytest.mark.parametrize("photos, masks, without_mask, without_image, doubled", [
+    (["a.jpg", "b.jpg"], ["a.png"], ["b.jpg"], [], []),
+    (["a.jpg"], ["a.png", "b.png"], [], ["b.png"], []),
+    (["a.jpg", "a.png"], ["a.png"], [], [], ["a.png"]),
+    (["a.jpg"], ["a.bmp", "a.png", "a.tif"], [], [], ["a.png", "a.tif"]),
+    (["a.jpg", "b.jpg.jpg"], ["a.jpg", "b.png"], ["b.jpg.jpg"], ["b.png"], []),
+    (["a.jpg", "b.jpg"], ["a.jpg", "b_mask.png"], ["b.jpg"], ["b_mask.png"], []),
+])
+def test_what_has_no_partner_is_kept_apart(tmp_path, photos, masks, without_mask, without_image,
+                                           doubled):
+    part = pairs_of(tmp_path, photos, masks)
+    assert [(pair.image.name, pair.mask.name) for pair in part.pairs] == [(photos[0], masks[0])]
+    assert [[path.name for path in files] for files in
+            (part.without_mask, part.without_image, part.doubled)] == [
+                without_mask, without_image, doubled]
 
 
-def test_a_split_is_found_again_where_the_data_have_moved(tmp_path):
-    root = make_set(tmp_path / "set", NAMES)
-    sides = load_pairs([root], seed=1)
-    split = json.loads(json.dumps(describe_split(*sides[:2])))
-    root = root.rename(tmp_path / "elsewhere")
-    # Another seed: the split alone shall decide.
-    assert names_of(load_pairs([root], 2, split)) == names_of(sides)
+# Widths
+
+@pytest.mark.parametrize("seed", range(6))
+def test_width_classes_are_those_of_the_largest_square_around_each_pixel(seed):
+    """Compared with the definition, square by square; the mask is smaller than one limit."""
+    limits = (1, 2, 3, 5, 8, 20)
+    mask = torch.rand(1, 14, 17, generator=Generator().manual_seed(seed)) > (0.05, 0.2)[seed % 2]
+    wanted = np.zeros((14, 17), int)
+    for order, side in enumerate(limits, start=1):
+        for y in range(14 - side + 1):
+            for x in range(17 - side + 1):
+                if mask[0, y:y + side, x:x + side].all():
+                    wanted[y:y + side, x:x + side] = order
+    found = width_classes(mask.to(torch.uint8), limits)
+    assert found.dtype == torch.uint8 and np.array_equal(found[0], wanted)
+    assert len(np.unique(wanted)) > 3
 
 
-def test_a_users_own_split_needs_names_only(tmp_path):
-    root = make_set(tmp_path, NAMES)
-    sides = [[f"{name}.png" for name in names] for names in (NAMES[4:], NAMES[:4])]
-    text = json.dumps(dict(zip(("train", "validation"), sides)))
-    (tmp_path / "mine.json").write_text(text, "utf-8-sig")  # as some editors on Windows save it
-    train, validation, notes = load_pairs([root], split=read_split(tmp_path / "mine.json"))
-    assert names_of((train, validation, notes)) == [NAMES[4:], NAMES[:4]]
-    # One crop of this photograph validates, the others train: allowed, but said.
-    assert any("road_10" in note for note in notes)
+def test_width_classes_of_a_photo_with_a_narrow_and_a_wide_crack():
+    mask = torch.zeros(1, 80, 90, dtype=torch.uint8)
+    mask[:, 5:10, :] = 1
+    mask[:, :, 20:70] = 1
+    found = width_classes(mask, WIDTHS)[0]
+    assert (found[:, 20:70] == 4).all() and (found[5:10, :20] == 1).all()
+    assert (found[mask[0] == 0] == 0).all()
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", "7", '{"train": ["a.png"]}', "\xff",
-                                  '{"train": 1, "validation": 2}', "[" * 10**5,
-                                  '{"train": "ab", "validation": []}',
-                                  '{"train": [1, 2], "validation": []}',
-                                  '{"train": [' + "1" * 5000 + "]}"])
-def test_what_is_no_split_is_named(tmp_path, text):
-    (tmp_path / "mine.json").write_text(text, encoding="latin-1")
-    with pytest.raises(ValueError, match="mine.json"):
-        read_split(tmp_path / "mine.json")
+@pytest.mark.parametrize("reach", [3, 10, 25])
+def test_a_diagonal_crack_counts_as_at_most_the_root_of_2_narrower(reach):
+    rows, columns = torch.arange(120)[:, None], torch.arange(120)
+    mask = ((rows - columns).abs() <= reach).to(torch.uint8)[None]
+    width = (2 * reach + 1) / 2**0.5
+    found = int(width_classes(mask, range(1, 60))[0, 60, 60])
+    assert width / 2**0.5 <= found <= width
 
 
-@pytest.mark.parametrize("change", [edit, remove, rename])
-def test_another_data_set_than_the_splits_is_refused(tmp_path, change):
-    root = make_set(tmp_path, NAMES)
-    split = describe_split(*load_pairs([root])[:2])
-    change(root, NAMES[7])
-    with pytest.raises(ValueError, match=NAMES[7]):
-        load_pairs([root], split=split)
+@pytest.fixture
+def masks(tmp_path: Path) -> dict[int, Path]:
+    """Masks by the width of their one crack: of each class, and of no crack."""
+    files = {width: tmp_path / f"{width}.png" for width in (0, 3, 5, 12, 20, 60)}
+    for width, path in files.items():
+        crack = np.zeros((64, 64), np.uint8)
+        crack[:width] = 255
+        Image.fromarray(crack).save(path)
+    return files
 
 
-def test_a_photo_on_both_sides_of_a_split_is_refused(tmp_path):
-    root = make_set(tmp_path, NAMES)
-    split = describe_split(*load_pairs([root])[:2])
-    name = next(iter(split["validation"]))
-    split["train"][name] = split["validation"][name]
-    with pytest.raises(ValueError, match=name):
-        load_pairs([root], split=split)
+@pytest.mark.parametrize("counts", [
+    {"CFD": {3: 20}}, {"CFD": {3: 30, 12: 1}}, {"CFD": {3: 18, 5: 3, 20: 4, 60: 1, 0: 24}},
+    {"CFD": {3: 1, 60: 1}, "noncrack": {0: 40}}, {"CFD": {3: 20, 5: 3}, "SUT": {3: 3, 5: 20}}],
+    ids=str)
+def test_laws_of_balanced(masks, counts):
+    pairs = [Pair(Path(f"{source}_{width}_{i}.jpg"), masks[width], source)
+             for source, widths in counts.items()
+             for width, count in widths.items() for i in range(count)]
+    found = balanced(pairs)
+    assert found == balanced(pairs) and found[:len(pairs)] == pairs
+    for source, widths in counts.items():
+        for width, count in widths.items():
+            times = Counter(pair for pair in found
+                            if pair.source == source and pair.mask == masks[width])
+            fifth = sum(widths.values()) // 5 if width else 0
+            assert len(times) == count
+            assert times.total() == max(count, min(fifth, 6 * count))
+            assert max(times.values()) - min(times.values()) <= 1
 
 
-def test_photos_on_neither_side_of_a_users_split_are_left_out_but_not_of_a_runs(tmp_path):
-    root = make_set(tmp_path, NAMES)
-    split = describe_split(*load_pairs([root])[:2])
-    name = next(iter(split["train"]))
-    del split["train"][name]
-    train, _, notes = load_pairs([root], split=split)
-    assert name not in [pair.image.name for pair in train]
-    assert any(note.startswith("note: 1 photos") for note in notes)
-    with pytest.raises(ValueError, match=name):
-        load_pairs([root], split=split, strict=True)
+def test_the_widest_place_of_a_mask_gives_its_class(masks, tmp_path):
+    both = np.array(Image.open(masks[20]))
+    both[40:43] = 255  # a narrow crack beside the wide one
+    Image.fromarray(both).save(tmp_path / "both.png")
+    narrow = [Pair(Path(f"{i}.jpg"), masks[3], "CFD") for i in range(28)]
+    wide = [Pair(Path("a.jpg"), masks[20], "CFD"),
+            Pair(Path("b.jpg"), tmp_path / "both.png", "CFD")]
+    assert Counter(balanced(narrow + wide)[30:]) == dict.fromkeys(wide, 2)
 
 
-# Pictures
+# Crops
 
 @pytest.fixture
 def pairs(tmp_path) -> list[Pair]:
@@ -207,8 +233,8 @@ def test_a_mask_of_another_size_is_named(pairs):
         read_pair(pairs[2].image, pairs[2].mask)
 
 
-def test_whole_pictures_are_as_on_the_disk_and_in_order(pairs):
-    pictures = WholePictures(pairs)
+def test_whole_photos_are_as_on_the_disk_and_in_order(pairs):
+    pictures = WholePhotos(pairs)
     assert len(pictures) == 5
     for index, (photo, mask) in enumerate(pictures):
         assert photo.shape == (3, 30, 40) and mask.shape == (1, 30, 40)
@@ -220,21 +246,6 @@ def test_whole_pictures_are_as_on_the_disk_and_in_order(pairs):
 def look(photo, mask, generator):
     """In place of an augmentation: which picture it is, and the first random number it gets."""
     return photo[0, 0, 0] // 50, torch.rand((), generator=generator, dtype=torch.float64)
-
-
-def test_two_data_sets_are_trained_on_together(tmp_path):
-    for root, seeds in (("a", range(6)), ("b", range(6, 12))):
-        for seed in seeds:
-            make_pair(tmp_path / root, f"{root}_{seed}", seed)
-    train, validation, _ = load_pairs([tmp_path / "a", tmp_path / "b"])
-    for side in (train, validation):
-        assert {pair.source for pair in side} == {"a", "b"}
-    assert len(train) + len(validation) == 12
-    split = describe_split(train, validation)
-    assert load_pairs([tmp_path / "b", tmp_path / "a"], split=split, strict=True)[:2] != ([], [])
-    make_pair(tmp_path / "b", "a_0", 20)
-    with pytest.raises(ValueError, match="a_0.png"):
-        describe_split(*load_pairs([tmp_path / "a", tmp_path / "b"])[:2])
 
 
 @pytest.mark.parametrize("counts", [(1,), (7,), (1, 30), (240, 100, 20), (3, 3, 3, 3)], ids=str)
