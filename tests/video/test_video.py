@@ -300,8 +300,7 @@ def plain(colour: Sequence[int], height: int, matrix: int, full: bool, kind: str
     ("libx264", "yuv420p", 6, False, 48, {"colorspace": 6}),
     ("libx264", "yuv420p", 9, False, 48, {"colorspace": 9}),
     ("libx264", "yuv420p", 1, True, 48, {"colorspace": 1, "color_range": 2}),
-    ("libx264", "yuv420p", 5, False, 576, {}),  # without a tag, players go by the size
-    ("libx264", "yuv420p", 1, False, 640, {}),
+    ("libx264", "yuv420p", 5, False, 48, {}),
     ("libx264", "yuv422p", 5, False, 48, {}),
     ("mjpeg", "yuvj420p", 5, True, 48, {}),
     ("libx265", "yuv420p10le", 1, False, 48, {"colorspace": 1}),

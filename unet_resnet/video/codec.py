@@ -40,10 +40,8 @@ VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mts", ".m2t
 ENCODER, QUALITY = "libx264", {"crf": "18", "preset": "veryfast", "bf": "0"}
 # The comment in an MP4's last box: the start of a text atom (ISO/IEC 14496-12, QuickTime's ilst).
 MARK = b"data\0\0\0\1\0\0\0\0" + SOFTWARE.encode()
-LIMITED, FULL = 1, 2  # luma in 16..235 or 0..255 (AVColorRange)
-BT709, BT601 = 1, 5  # which weights of red, green and blue make luma (AVColorSpace)
-MATRICES = {1: BT709, 5: BT601, 6: BT601, 7: 7, 9: 9}  # 6 has the weights of 5
-# SWS_BILINEAR, FULL_CHR_H_INT, FULL_CHR_H_INP, ACCURATE_RND. Without the last three, RGB to YUV and
+BT709, LIMITED = 1, 1  # colours as in HD video, by FFmpeg's numbers
+# SWS_BILINEAR, FULL_CHR_H_INT, FULL_CHR_H_INP, ACCURATE_RND: without the last three, RGB to YUV and
 # back darkens by 1.4 grey levels.
 EXACT = 0x2 | 0x2000 | 0x4000 | 0x40000
 
@@ -82,7 +80,6 @@ class Source:
         if first is None:
             raise ValueError(f"{path}: not one frame of it can be read, {self._fault or 'empty'}")
         self._decoded, self._size = chain([first], decoded), (first.width, first.height)
-        self.matrix = MATRICES.get(first.colorspace, BT709 if first.height > 576 else BT601)
         display = first.side_data.get("DISPLAYMATRIX")
         self._display = ([1, 0, 0, 0, 1] if display is None
                          else np.frombuffer(display, np.int32)[:5].tolist())
@@ -161,9 +158,9 @@ class Source:
 
     def _pixels(self, frame: av.VideoFrame) -> Tensor:
         width, height = self._size
-        rgb = frame.reformat(width, height, "rgb24", src_colorspace=self.matrix,
-                             dst_color_range=FULL, interpolation=EXACT)
-        return _upright(torch.from_numpy(rgb.to_ndarray()).permute(2, 0, 1), self._display)
+        array = frame.to_ndarray(format="rgb24", width=width, height=height,
+                                 interpolation=EXACT)
+        return _upright(torch.from_numpy(array).permute(2, 0, 1), self._display)
 
 
 def _is_turned(display: Sequence[int]) -> bool:
@@ -193,8 +190,7 @@ class Writer:
         coder.height = source.height + source.height % 2
         coder.width = source.width + source.width % 2
         coder.time_base = source.stream.time_base
-        self._matrix = BT601 if source.matrix == BT601 else BT709  # PyAV 17 writes no other
-        coder.colorspace, coder.color_range = self._matrix, LIMITED
+        coder.colorspace, coder.color_range = BT709, LIMITED
         coder.color_primaries, coder.color_trc = given.color_primaries, given.color_trc
         coder.sample_aspect_ratio = source.pixel_shape
 
@@ -202,8 +198,8 @@ class Writer:
         """Append (3, h, w) uint8 RGB, shown at the time of `frame`; all of one size."""
         array = _even(pixels).permute(1, 2, 0).contiguous().numpy()
         picture = av.VideoFrame.from_ndarray(array, "rgb24").reformat(
-            format="yuv420p", dst_colorspace=self._matrix, src_color_range=FULL,
-            dst_color_range=LIMITED, interpolation=EXACT)
+            format="yuv420p", dst_colorspace=BT709, dst_color_range=LIMITED,
+            interpolation=EXACT)
         picture.pts, picture.time_base = frame.ticks, self._film.codec_context.time_base
         self._container.mux(self._film.encode(picture))
 
