@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from unet_resnet.synthetic.pavement import SOURCES, curve, distance, draw, main, write
+from unet_resnet.synthetic.__main__ import main
+from unet_resnet.synthetic.pavement import SOURCES, curve, distance, draw, write
 
 
 @pytest.fixture(scope="module")
@@ -116,9 +117,6 @@ def test_write_never_replaces_anything(tmp_path):
     write(tmp_path / "set", count=2, size=64)
     with pytest.raises(FileExistsError, match="count 2, seed 0.*count 3, seed 0"):
         write(tmp_path / "set", count=3, size=64)
-    (tmp_path / "set" / "masks" / "asphalt_0000.png").unlink()
-    with pytest.raises(FileExistsError):
-        write(tmp_path / "set", count=2, size=64)
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "thesis.txt").write_text("years of work")
@@ -137,12 +135,13 @@ def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_command_line(tmp_path, monkeypatch):
+def test_command_line(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", [
-        "sample", str(tmp_path / "set"), "--count", "2", "--size", "64"])
+        "synthetic", str(tmp_path / "set"), "--count", "2", "--size", "64"])
     main()
     assert len(list((tmp_path / "set" / "images").glob("*_*.png"))) == 2
-    monkeypatch.setattr("sys.argv", ["sample", str(tmp_path / "other"), "--seed", "9" * 30])
+    assert "drawing" in capsys.readouterr().err  # a progress bar
+    monkeypatch.setattr("sys.argv", ["synthetic", str(tmp_path / "other"), "--seed", "9" * 30])
     monkeypatch.setattr("unet_resnet.synthetic.pavement.ground",
                         Mock(side_effect=KeyboardInterrupt))
     with pytest.raises(SystemExit, match="stopped"):

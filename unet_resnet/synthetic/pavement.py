@@ -1,17 +1,11 @@
-"""Where do cracks come from when nothing may be downloaded? From here: a program draws them.
+"""Where do cracks come from when nothing may be downloaded? A program draws them.
 
-Pavement, cracks in it, and what only looks like a crack: joints, cables, twigs, shadows ... Dark
-and thin is thus not enough; a crack is jagged, uneven, branching. All of it is one kind of
-drawing: a stroke of points (row, column, radius), bent by a power law, then a signed distance.
-
-    python -m unet_resnet.synthetic FOLDER     # writes FOLDER/images and FOLDER/masks
+Cracks, and what only looks like one (joints, cables, twigs, shadows), are strokes: points (row,
+column, radius) on a bent line, then a signed distance. Only cracks are jagged and branching.
 """
 
-import argparse
 import math
-import sys
 import tempfile
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,37 +13,35 @@ import torch
 from PIL import Image
 from torch import Generator, Tensor
 from torch.nn import functional as F
+from tqdm import tqdm
 
-from unet_resnet.files import one_line
-
-SOURCES = ("asphalt", "concrete")  # by turns; the word before the first "_" of a file name
-VERSION = 1  # to be raised when the same seed draws other pictures
+SOURCES = ("asphalt", "concrete")  # in turn; the word before the first "_" of a file name
+VERSION = 1  # raise it when the same seed draws other pictures
 
 
 class Thing(NamedTuple):
-    """A kind of stroke that is no crack. Radius, ragged and soft in pixels, colour in 0..1."""
+    """A kind of stroke that is not a crack. Lengths in pixels unless stated, colour in 0..1."""
     chance: float  # that a picture shows any
     count: int  # at most, in one picture
     length: float  # from end to end, as a share of the picture's side
     radius: tuple[float, float]
     taper: float  # 0: as wide at the ends as in the middle; 1: a spindle
-    bend: float  # departure from the straight line, as a share of the length
+    bend: float  # deviation from the straight line, as a share of the length
     spread: float  # of directions, in radians; 0: all parallel
     ragged: float  # roughness of the edge
-    soft: float  # width of the edge; 1 is a sharp edge, antialiased
+    soft: float  # width of the edge; 1: sharp and antialiased
     colour: tuple[float, float, float]
     opacity: tuple[float, float]
 
 
-# In the order of drawing: cracks run through what is painted and hide under what lies on it.
-PAINTED = (
+PAINTED = (  # before the cracks, which run through it; each table in the order of drawing
     Thing(.25, 4, 3, (0.6, 0.9), 0, 0, 0, 0, 1, (.30, .29, .27), (.2, .6)),  # formwork line
     Thing(.25, 2, 3, (1.0, 3.5), 0, 0, 0, .2, 1, (.10, .10, .10), (.6, .95)),  # joint
     Thing(.20, 2, 3, (7., 20.), 0, 0, 0, .8, 1, (.85, .83, .78), (.5, .9)),  # white marking
     Thing(.08, 2, 3, (5., 12.), 0, 0, 0, .8, 1, (.80, .60, .15), (.5, .9)),  # yellow marking
     Thing(.25, 4, .1, (5., 20.), .3, .3, 9, 4, 9, (.08, .07, .06), (.3, .7)),  # oil
 )
-LYING = (
+LYING = (  # after the cracks, which run under it
     Thing(.12, 2, 3, (3.0, 7.0), 0, .02, 9, .6, 1, (.09, .09, .10), (.9, 1)),  # tar seal
     Thing(.20, 2, 3, (1.0, 3.0), 0, .10, 9, 0, 1, (.10, .10, .11), (1, 1)),  # cable
     Thing(.15, 5, .25, (0.8, 1.8), .3, .04, 9, .2, 1, (.24, .17, .11), (1, 1)),  # twig
@@ -62,22 +54,16 @@ SHADOWS = (
 )
 
 
-def uniform(g: Generator, low: float, high: float, *shape: int) -> Tensor:
-    """Numbers between low and high; without a shape, one number."""
+def between(g: Generator, low: float, high: float, *shape: int) -> Tensor:
+    """Random numbers between low and high; without a shape, one number."""
     return low + (high - low) * torch.rand(shape, generator=g)
 
 
-@lru_cache(maxsize=16)
-def blur(size: int, cell: float) -> Tensor:
-    """Weights (size, knots) that spread random knots, one every cell pixels, over size pixels."""
-    knots = torch.arange(-2, size / cell + 2)
-    weights = torch.exp(-(torch.arange(size)[:, None] / cell - knots).square())
-    return weights / weights.norm(dim=1, keepdim=True)
-
-
-def noise(g: Generator, size: int, *cell: float) -> Tensor:
-    """Smooth noise (size, size), mean 0, variance 1; cell: its grain in pixels, down and across."""
-    down, across = blur(size, cell[0]), blur(size, cell[-1])
+def texture(g: Generator, size: int, *grain: float) -> Tensor:
+    """Smooth noise (size, size), mean 0, variance 1; `grain` in pixels, down and across."""
+    down, across = (F.normalize(torch.exp(
+        -(torch.arange(size)[:, None] / cell - torch.arange(-2, size / cell + 2)).square()))
+        for cell in (grain[0], grain[-1]))
     return down @ torch.randn(down.shape[1], across.shape[1], generator=g) @ across.T
 
 
@@ -89,10 +75,10 @@ def ahead(points: Tensor, angle: Tensor, length: Tensor) -> Tensor:
 
 def curve(g: Generator, ends: Tensor, bend: float, smooth: float,
           taper: float = 0, uneven: float = 0) -> Tensor:
-    """Strokes between ends (k, 2, 3) as segments (s, 2, 3), those of one stroke side by side.
+    """Strokes between ends (k, 2, 3) as segments (s, 2, 3), stroke by stroke.
 
-    Each leaves the straight line by a sum of sines of amplitude 1 / mode ** smooth: near 1 that is
-    a Brownian bridge and looks broken, from 2 on it looks bent.
+    Sines of amplitude 1 / mode ** smooth bend them: near 1 a stroke is a Brownian bridge and looks
+    broken, from 2 on it looks curved.
     """
     length = (ends[:, 1, :2] - ends[:, 0, :2]).norm(dim=-1)
     t = torch.linspace(0, 1, 5 + int(length.max() / ends[..., 2].max().clamp(min=3)))
@@ -102,15 +88,15 @@ def curve(g: Generator, ends: Tensor, bend: float, smooth: float,
     points = torch.lerp(ends[:, :1], ends[:, 1:], t[:, None])
     points[..., :2] += bend * length[:, None, None] * wander[..., :2]
     points[..., 2] *= (1 + uneven * wander[..., 2]) * torch.sin(math.pi * t).abs() ** taper
-    points[..., 2].clamp_(min=0.5)  # below it, the distance no longer tells the coverage
+    points[..., 2].clamp_(min=0.5)  # below 0.5, the distance no longer gives the coverage
     return torch.stack((points[:, :-1], points[:, 1:]), 2).flatten(0, 1)
 
 
 def distance(segments: Tensor, size: int, reach: float) -> Tensor:
     """Signed distance (size, size) in pixels to the edge of the nearest stroke, negative inside.
 
-    Each of the segments (s, 2, 3) is measured in a window about it, so that the cost goes with the
-    length drawn and not with the picture. Beyond reach, distances are too large or infinite.
+    Each of the segments (s, 2, 3) is measured in a window around it: the cost grows with the length
+    drawn, not with the picture. Beyond `reach`, distances are too large or infinite.
     """
     start, end = segments.permute(1, 2, 0).contiguous()  # (3, s) each
     way, middle = end - start, ((start + end)[:2] / 2).round()
@@ -121,7 +107,7 @@ def distance(segments: Tensor, size: int, reach: float) -> Tensor:
     offset = middle - start[:2] + window[:, None]  # (2, segments, pixels of the window)
     along = ((offset * way[:2]).sum(0) / way[:2].square().sum(0).clamp(min=1e-6)).clamp(0, 1)
     gap = torch.hypot(*(offset - along * way[:2])) - torch.addcmul(start[2], along, way[2])
-    margin = 2 * half  # no window sticks out of it, so none has to be cut
+    margin = 2 * half  # holds every window, so none has to be cut
     side = size + 2 * margin
     row, column = middle.long() + margin
     index = row * side + column + (window[0] * side + window[1]).long()
@@ -131,42 +117,42 @@ def distance(segments: Tensor, size: int, reach: float) -> Tensor:
 
 
 def ground(g: Generator, size: int, source: str) -> Tensor:
-    """Bare pavement, RGB (3, size, size), about 0..1 and not clipped."""
+    """Bare pavement, RGB (3, size, size), roughly in 0..1."""
     relief = 0.05 * torch.randn(size, size, generator=g)
     for grain in (2, 6, 20, 60, 150):
-        relief += uniform(g, 0.01, 0.06) * noise(g, size, grain)
-    if source == "asphalt":  # stones, short thick strokes, in a darker binder
-        level, grain = uniform(g, 0.3, 0.5), float(uniform(g, 3.5, 9))
+        relief += between(g, 0.01, 0.06) * texture(g, size, grain)
+    if source == "asphalt":  # stones (short, thick strokes) in a darker binder
+        level, grain = between(g, 0.3, 0.5), float(between(g, 3.5, 9))
         count = int((size / grain) ** 2)
-        ends = uniform(g, 0, size, count, 1, 2) + uniform(g, -0.3, 0.3, count, 2, 2) * grain
-        radius = uniform(g, 0.15, 0.4, count, 1, 1).expand(-1, 2, -1) * grain
+        ends = between(g, 0, size, count, 1, 2) + between(g, -0.3, 0.3, count, 2, 2) * grain
+        radius = between(g, 0.15, 0.4, count, 1, 1).expand(-1, 2, -1) * grain
         gap = distance(torch.cat((ends, radius), -1), size, reach=1)
-        stone = (0.5 - gap - 0.1 * grain * noise(g, size, 0.3 * grain)).clamp(0, 1)
-        grey = uniform(g, 0.1, 0.3) + uniform(g, 0.05, 0.25) * noise(g, size, grain / 2)
+        stone = (0.5 - gap - 0.1 * grain * texture(g, size, 0.3 * grain)).clamp(0, 1)
+        grey = between(g, 0.1, 0.3) + between(g, 0.05, 0.25) * texture(g, size, grain / 2)
         relief += grey * stone - 0.2
-    else:  # the strokes of a broom or the boards of a form, and pores
-        level, broom = uniform(g, 0.5, 0.75), (3, 90) if uniform(g, 0, 1) < 0.5 else (90, 3)
-        relief += uniform(g, 0, 0.06) * noise(g, size, *broom)
-        relief -= uniform(g, 0, 0.8) * (noise(g, size, 3) - 2.2).clamp(0, 0.6)
-    cast = uniform(g, -0.04, 0.04) * torch.tensor([1.0, 0.2, -1.0])  # warm or cold
+    else:  # marks of a broom or of formwork boards, and pores
+        level, broom = between(g, 0.5, 0.75), (3, 90) if between(g, 0, 1) < 0.5 else (90, 3)
+        relief += between(g, 0, 0.06) * texture(g, size, *broom)
+        relief -= between(g, 0, 0.8) * (texture(g, size, 3) - 2.2).clamp(0, 0.6)
+    cast = between(g, -0.04, 0.04) * torch.tensor([1.0, 0.2, -1.0])  # warm or cold
     return level * (1 + relief) * (1 + cast[:, None, None])
 
 
 def lay(g: Generator, image: Tensor, thing: Thing, raised: bool = False) -> tuple[Tensor, Tensor]:
-    """Image (3, size, size) with the thing in it, if chance will have it, and its coverage 0..1."""
+    """The image (3, size, size), by chance with the thing in it, and the thing's coverage 0..1."""
     size = image.shape[-1]
-    if uniform(g, 0, 1) > thing.chance:
+    if between(g, 0, 1) > thing.chance:
         return image, torch.zeros(size, size)
     count = int(torch.randint(1, thing.count + 1, (), generator=g))
-    angle = uniform(g, 0, math.pi) + thing.spread * torch.randn(count, generator=g)
-    radius, half = uniform(g, *thing.radius, count, 1), torch.tensor([thing.length * size / 2])
-    centre = torch.cat((uniform(g, 0, size, count, 2), radius), -1)
+    angle = between(g, 0, math.pi) + thing.spread * torch.randn(count, generator=g)
+    radius, half = between(g, *thing.radius, count, 1), torch.tensor([thing.length * size / 2])
+    centre = torch.cat((between(g, 0, size, count, 2), radius), -1)
     ends = torch.stack((ahead(centre, angle, -half), ahead(centre, angle, half)), 1)
     segments = curve(g, ends, thing.bend, smooth=2.5, taper=thing.taper)
-    gap = distance(segments, size, 4 + thing.soft) + thing.ragged * noise(g, size, 5)
-    cover = (0.5 - gap / thing.soft).clamp(0, 1) * uniform(g, *thing.opacity)
-    colour = uniform(g, 0.8, 1.25) * torch.tensor(thing.colour) * uniform(g, 0.9, 1.1, 3)
-    if raised:  # dimmed light around it, highlight along its middle
+    gap = distance(segments, size, 4 + thing.soft) + thing.ragged * texture(g, size, 5)
+    cover = (0.5 - gap / thing.soft).clamp(0, 1) * between(g, *thing.opacity)
+    colour = between(g, 0.8, 1.25) * torch.tensor(thing.colour) * between(g, 0.9, 1.1, 3)
+    if raised:  # darker around it, a highlight along its middle
         image = image * (1 - 0.4 * (1 - gap / 4).clamp(0, 1))
         shade = 0.7 + 0.8 * (-gap / radius.mean()).clamp(0, 1)
     else:  # the texture of the ground shows through
@@ -175,109 +161,90 @@ def lay(g: Generator, image: Tensor, thing: Thing, raised: bool = False) -> tupl
 
 
 def branching(g: Generator, size: int) -> Tensor:
-    """A crack that comes into the picture, its branches, and theirs: segments (s, 2, 3)."""
-    angle, length = uniform(g, 0, 2 * math.pi, 1), uniform(g, 0.7, 1.8, 1) * size
-    target = torch.cat((uniform(g, 0.25, 0.75, 1, 2) * size, uniform(g, 0.5, 4, 1, 1)), -1)
+    """A crack that enters the picture, its branches, and theirs: segments (s, 2, 3)."""
+    angle, length = between(g, 0, 2 * math.pi, 1), between(g, 0.7, 1.8, 1) * size
+    target = torch.cat((between(g, 0.25, 0.75, 1, 2) * size, between(g, 0.5, 4, 1, 1)), -1)
     start = ahead(target, angle, torch.tensor([-0.75 * size]))
-    rough, tree = float(uniform(g, 1.0, 1.4)), []
+    rough, tree = float(between(g, 1.0, 1.4)), []
     for branches in (3, 5, 0):
         end = ahead(start, angle, length) * torch.tensor([1, 1, 0.3])
         tree.append(curve(g, torch.stack((start, end), 1), 0.06, rough, uneven=0.2))
         pick = torch.randint(len(tree[-1]), (branches,), generator=g)
         parent = pick // (len(tree[-1]) // len(start))
         start = tree[-1][pick, 0] * torch.tensor([1, 1, 0.6])
-        turn = uniform(g, 0.4, 1.2, branches) * torch.randn(branches, generator=g).sign()
-        angle, length = angle[parent] + turn, length[parent] * uniform(g, 0.1, 0.6, branches)
+        turn = between(g, 0.4, 1.2, branches) * torch.randn(branches, generator=g).sign()
+        angle, length = angle[parent] + turn, length[parent] * between(g, 0.1, 0.6, branches)
     return torch.cat(tree)
 
 
 def crazing(g: Generator, size: int) -> Tensor:
-    """Map or alligator cracking, a patch of a jittered honeycomb: segments (s, 2, 3)."""
-    cell = uniform(g, 22, 45) * torch.tensor([1.3, 0.8])
+    """Map (alligator) cracking, a patch of a jittered honeycomb: segments (s, 2, 3)."""
+    cell = between(g, 22, 45) * torch.tensor([1.3, 0.8])
     lines = [torch.arange(-1, int(size / c) + 2) for c in cell]
     nodes = torch.stack((*torch.meshgrid(*lines, indexing="ij"), torch.ones(*map(len, lines))), -1)
     odd = nodes[..., :2].sum(-1) % 2
-    nodes += uniform(g, -0.3, 0.3, *nodes.shape)  # the radius too
+    nodes += between(g, -0.3, 0.3, *nodes.shape)  # the radius too
     nodes[..., 0] += 0.33 * odd
-    nodes *= torch.cat((cell, uniform(g, 0.8, 2, 1)))
+    nodes *= torch.cat((cell, between(g, 0.8, 2, 1)))
     across = torch.stack((nodes[:, :-1], nodes[:, 1:]), 2).flatten(0, 1)
     ends = torch.cat((across, torch.stack((nodes[:-1], nodes[1:]), 2)[odd[:-1] == 1]))
-    away = (ends[:, 0, :2] - uniform(g, 0.2, 0.8, 2) * size).norm(dim=-1)
-    patch = uniform(g, 0.35, 0.9) * size * uniform(g, 0.6, 1, len(ends))
-    ends = ends[away <= patch.clamp(min=away.min())]  # one at least, in the smallest picture
+    away = (ends[:, 0, :2] - between(g, 0.2, 0.8, 2) * size).norm(dim=-1)
+    patch = between(g, 0.35, 0.9) * size * between(g, 0.6, 1, len(ends))
+    ends = ends[away <= patch.clamp(min=away.min())]  # at least one, even in a tiny picture
     return curve(g, ends, 0.08, smooth=1.2, uneven=0.3)
 
 
 def draw(index: int, seed: int = 0, size: int = 256, cracks: bool = True) -> tuple[Tensor, Tensor]:
     """One picture: image (3, size, size) uint8 RGB, mask (1, size, size) uint8, 1 where crack.
 
-    A pixel is crack when at least half of it is crack that no object hides; one picture in six
-    has none. Without cracks it is the same pavement before it broke. Seed and index decide all.
+    A pixel is crack if at least half of it is crack that nothing hides; one picture in six has
+    none. Without `cracks`: the same pavement before it broke. Seed and index decide everything.
     """
-    g = Generator().manual_seed((seed * 1_000_003 + index) % 2**32)  # torch heeds no more
-    image, kind = ground(g, size, SOURCES[index % len(SOURCES)]), uniform(g, 0, 1)
+    g = Generator().manual_seed((seed * 1_000_003 + index) % 2**32)  # torch uses 32 bits
+    image, kind = ground(g, size, SOURCES[index % len(SOURCES)]), between(g, 0, 1)
     for thing in PAINTED:
         image, _ = lay(g, image, thing)
     gap = distance((crazing if kind > 0.8 else branching)(g, size), size, reach=2)
-    cover = (0.5 - gap - 0.4 * noise(g, size, 2)).clamp(0, 1) * (cracks and kind > 1 / 6)
-    depth = uniform(g, 0.35, 0.85) * (1 + 0.2 * noise(g, size, 30))
+    cover = (0.5 - gap - 0.4 * texture(g, size, 2)).clamp(0, 1) * (cracks and kind > 1 / 6)
+    depth = between(g, 0.35, 0.85) * (1 + 0.2 * texture(g, size, 30))
     image = image * (1 - depth.clamp(0.3, 0.95) * cover)
     for thing in LYING:
         image, hidden = lay(g, image, thing, raised=True)
         cover = cover * (1 - hidden)
     for thing in SHADOWS:
         image, _ = lay(g, image, thing)
-    image = image * uniform(g, 0.75, 1.2) * (1 + uniform(g, 0, 0.2) * noise(g, size, size / 2))
-    if uniform(g, 0, 1) < 0.4:  # not quite in focus
+    image = image * between(g, 0.75, 1.2) * (1 + between(g, 0, 0.2) * texture(g, size, size / 2))
+    if between(g, 0, 1) < 0.4:  # slightly out of focus
         image = torch.lerp(image, F.avg_pool2d(image, 3, 1, 1, count_include_pad=False), 0.6)
-    image = image + uniform(g, 0.005, 0.02) * torch.randn(image.shape, generator=g)
+    image = image + between(g, 0.005, 0.02) * torch.randn(image.shape, generator=g)
     return (image.clamp(0, 1) * 255).round().byte(), (cover >= 0.5).byte()[None]
 
 
 def write(folder: Path, count: int = 200, seed: int = 0, size: int = 256) -> None:
-    """Write images/asphalt_0000.png ... and masks/ of the same names (0 or 255), or find them done.
+    """Write images/asphalt_0000.png ... and masks/ of the same names (0 or 255), all or nothing.
 
-    The set gets its name only once it is complete, and never takes the place of anything else.
+    The same set is not drawn again; raises FileExistsError if the folder holds anything else.
     """
     if count < 1 or size < 32:
         raise ValueError(f"count {count}, size {size}: wanted at least 1 picture of 32 pixels")
-    note = f"unet_resnet sample, version {VERSION}: count {count}, seed {seed}, size {size}"
-    names = [f"{SOURCES[index % len(SOURCES)]}_{index:04d}.png" for index in range(count)]
+    wanted = f"unet_resnet sample, version {VERSION}: count {count}, seed {seed}, size {size}"
+    note = folder / "sample.txt"
+    found = note.read_text() if note.is_file() else "something else"
+    if found == wanted:
+        return
     if folder.is_file() or folder.is_dir() and any(folder.iterdir()):
-        mark = folder / "sample.txt"
-        found = mark.read_text() if mark.is_file() else "something else"
-        files = [folder / part / name for part in ("images", "masks") for name in names]
-        if found == note and all(file.is_file() for file in files):
-            return
-        raise FileExistsError(f"{folder} holds {found}; wanted: all of {note}; "
-                              "move it away or name another folder")
+        raise FileExistsError(f"{folder} holds {found}; wanted: {wanted}; name another folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
         new = Path(scratch, "new")
         for part in ("images", "masks"):
             (new / part).mkdir(parents=True)
-        for index, name in enumerate(names):
+        for index in tqdm(range(count), "drawing", unit="picture", leave=False):
             image, mask = draw(index, seed, size)
+            name = f"{SOURCES[index % len(SOURCES)]}_{index:04d}.png"
             Image.fromarray(image.permute(1, 2, 0).numpy()).save(new / "images" / name)
             Image.fromarray(255 * mask[0].numpy()).save(new / "masks" / name)
-        (new / "sample.txt").write_text(note)
+        (new / "sample.txt").write_text(wanted)
         if folder.is_dir():
-            folder.rmdir()  # an empty one, which on Windows would be in the way
+            folder.rmdir()  # empty; Windows would refuse to rename onto it
         new.rename(folder)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m unet_resnet.synthetic",
-                                     description="Draw pavement with and without cracks.",
-                                     formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("folder", type=Path, help="where images/ and masks/ are written")
-    parser.add_argument("--count", type=int, default=200, help="pictures")
-    parser.add_argument("--size", type=int, default=256, help="side of a picture in pixels")
-    parser.add_argument("--seed", type=int, default=0, help="another seed, another set")
-    args = parser.parse_args()
-    try:
-        write(**vars(args))
-    except KeyboardInterrupt:
-        sys.exit("unet_resnet.synthetic: stopped; nothing was written")
-    except (OSError, ValueError) as error:
-        sys.exit(f"unet_resnet.synthetic: {one_line(error)}")
