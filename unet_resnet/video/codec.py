@@ -60,7 +60,8 @@ class Source:
 
     `height` and `width` are those of the upright frames. `count` is the number of frames to
     expect, 0 if unknown; most files state it, for some it is an estimate. `damage` is "" or, once
-    the frames are through, one line that names the file and says what is wrong with it.
+    the frames are through, one line that names the file and says what is wrong with it. A cut-off
+    MKV, WebM or transport stream reads as a shorter one, without damage.
     """
 
     def __init__(self, path: Path, container: av.container.InputContainer) -> None:
@@ -120,38 +121,17 @@ class Source:
                 self._note(f"{error.strerror} after frame {count}")
 
     def _packets(self) -> Iterator[av.Packet | None]:
-        """The video's packets, then None, which makes the decoder give its last frames."""
-        end = Fraction(0)
+        """The whole packets, then an empty one or None, for which a decoder gives its last frames.
+        """
         try:
-            for packet in self._container.demux():
-                if packet.pts is not None:
-                    end = max(end, (packet.pts + (packet.duration or 0)) * packet.time_base)
-                if packet.is_corrupt and packet.stream is self.stream:
-                    # Decoders on many threads lose whole frames when they meet one at the end.
-                    self._note(f"a broken packet {float(end):.1f} s from the start")
-                elif packet.stream is self.stream and packet.size:
+            for packet in self._container.demux(self.stream):
+                if packet.is_corrupt:  # decoders on many threads lose whole frames over it
+                    self._note("a broken packet")
+                else:
                     yield packet
         except av.FFmpegError as error:
-            self._note(f"{error.strerror} {float(end):.1f} s from the start")
-        # Demuxers take a file that was cut off for a shorter one, without a word.
-        stated = self._stated_end()
-        if end < stated - max(Fraction(1, 10), 2 / self.rate):
-            self._note(f"it ends at {float(end):.1f} of {float(stated):.1f} s")
-        if (self._container.format.name == "mpegts"
-                and all(self.path.stat().st_size % size for size in (188, 192, 204))):
-            self._note("it ends within a packet")
-        yield None
-
-    def _stated_end(self) -> Fraction:
-        """Seconds that the file's header says, 0 where FFmpeg would estimate from what is there."""
-        kind, stream = self._container.format.name, self.stream
-        if kind == "avi":
-            return stream.frames / self.rate
-        if "mp4" in kind:
-            return (stream.duration or 0) * stream.time_base
-        if "matroska" in kind:
-            return Fraction(self._container.duration or 0, av.time_base)
-        return Fraction(0)
+            self._note(error.strerror)
+            yield None
 
     def _note(self, fault: str) -> None:
         self._fault = self._fault or fault  # the first tells most
