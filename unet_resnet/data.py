@@ -119,11 +119,17 @@ def read_pair(photo: Path, mask: Path) -> tuple[Tensor, Tensor]:
 
     Raises ValueError, naming the file, if one is unreadable or the sizes differ.
     """
-    image, truth = read_photo(photo), read_mask(mask)
+    image = read_photo(photo)
+    return image, read_truth(mask, image)
+
+
+def read_truth(mask: Path, image: Tensor) -> Tensor:
+    """The mask (1, h, w) uint8 0/1 of a photo (3, h, w); ValueError where the sizes differ."""
+    truth = read_mask(mask)
     if image.shape[1:] != truth.shape[1:]:
         raise ValueError(f"{mask}: {truth.shape[2]}x{truth.shape[1]} pixels, but its photo has "
                          f"{image.shape[2]}x{image.shape[1]}; export the mask at the photo's size")
-    return image, truth
+    return truth
 
 
 def in_threads(function: Callable[[Pair], Result], pairs: Sequence[Pair],
