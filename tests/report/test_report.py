@@ -8,27 +8,30 @@ import math
 import os
 import re
 import shutil
+import tracemalloc
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
 from unet_resnet.inference import overlay
 from unet_resnet.synthetic import pavement
 from unet_resnet.images import write_png
-from unet_resnet.metrics import count
-from unet_resnet.report.html import Histogram, Row, chart, list_row, round_step, show
-from unet_resnet.report.page import FRAME, SIDE, WORST, Report, link, shrink, thumbnails
+from unet_resnet.report.page import (
+    PAGE, SIDE, WIDTH, WIDTHS, Histogram, Report, data_url, figures, link, thumbnails,
+    width_histogram)
 
 VOID = {"meta", "img", "input", "br", "link", "hr"}
 HOSTILE = ['<script>alert("x")</script>.png', "a'b\"c & d.png", "two\nlines.png",
-           "גשר \u202egnp.exe", "100% of #5?.png", "</table></style><!-- $rows $tiles {0}.png"]
+           "גשר \u202egnp.exe", "100% of #5?.png",
+           "</table></style><!-- {{ about }} {% endfor %} {0}.png"]
+WIDEST = "greatest width (px)"
 ABOUT = {"command": "python infer.py 'a b' --report <x>", "threshold": 0.5}
 
 
@@ -93,6 +96,7 @@ def test_any_name_is_shown_and_linked(tmp_path):
     html = Page(page)
     assert [row["data-value"] for row in html.all("th") if "data-value" in row] == names
     assert html.inside("bdi")[:len(names)] == names
+    assert html.inside("small").count(str(folder)) == len(names)
     assert [tag["alt"] for tag in html.all("img")[:-1:2]] == [f"Photo: {name}" for name in names]
     assert len(html.all("script")) == 1 and not html.all("i") and not html.all("b")
     assert "broken & <b>bad</b>" in html.inside("code")
@@ -157,73 +161,66 @@ def test_values_are_those_added_and_computed(tmp_path):
         ("false (px)", "2"), ("missed (px)", "1"), ("cracks", ""), ("bad", ""),
         ("crack (%)", "0.0"), ("length (px)", ""), ("Dice", ""), ("found (px)", ""),
         ("false (px)", ""), ("missed (px)", ""), ("cracks", "0"), ("bad", "")]
-    tiles = Page(page).inside("dd")
-    assert tiles == ["2", "50%", "15.00%", "0.0", "0"]
+    assert Page(page).inside("dd") == ["1 of 2", "12.2 px", "– px"]
     assert len(Page(page).all("tr", **{"class": "clear"})) == 1
 
 
 @pytest.mark.parametrize("value, text", [
     (None, "–"), (math.inf, "–"), (0, "0"), (0.0, "0"), (1234567, "1,234,567"), (7, "7"),
-    (1234.5, "1,234"), (99.95, "100.0"), (12.34, "12.3"), (0.66, "0.660"), (0.0004, "0.0004"),
-    (-3.5, "-3.500"), ("<a>", "<code>&lt;a&gt;</code>")])
-def test_show(value, text):
-    assert show(value) == text
+    (1234.5, "1,234"), (99.95, "100"), (12.34, "12.3"), (0.66, "0.66"), (0.0004, "0.0004"),
+    (-3.5, "-3.5"), ("<a>", "<a>")])
+def test_figures(value, text):
+    assert figures(value) == text
 
 
-def test_the_worst_come_first(tmp_path):
-    """By Dice, then by the number of wrong pixels; right ones do not appear, nor unscored ones."""
+def test_the_sums_and_the_worst_come_first(tmp_path):
+    """Rows by greatest width, then by share of crack; the one without any width after these."""
     page = tmp_path / "page.html"
     files, photo = (Path("a.png"), Path("b.png")), torch.zeros(3, 8, 8, dtype=torch.uint8)
-    truth = torch.zeros(1, 8, 8, dtype=torch.bool)
-    truth[0, 0] = True
-
-    def predicted(pixels: int) -> Tensor:
-        return (torch.arange(64) < pixels).view(1, 8, 8)
+    added = [("thin", 3, 2.5, 10.0), ("none", 0, None, 0.0), ("wide", 9, 70.25, 1200.5),
+             ("thin, long", 5, 2.5, 20.0), ("not measured", 60, None, None)]
     with Report(page) as report:
-        report.add("unscored", photo, predicted(3), None, files, {})
-        for pixels in (8, 4, 0, 7, 60):
-            report.add(f"first {pixels}", photo, predicted(pixels), truth, files, {})
-        report.add("more missed", photo, predicted(0), predicted(20), files, {})
+        for name, pixels, width, length in added:
+            crack = (torch.arange(64) < pixels).view(1, 8, 8)
+            numbers = {"length (mm)": length, "greatest width (mm)": width}
+            report.add(name, photo, crack, None, files, {} if length is None else numbers)
+        report.fail("broken.png", "broken.png: cut off")
+        report.write(ABOUT, {"pooled": {"IoU": 0.5}}, Histogram([0, 1], [1]))
+    html = Page(page)
+    assert [row["data-value"] for row in html.all("th") if "data-value" in row] == [
+        "wide", "thin, long", "thin", "not measured", "none"]
+    assert html.inside("dd")[:3] == ["4 of 5", "1,230 mm", "70.2 mm"]
+    assert html.inside("bdi")[0] == "wide", "where the greatest width is"
+    assert [tag["id"] for tag in html.all("section")] == [
+        "photos", "widths", "scores", "failed", "run"]
+
+
+def test_colours_are_explained(tmp_path):
+    """Those of a comparison only where a mask was given."""
+    for truth, meanings in ((False, 1), (True, 4)):
+        with Report(tmp_path / "page.html") as report:
+            fill(report, 2, truth)
+            report.write({}, {}, None)
+        html = Page(tmp_path / "page.html")
+        colours = [overlay.PREDICTED, overlay.FOUND, overlay.FALSE, overlay.MISSED][:meanings]
+        assert [tag["fill"] for tag in html.all("rect")] == [f"rgb{colour}" for colour in colours]
+
+
+def test_a_page_is_written_again_and_whole(tmp_path):
+    page = tmp_path / "page.html"
+    with Report(page) as report:
         report.write({}, {}, None)
-    names = Page(page).inside("bdi")
-    worst = ["more missed", "first 0", "first 60", "first 4", "first 7"]
-    dice = [count(predicted(pixels), truth).dice for pixels in (0, 60, 4, 7)]
-    assert dice == sorted(dice) and names[:6] == [*worst, "unscored"]
-    assert len(Page(page).all("figure")) == len(worst) <= WORST
-    assert {"predicted", "found", "false", "missed"} == {
-        tag["class"] for tag in Page(page).all("li") if "class" in tag}
-
-
-@pytest.mark.parametrize("marked, message", [(False, "not written by unet_resnet"), (True, None)])
-def test_only_a_report_is_written_over(tmp_path, marked, message):
-    page = tmp_path / "page.html"
-    page.write_text("<html>my page</html>")
-    if marked:
-        page.unlink()
-        with Report(page) as report:
-            report.write({}, {}, None)
-        with Report(page) as report:
-            fill(report, 1)
-            report.write({}, {}, None)
-        assert "photo_0.png" in page.read_text("utf-8")
-    else:
-        with pytest.raises(FileExistsError, match=message):
-            Report(page)
-        assert page.read_text() == "<html>my page</html>"
-    assert list(tmp_path.iterdir()) == [page]
-
-
-def test_a_file_that_came_while_photos_were_predicted_is_left_alone(tmp_path):
-    page = tmp_path / "page.html"
     with Report(page) as report:
-        page.write_text("mine")
-        with pytest.raises(FileExistsError):
-            report.write({}, {}, None)
-    with pytest.raises(FileExistsError):
-        Report(tmp_path)
+        fill(report, 1)
+        report.write({}, {}, None)
+    assert "photo_0.png" in page.read_text("utf-8")
+    before = page.read_bytes()
+    with pytest.raises(TypeError), Report(page) as report:
+        fill(report, 1)
+        report.write({"no number": object()}, {}, None)
+    assert page.read_bytes() == before and list(tmp_path.iterdir()) == [page]
     with pytest.raises(FileNotFoundError):
         Report(tmp_path / "nowhere" / "page.html")
-    assert page.read_text() == "mine" and list(tmp_path.iterdir()) == [page]
 
 
 def test_an_interrupted_run_leaves_nothing(tmp_path):
@@ -245,16 +242,28 @@ def test_memory_does_not_grow_with_the_photos(tmp_path):
         assert kept(report) < size + 40 and report._rows.tell() > 20 * one
 
 
-def test_shrink_keeps_the_thinnest_crack():
-    """Against max pooling where the sizes divide; a line of one pixel survives any size."""
-    mask = torch.rand(1, 60, 90, generator=torch.Generator().manual_seed(0)) > 0.97
-    pooled = F.max_pool2d(mask.float(), 6).bool()
-    assert torch.equal(shrink(mask, 10, 15), pooled)
-    assert torch.equal(shrink(mask, 60, 90), mask)
-    line = torch.zeros(1, 1000, 1111, dtype=torch.bool)
+def test_writing_takes_no_memory_for_the_thumbnails(tmp_path):
+    """Written with 299 photos more, a megabyte of them, the page takes a tenth more at its peak."""
+    peaks, page = [], tmp_path / "page.html"
+    with Report(page) as report:
+        for more in (1, 299):
+            fill(report, more)
+            report.write({}, {}, None)  # once before, for what is loaded once
+            tracemalloc.start()
+            report.write({}, {}, None)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+    assert page.stat().st_size > 1e6 and peaks[1] - peaks[0] < page.stat().st_size / 10
+
+
+def test_thumbnails_keep_the_thinnest_crack():
+    """A line of one pixel is there from side to side, in the rows that it touches."""
+    line = torch.zeros(1, 1111, 1000, dtype=torch.bool)
     line[0, 617] = True
-    small = shrink(line, 7, 13)
-    assert small.sum() == 13 and small[0, 617 * 7 // 1000].all()
+    _, small = thumbnails(torch.zeros(3, 1111, 1000, dtype=torch.uint8), line, None, ())
+    painted = np.array(small).any(2)
+    assert small.size == (288, SIDE) and painted[617 * SIDE // 1111].all()
+    assert painted.sum() in (288, 2 * 288)
 
 
 @pytest.mark.parametrize("height, width, size", [(100, 50, (50, 100)), (1600, 400, (80, SIDE)),
@@ -262,43 +271,51 @@ def test_shrink_keeps_the_thinnest_crack():
 def test_thumbnails(height, width, size):
     photo = torch.full((3, height, width), 100, dtype=torch.uint8)
     blank = torch.zeros(1, height, width, dtype=torch.bool)
-    urls = (*thumbnails(photo, ~blank, None), thumbnails(photo, blank, ~blank)[1])
-    for url, colour in zip(urls, (None, overlay.PREDICTED, overlay.MISSED)):
-        content = base64.b64decode(url.removeprefix("data:image/jpeg;base64,"))
+    images = *thumbnails(photo, ~blank, None, ()), [*thumbnails(photo, blank, ~blank, ())][1]
+    for image, colour in zip(images, (None, overlay.PREDICTED, overlay.MISSED), strict=True):
+        content = base64.b64decode(data_url(image).removeprefix("data:image/jpeg;base64,"))
         image = Image.open(io.BytesIO(content))
         wanted = (100,) * 3 if colour is None else [35 + 0.65 * part for part in colour]
         assert image.size == size and image.getpixel((0, 0)) == pytest.approx(wanted, abs=5)
 
 
-@pytest.mark.parametrize("value, step", [(1, 1), (1.2, 2), (3, 5), (5.5, 10), (0.03, 0.05),
-                                         (740, 1000)])
-def test_round_step(value, step):
-    assert round_step(value) == pytest.approx(step)
-
-
 @pytest.mark.parametrize("amounts", [[1.0, 4.0, 2.0], [0, 0, 1e6], [0.001, 0, 0]])
-def test_bars_are_as_high_as_their_amounts(amounts):
-    svg = chart(Histogram([0, 0.5, 1, 3], amounts))
-    bars = [(float(width) + 1, float(height)) for width, height
-            in re.findall(r'<rect .*?width="([\d.]+)" height="([\d.]+)"', svg)]
-    widths, heights = zip(*bars)
-    tallest = max(heights)
-    assert heights == pytest.approx([amount / max(amounts) * tallest for amount in amounts], abs=.1)
-    assert widths[2] == pytest.approx(4 * widths[0], abs=.2) and 100 <= tallest <= 200
-    ticks = [float(text.replace(",", "")) for text in re.findall(r'class="end">([\d.,e-]+)<', svg)]
-    assert ticks[0] == 0 and ticks[-2] < max(amounts) <= ticks[-1] and 3 <= len(ticks) <= 6
-    assert "crack width (px)" in svg and "0.5 to 1" in svg
+def test_bars_are_as_long_as_their_amounts(tmp_path, amounts):
+    with Report(tmp_path / "page.html") as report:
+        report.write({}, {}, Histogram([0, 0.5, 1, 3], amounts))
+    html = Page(tmp_path / "page.html")
+    bars = [float(tag["width"]) for tag in html.all("rect") if tag["height"] == "1"][-3:]
+    assert bars == pytest.approx([100 * amount / max(amounts) for amount in amounts], abs=0.01)
+    texts = html.inside("th")
+    assert "crack width (px)" in texts and "0.5 to 1" in texts
+    assert set(map(figures, amounts)) <= set(html.inside("td"))
 
 
-def test_a_row_keeps_its_columns():
-    row = Row("a", 1, 1, {"x": 1}, [("u", "t"), ("v", "s")])
-    assert list_row(row, ["x", "y"], clear=False).count("<td data-label=") == 2
+def test_the_histogram_of_widths_keeps_all_lengths():
+    lengths = np.zeros(WIDTHS)
+    assert width_histogram(lengths, "px", 1) is None
+    lengths[[0, 7, 99]] = 5, 10, 20
+    histogram = width_histogram(lengths, "mm", 0.1)
+    assert len(histogram.amounts) <= 24 and len(histogram.edges) == len(histogram.amounts) + 1
+    assert sum(histogram.amounts) == pytest.approx(3.5) and "mm" in histogram.width
+    assert histogram.edges[0] == 0 and histogram.edges[-1] >= 100 * WIDTH * 0.1
+
+
+def test_a_third_picture_is_linked_and_shown(tmp_path):
+    photo, mask = drawn(1)
+    write_png(tmp_path / "w.png", torch.full((3, 90, 640), 7, dtype=torch.uint8))
+    with Report(tmp_path / "page.html") as report:
+        report.add("x", photo, mask, None, [tmp_path / f"{name}.png" for name in "pow"], {})
+        report.write({}, {}, None)
+    *_, tag = Page(tmp_path / "page.html").all("a", **{"class": "picture"})
+    image = Page(tmp_path / "page.html").all("img", alt="Widths: x")[0]
+    assert tag["href"] == "w.png" and (image["width"], image["height"]) == ("320", "45")
 
 
 @pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
 def test_contrast(scheme):
     """WCAG 2 AA: 4.5 for text on the ground and on panels."""
-    block = re.findall(r":root \{(.*?)\}", FRAME.read_text("utf-8"), re.DOTALL)[scheme]
+    block = re.findall(r":root \{(.*?)\}", PAGE, re.DOTALL)[scheme]
     colours = dict(re.findall(r"--(\w+): #(\w{6})", block))
 
     def luminance(colour: str) -> float:
@@ -323,7 +340,7 @@ def page(tmp_path_factory) -> Path:
             files = folder / f"photo #{index}.png", folder / f"overlay {index}%.png"
             for file, picture in zip(files, (photo, overlay.overlay(photo, crack, truth))):
                 write_png(file, picture)
-            numbers = {} if index == 10 else {"width (px)": (index * 7 % 12) / 2}
+            numbers = {} if index == 10 else {"length (px)": 30.0, WIDEST: (index * 7 % 12) / 2}
             report.add(f"photo_{index}", photo, crack, truth, files, numbers)
         report.write(ABOUT, {"pooled": {"IoU": 0.5}}, Histogram([0, 1, 2], [3, 4]))
     (folder / "photo #3.png").unlink()
@@ -371,16 +388,17 @@ def settled(browser, script: str) -> bool:
 
 def test_sorting_by_keyboard(browser, page):
     browser.get(page.as_uri())
-    assert shown(browser) == list(range(12))
     width = {index: (index * 7 % 12) / 2 for index in range(12) if index != 10}
     by_width = sorted(width, key=width.get)
+    assert shown(browser)[:10] == by_width[:0:-1] and set(shown(browser)) == set(range(12))
     browser.execute_script("document.querySelectorAll('#list th button')[0].focus()")
-    keys(browser, "TAB", "TAB")
-    assert "width (px)" in active(browser, "textContent")
+    keys(browser, "TAB", "TAB", "TAB")
+    assert active(browser, "textContent") == WIDEST
     assert browser.execute_script("return getComputedStyle(document.activeElement).outlineStyle"
                                   ) == "solid", "the focus cannot be seen"
-    for key, order, rows in (("ENTER", "descending", [*by_width[::-1], 10]),
-                             ("SPACE", "ascending", [*by_width, 10])):
+    assert active(browser, "parentNode.ariaSort") == "descending"
+    for key, order, rows in (("ENTER", "ascending", [*by_width, 10]),
+                             ("SPACE", "descending", [*by_width[::-1], 10])):
         keys(browser, key)
         assert shown(browser) == rows and active(browser, "parentNode.ariaSort") == order
     browser.find_element("css selector", "#list th button").click()  # names, by their numbers
@@ -393,8 +411,17 @@ def test_filters(browser, page):
     blank = [index for index in range(12) if not drawn(index)[1].any()]
     assert blank, "the drawings should hold one without cracks"
     browser.find_element("id", "query").send_keys("PHOTO_1")
-    assert shown(browser) == [1, 10, 11]
+    assert sorted(shown(browser)) == [1, 10, 11]
     assert browser.find_element("id", "shown").text == "3 of 12"
+    browser.find_element("id", "query").clear()
+    browser.find_element("id", "least").send_keys("4.5")  # photo_10 has no width
+    assert sorted(shown(browser)) == [i for i in range(12) if i != 10 and i * 7 % 12 >= 9]
+    browser.find_element("id", "least").clear()
+    browser.find_element("id", "query").send_keys("no folder has this")
+    assert shown(browser) == []
+    browser.find_element("id", "query").clear()
+    browser.find_element("id", "query").send_keys(str(page.parent))
+    assert len(shown(browser)) == 12
     browser.find_element("id", "query").clear()
     browser.find_element("id", "cracked").click()
     assert not set(shown(browser)) & set(blank) and set(shown(browser)) >= {1, 11} - set(blank)
@@ -403,6 +430,7 @@ def test_filters(browser, page):
 def test_pictures_by_keyboard(browser, page):
     """Enter opens the full picture, arrows walk, Escape closes where one came from."""
     browser.get(page.as_uri())
+    browser.execute_script("document.querySelector('#list th button').click()")  # by name
     browser.execute_script("document.querySelector('#list a.picture').focus()")
     keys(browser, "ENTER")
     full = "document.getElementById('full')"
@@ -421,6 +449,7 @@ def test_pictures_by_keyboard(browser, page):
 
 def test_a_picture_that_is_gone_is_shown_small(browser, page):
     browser.get(page.as_uri())
+    browser.execute_script("document.querySelector('#list th button').click()")  # by name
     browser.execute_script("document.querySelectorAll('#list a.picture')[6].click()")
     assert settled(browser, "document.getElementById('full').src.startsWith('data:')")
     assert "small version" in browser.find_element("id", "missing").text

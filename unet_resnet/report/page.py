@@ -1,91 +1,104 @@
-"""What does a person open after a run? One HTML page: what was found, photo by photo.
+"""What does a person open after a run? One HTML page: the sums, then the photos, the worst first.
 
 The page is a single file that needs no network and runs no script but its own: numbers, thumbnails
-(inside it, as data) and links to the full pictures beside it. Its frame is report.html.
+(inside it, as data) and links to the full pictures beside it. Its looks are in report.html.
 """
 
 import base64
 import hashlib
-import heapq
 import io
 import json
+import math
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from string import Template
+from typing import NamedTuple
 from urllib.parse import quote
 
 import numpy as np
 import torch
+from jinja2 import Environment, StrictUndefined
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
+from unet_resnet.files import written_whole
 from unet_resnet.inference import overlay
-from unet_resnet.report import html as page
-from unet_resnet.files import check_ours, written_whole
 from unet_resnet.metrics import count
-from unet_resnet.report.html import Histogram, Number, Row
 
-FRAME = Path(__file__).with_name("report.html")
-MARK = b'<meta name="generator" content="unet_resnet">'  # tells our pages from a user's
-SIDE, QUALITY = 320, 70  # of thumbnails: 37 MB per 1000 photos of the crackmix set
-WORST = 12  # photos in "False alarms and misses"
-SHARE, DICE = "crack (%)", "Dice"  # columns of the list
-FOUND, FALSE, MISSED = "found (px)", "false (px)", "missed (px)"
-PREDICTED = {"predicted": "predicted crack"}
-COMPARED = {"found": "found: crack in the mask and in the prediction",
-            "false": "false alarm: only in the prediction", "missed": "missed: only in the mask"}
-COLOURS = {"predicted": overlay.PREDICTED, "found": overlay.FOUND, "false": overlay.FALSE,
-           "missed": overlay.MISSED}
+PAGE = Path(__file__).with_name("report.html").read_text("utf-8")
+SIDE, QUALITY = 320, 70  # of thumbnails: about 19 kB each
+WIDTHS, WIDTH = 4096, 0.5  # classes of the histogram of widths, and the pixels in each
+MOST_BARS = 24
+SHARE = "crack (%)"  # the column that every photo has
+HASHES = {kind: base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for kind, text
+          in re.findall(r"<(style|script)>(.*?)</", PAGE, re.DOTALL)}  # for the page's policy
+
+Number = float | int | None  # None: not defined; shown as a dash, sorted last
 
 
-class Report:
-    """The page at `path`, gathered photo by photo; nothing is there until `write`.
+class Histogram(NamedTuple):
+    """Amount i lies between the widths edges[i] and edges[i + 1]; the labels name the units."""
+    edges: Sequence[float]
+    amounts: Sequence[float]
+    width: str = "crack width (px)"
+    amount: str = "centre line length (px)"
 
-    Used in a `with` block. Rows and thumbnails wait in a nameless file in the page's folder, so
-    memory does not grow with them and an interrupted run leaves nothing behind. Raises
-    FileExistsError where `path` is not a page of ours, other OSErrors where it cannot be written.
+
+def width_histogram(lengths: np.ndarray, unit: str, factor: float) -> Histogram | None:
+    """The length of all cracks by their width, in at most MOST_BARS bars; None without cracks.
+
+    lengths (WIDTHS,): pixels of centre line in each class of width. A pixel is `factor` units.
+    """
+    if not lengths.any():
+        return None
+    used = int(lengths.nonzero()[0][-1]) + 1
+    together = math.ceil(used / MOST_BARS)
+    amounts = np.add.reduceat(lengths[:used], range(0, used, together))
+    edges = np.arange(len(amounts) + 1) * together * WIDTH
+    return Histogram((edges * factor).tolist(), (amounts * factor).tolist(),
+                     f"crack width ({unit})", f"centre line length ({unit})")
+
+
+class Report(AbstractContextManager):
+    """The page at `path`, gathered photo by photo and written by `write`.
+
+    Used in a `with` block. Rows and thumbnails wait in a nameless file in the page's folder: memory
+    does not grow with them, and an interrupted run leaves nothing behind. Raises OSError where the
+    folder cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
-        check_ours(path, MARK)
         self.path = path
-        self._rows = tempfile.TemporaryFile("w+", encoding="utf-8", dir=path.parent)
-        self._labels: dict[str, None] = {}  # of the columns, in the order they came up
+        self._rows = tempfile.TemporaryFile(dir=path.parent)
         self._failed: list[tuple[str, str]] = []
-        self._photos = self._clear = self._scored = self._pixels = self._crack = 0
-
-    def __enter__(self) -> "Report":
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._rows.close()
 
     def add(self, name: str, photo: Tensor, crack: Tensor, truth: Tensor | None,
-            files: tuple[Path, Path], numbers: Mapping[str, Number]) -> None:
+            files: Sequence[Path], numbers: Mapping[str, Number]) -> None:
         """A row: photo (3, h, w) uint8; predicted and, if known, true cracks (1, h, w).
 
-        files: the full-size photo and overlay, to be linked. numbers: more columns, by their
-        label; photos need not have the same.
+        files: the photo, its overlay and, if measured, the picture of its widths, to be linked.
+        numbers: more columns, by label; photos need not have the same ones.
         """
         crack, truth = (None if mask is None else mask.bool().cpu() for mask in (crack, truth))
-        pixels = int(crack.count_nonzero())
-        numbers = {SHARE: 100 * pixels / crack.numel(), **numbers}
+        numbers = {SHARE: 100 * int(crack.count_nonzero()) / crack.numel(), **numbers}
         if truth is not None:
             counts = count(crack, truth)
-            numbers |= {DICE: counts.dice, FOUND: counts.tp, FALSE: counts.fp, MISSED: counts.fn}
-        links = [link(file, self.path.parent) for file in files]
-        row = Row(name, photo.shape[2], photo.shape[1], numbers,
-                  [*zip(links, thumbnails(photo, crack, truth), strict=True)])
-        self._rows.write(json.dumps(row) + "\n")
-        self._labels |= dict.fromkeys(numbers)
-        self._photos += 1
-        self._clear += pixels == 0
-        self._scored += truth is not None
-        self._pixels += crack.numel()
-        self._crack += pixels
+            numbers |= {"Dice": counts.dice, "found (px)": counts.tp, "false (px)": counts.fp,
+                        "missed (px)": counts.fn}
+        small = thumbnails(photo, crack, truth, files[2:])
+        row = {"name": name, "folder": str(files[0].parent), "size": photo.shape[:0:-1],
+               "pictures": [(link(file, self.path.parent), data_url(picture), picture.size)
+                            for file, picture in zip(files, small, strict=True)],
+               "numbers": {label: value if value is not None and math.isfinite(value) else None
+                           for label, value in numbers.items()}}
+        self._rows.write(json.dumps(row).encode() + b"\n")
 
     def fail(self, name: str, message: str) -> None:
         """A photo without a result, and why."""
@@ -95,88 +108,46 @@ class Report:
               widths: Histogram | None) -> None:
         """Write the page, whole or not at all.
 
-        about: what is to be known of the run (command, checkpoint, threshold, date ...), in order.
-        scores: the lines of a table, each with its numbers by column; may be empty. widths: those
-        of all cracks together.
+        about: facts of the run (command, checkpoint, threshold, date ...), in order. scores: lines
+        of a table, each with its numbers by column; may be empty. widths: those of all cracks.
         """
-        check_ours(self.path, MARK)
-        frame = FRAME.read_text("utf-8")
-        fields = {"photos": f"{self._photos:,} photos", "tiles": self._tiles(),
-                  "sections": "\n".join(self._sections(about, scores, widths)),
-                  "legend": page.legend(self._colours()), "heads": page.heads(self._labels),
-                  "style": "".join(f".{name} {{ --swatch: rgb{colour}; }}\n"
-                                   for name, colour in COLOURS.items())}
-        fields["policy"] = policy(Template(frame).safe_substitute(fields))
-        before, after = (Template(part).substitute(fields) for part in frame.split("$rows"))
-        with written_whole(self.path) as file:
-            file.write(encoded(before))
-            for row in self._read():
-                clear = row.numbers[SHARE] == 0
-                file.write(encoded(page.list_row(row, self._labels, clear)))
-            file.write(encoded(after))
-
-    def _read(self) -> Iterator[Row]:
+        labels, order, cracked, length, begin, unit = {SHARE: None}, [], 0, 0.0, 0, None
         self._rows.seek(0)
         for line in self._rows:
-            yield Row(*json.loads(line))
+            numbers = json.loads(line)["numbers"]
+            labels |= dict.fromkeys(numbers)
+            unit = next((unit for unit in ("mm", "px") if f"length ({unit})" in labels), None)
+            cracked += numbers[SHARE] > 0
+            length += numbers.get(f"length ({unit})") or 0
+            widest = numbers.get(f"greatest width ({unit})") or 0
+            order.append((-widest, -numbers[SHARE], begin))
+            begin += len(line)
+        begins = [begin for *_, begin in sorted(order)]
+        environment = Environment(autoescape=True, trim_blocks=True, undefined=StrictUndefined)
+        environment.filters["figures"] = figures
+        page = environment.from_string(PAGE).stream(
+            hashes=HASHES, colours=overlay, photos=len(order), cracked=cracked, length=length,
+            unit=unit, labels=[*labels], rows=self._read(begins),
+            worst=next(self._read(begins[:1]), None), widths=widths, scores=scores,
+            failed=self._failed, about=about)
+        with written_whole(self.path) as file:
+            page.dump(file, "utf-8", "replace")  # a file name need not be UTF-8
 
-    def _tiles(self) -> str:
-        return page.tiles({
-            "photos": f"{self._photos:,}",
-            "without cracks": f"{self._clear / max(1, self._photos):.0%}",
-            "crack pixels": f"{self._crack / max(1, self._pixels):.2%}",
-            "megapixels": f"{self._pixels / 1e6:,.1f}",
-            "failed": f"{len(self._failed):,}"}, alarm="failed" if self._failed else "")
-
-    def _sections(self, about: Mapping[str, Number | str],
-                  scores: Mapping[str, Mapping[str, Number]],
-                  widths: Histogram | None) -> Iterator[str]:
-        yield page.section("This run", page.table(about.items()))
-        if scores:
-            columns = dict.fromkeys(label for numbers in scores.values() for label in numbers)
-            lines = ((name, *map(numbers.get, columns)) for name, numbers in scores.items())
-            yield page.section("Scores", page.table(lines, ("", *columns)))
-        if widths and any(widths.amounts):
-            yield page.section("Crack widths", page.chart(widths))
-        if self._failed:
-            yield page.section("Failed", page.table(self._failed))
-        if self._scored:
-            yield self._worst()
-
-    def _worst(self) -> str:
-        """The photos of lowest Dice, the most wrong pixels first among equals."""
-        wrong = (row for row in self._read()
-                 if row.numbers.get(FALSE, 0) + row.numbers.get(MISSED, 0))
-        worst = heapq.nsmallest(WORST, wrong, key=lambda row: (
-            row.numbers[DICE], -row.numbers[FALSE] - row.numbers[MISSED]))
-        if not worst:
-            return page.section("False alarms and misses", "<p>No pixel is false or missed.</p>")
-        note = (f'<p class="note">Of the {self._scored:,} photos with a mask, the {len(worst)} of '
-                "lowest Dice, the worst first.</p>")
-        captions = ((row, "Dice {}: {} found, {} false, {} missed pixels".format(
-            *(page.show(row.numbers[label]) for label in (DICE, FOUND, FALSE, MISSED))))
-            for row in worst)
-        return page.section("False alarms and misses", note, page.legend(COMPARED),
-                            page.figures(captions))
-
-    def _colours(self) -> dict[str, str]:
-        if not self._scored:
-            return PREDICTED
-        without = {"predicted": "predicted crack, no mask given"}
-        return COMPARED | (without if self._scored < self._photos else {})
+    def _read(self, begins: Iterable[int]) -> Iterator[dict]:
+        """The rows that begin at these bytes of the waiting file."""
+        for begin in begins:
+            self._rows.seek(begin)
+            yield json.loads(self._rows.readline())
 
 
-def encoded(text: str) -> bytes:
-    return text.encode("utf-8", "replace")  # a file name need not be UTF-8
-
-
-def policy(html: str) -> str:
-    """Nothing but the page's own style and script, known by their hashes, and pictures."""
-    style, script = (
-        "'sha256-" + base64.b64encode(hashlib.sha256(encoded(text)).digest()).decode() + "'"
-        for text in re.findall(r"<(?:style|script)>(.*?)</", html, re.DOTALL))
-    return (f"default-src 'none'; img-src data: file: 'self'; style-src {style}; "
-            f"script-src {script}; base-uri 'none'; form-action 'none'")
+def figures(value: Number | str) -> str:
+    """Text as it is, a number with about three digits that matter."""
+    if isinstance(value, str):
+        return value
+    if value is None or not math.isfinite(value):
+        return "–"
+    whole = isinstance(value, int) or abs(value) >= 100
+    return f"{value:,.0f}" if whole else f"{value:.3g}"
 
 
 def link(file: Path, folder: Path) -> str:
@@ -187,30 +158,27 @@ def link(file: Path, folder: Path) -> str:
         return file.absolute().as_uri()
 
 
-def thumbnails(photo: Tensor, crack: Tensor, truth: Tensor | None) -> tuple[str, str]:
-    """Photo and overlay as data: URLs, at most SIDE pixels wide and high.
+def thumbnails(photo: Tensor, crack: Tensor, truth: Tensor | None, files: Sequence[Path]
+               ) -> Iterator[Image.Image]:
+    """Photo, overlay and the pictures in the files, at most SIDE pixels wide and high.
 
     A pixel is crack where any of the photo's pixels in it is: averaged, thin cracks would fade.
     """
     image = Image.fromarray(photo.permute(1, 2, 0).numpy())
     image.thumbnail((SIDE, SIDE), reducing_gap=2)
+    yield image
     small = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-    masks = (None if mask is None else shrink(mask, image.height, image.width)
+    masks = (None if mask is None else F.adaptive_max_pool2d(mask.float(), small.shape[1:])
              for mask in (crack, truth))
-    return data_url(small), data_url(overlay.overlay(small, *masks))
+    yield Image.fromarray(overlay.overlay(small, *masks).permute(1, 2, 0).numpy())
+    for file in files:
+        with Image.open(file) as image:
+            image.thumbnail((SIDE, SIDE), reducing_gap=2)
+            yield image.convert("RGB")
 
 
-def shrink(mask: Tensor, height: int, width: int) -> Tensor:
-    """(1, h, w) to (1, height, width) bool, True where any pixel of the larger mask is."""
-    small = torch.zeros(1, height, width, dtype=torch.bool)
-    y, x = mask[0].nonzero().T
-    small[0, y * height // mask.shape[1], x * width // mask.shape[2]] = True
-    return small
-
-
-def data_url(picture: Tensor) -> str:
-    """The picture (3, h, w) uint8 as JPEG, in the text of a URL."""
+def data_url(picture: Image.Image) -> str:
+    """The picture as JPEG, in the text of a URL."""
     file = io.BytesIO()
-    Image.fromarray(picture.permute(1, 2, 0).numpy()).save(
-        file, "JPEG", quality=QUALITY, subsampling=0)  # halved colours would blur thin cracks
+    picture.save(file, "JPEG", quality=QUALITY, subsampling=0)  # else thin cracks would blur
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
