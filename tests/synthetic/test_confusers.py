@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from unet_resnet.synthetic.confusers import CONFUSERS, bend, confuse, covered, frame
+from unet_resnet.synthetic.confusers import CONFUSERS, axes, bend, confuse, covered, streak
 
-SURFACE = {"lane_marking", "line", "joints", "shadow_edge", "stain", "lettering"}
+SURFACE = {"lane_marking", "line", "joints", "shadow_edge", "stain", "streak", "lettering"}
 NAMES = {confuser.__name__: confuser for confuser in CONFUSERS}
 
 
@@ -47,8 +47,16 @@ def test_on_a_surface_the_crack_stays_a_crack_and_dark(crop, name):
     for seed in range(40):
         painted, labels = NAMES[name](image, mask, seeded(seed))
         assert torch.equal(labels, mask)
-        if name not in ("shadow_edge", "stain"):  # these change the light, on the crack as well
+        if name not in ("shadow_edge", "stain", "streak"):  # these change the light on a crack too
             assert torch.equal(painted[:, crack], image[:, crack])
+
+
+def test_a_streak_takes_light_away_and_least_of_green(crop):
+    image, mask = crop
+    for seed in range(40):
+        lost = 1 - streak(image, mask, seeded(seed))[0] / image
+        assert lost.min() > -1e-6
+        assert (lost[1] <= lost[2] + 1e-6).all()
 
 
 @pytest.mark.parametrize("name", sorted(NAMES.keys() - SURFACE))
@@ -78,7 +86,7 @@ def test_a_line_covers_what_its_width_says():
     """In any direction a straight line covers its length times its width."""
     whole = 0
     for seed in range(20):
-        along, across = frame(torch.zeros(3, 200, 200), seeded(seed))
+        along, across = axes(torch.zeros(3, 200, 200), seeded(seed))
         share = covered(across, 2.5) * (along.abs() < 30)
         if share[[0, -1]].max() == 0 and share[:, [0, -1]].max() == 0:  # within the picture
             assert share.sum() == pytest.approx(60 * 5, rel=0.05)

@@ -1,8 +1,7 @@
-"""What do light, weather, lens, sensor and file do to a photograph?
+"""What do light, weather, lens, sensor and file format do to a photo?
 
-Each transform is a function (image, strength, generator) -> image on (3, h, w) float in 0..1, which
-need not stay in 0..1. `PHOTOMETRIC` says how often each happens and between which strengths it is
-drawn. To add one, write the function and a line in `PHOTOMETRIC`.
+Each transform is a function (image, strength, generator) -> image on (3, h, w) float in 0..1; its
+result may leave 0..1. To add one, write the function and its line in `PHOTOMETRIC`.
 """
 
 import io
@@ -30,8 +29,8 @@ def shadow(image: Tensor, depth: float, generator: Generator) -> Tensor:
 
 
 def haze(image: Tensor, share: float, generator: Generator) -> Tensor:
-    """Mist, dust or a dirty lens: a veil of bright grey, `share` of the light on one side of the
-    picture and half as much on the other."""
+    """Mist, dust or a dirty lens: a veil of bright grey, from `share` of the light at one side of
+    the picture to half as much at the other."""
     veil = share * torch.linspace(0.5, 1, image.shape[1])[:, None]
     if happens(0.5, generator):
         veil = veil.flip(0)
@@ -39,8 +38,7 @@ def haze(image: Tensor, share: float, generator: Generator) -> Tensor:
 
 
 def dark(image: Tensor, light: float, generator: Generator) -> Tensor:
-    """Dusk, a cellar, the underside of a bridge: little light, and grain, for the camera amplifies.
-    """
+    """Dusk, a cellar, the underside of a bridge: little light, amplified to visible grain."""
     return noise(image * light, 0.03, generator)
 
 
@@ -49,36 +47,31 @@ def brightness(image: Tensor, offset: float, generator: Generator) -> Tensor:
 
 
 def contrast(image: Tensor, factor: float, generator: Generator) -> Tensor:
-    mean = image.mean()
-    return mean + (image - mean) * factor
+    return torch.lerp(image.mean(), image, factor)
 
 
 def gamma(image: Tensor, logarithm: float, generator: Generator) -> Tensor:
-    """Under- and overexposure: shadows and highlights move apart."""
+    """Under- or overexposure: midtones darken or brighten."""
     return image ** math.exp(logarithm)
 
 
 def colour_cast(image: Tensor, reach: float, generator: Generator) -> Tensor:
-    """White balance of another camera or hour: a gain of 1 - reach to 1 + reach for each channel.
-    """
+    """White balance of another camera or hour: a gain of 1 - reach to 1 + reach per channel."""
     return image * (1 - reach + 2 * reach * torch.rand(3, 1, 1, generator=generator))
 
 
 def saturation(image: Tensor, factor: float, generator: Generator) -> Tensor:
     """From grey (0) to vivid (1.5)."""
-    grey = image.mean(0, keepdim=True)
-    return grey + (image - grey) * factor
+    return torch.lerp(image.mean(0, keepdim=True), image, factor)
 
 
 def blur(image: Tensor, sigma: float, generator: Generator) -> Tensor:
-    """Defocus: a Gaussian, down and then across.
-
-    As sums of shifted pictures, five times faster here than a convolution of one channel.
-    """
+    """Defocus: a Gaussian of `sigma` pixels, down and then across."""
     radius = math.ceil(3 * sigma)
     kernel = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / sigma) ** 2)
     weights = (kernel / kernel.sum()).tolist()
     padded = F.pad(image, [radius] * 4, mode="replicate")
+    # Sums of shifted pictures: five times faster than a convolution of one channel.
     for dim in (1, 2):
         length = padded.shape[dim] - 2 * radius
         blurred = padded.narrow(dim, 0, length) * weights[0]
@@ -101,7 +94,7 @@ def motion_blur(image: Tensor, length: float, generator: Generator) -> Tensor:
 
 
 def low_resolution(image: Tensor, factor: float, generator: Generator) -> Tensor:
-    """A photograph from further away, enlarged: the mask stays, details are lost."""
+    """A photo from further away, enlarged: the mask stays, details are lost."""
     size = image.shape[1:]
     small = F.interpolate(image[None], [max(1, round(side / factor)) for side in size],
                           mode="bilinear", antialias=True)
@@ -109,14 +102,13 @@ def low_resolution(image: Tensor, factor: float, generator: Generator) -> Tensor
 
 
 def noise(image: Tensor, deviation: float, generator: Generator) -> Tensor:
-    """Grain of the sensor, the same in all channels or one for each."""
+    """Sensor grain, grey or coloured."""
     channels = 1 if happens(0.5, generator) else 3
-    grain = torch.randn(channels, *image.shape[1:], generator=generator)
-    return image + deviation * grain
+    return image + deviation * torch.randn(channels, *image.shape[1:], generator=generator)
 
 
 def jpeg(image: Tensor, quality: float, generator: Generator) -> Tensor:
-    """Blocks and ringing of a file that was made small; quality as in Pillow, 1 to 95."""
+    """Blocks and ringing of strong compression; quality as in Pillow, 1 to 95."""
     pixels = (image * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "JPEG", quality=round(quality))
@@ -141,9 +133,8 @@ PHOTOMETRIC = (
 
 def photometric(image: Tensor, generator: Generator,
                 chances: tuple[Chance, ...] = PHOTOMETRIC) -> Tensor:
-    """A random choice of transforms, in order: (3, h, w) float in 0..1 to the same."""
+    """A random selection of transforms, in order: (3, h, w) float in 0..1 to the same."""
     for transform, probability, low, high in chances:
         if happens(probability, generator):
-            strength = uniform(low, high, generator)
-            image = transform(image, strength, generator).clamp_(0, 1)
+            image = transform(image, uniform(low, high, generator), generator).clamp_(0, 1)
     return image
