@@ -14,7 +14,6 @@ from PIL import Image
 
 import infer
 from unet_resnet import checkpoint, tiling
-from unet_resnet.evaluation import scores
 from unet_resnet.inference import overlay
 from unet_resnet.data import read_pair
 from unet_resnet.files import fingerprint
@@ -246,23 +245,6 @@ def test_the_score_sheet(infer_with, best, probability, unseen, tmp_path):
     assert rows == [{key: "" if value is None else str(value) for key, value in row.items()}
                     for row in sheet.rows]
     assert read_photo(tmp_path / "out" / "worst.png").float().std() > 1
-
-
-def test_the_worst_come_first(best, monkeypatch, tmp_path):
-    """Right answers are not shown, those on crack-free photos neither, whatever 0/0 may be."""
-    sheet, photos, shown = ScoreSheet(0.5, (), skeletons=False), {}, []
-    left = (torch.arange(64) < 32).expand(1, 64, 64)
-    for name, predicted, truth in (("quiet", left & ~left, left & ~left), ("right", left, left),
-                                   ("wrong", left, ~left), ("alarm", left, left & ~left),
-                                   ("half", left, left | True)):
-        sheet.add(name, "wall", predicted.float(), truth)
-        photos[name] = noise(tmp_path / f"{name}.png", 64, 64)
-        noise(tmp_path / f"{name}_overlay.png", 64, 64)
-    monkeypatch.setattr(overlay, "caption", lambda picture, text: shown.append(text) or picture)
-    scores.write_scores(sheet, photos, tmp_path, {})
-    order = [text.splitlines()[0] for text in shown]
-    assert set(order[:2]) == {"wrong", "alarm"} and order[2] == "half"
-    assert len(order) == 3, "what is right is not among the worst"
 
 
 def test_pictures_that_are_not_read_are_told_of(infer_with, trained, tmp_path):

@@ -1,4 +1,4 @@
-"""What grows a mask by a distance, and what wears a crack down to its centre line?"""
+"""How is a mask grown by a distance, and thinned to its centre line?"""
 
 import itertools
 import operator
@@ -21,7 +21,7 @@ def dilate(mask: Tensor, radius: int) -> Tensor:
 
 
 def _deletable() -> np.ndarray:
-    """May a pixel with this neighbourhood go? (2 steps, 256 neighbourhoods) bool.
+    """Which neighbourhoods allow a pixel to be deleted? (2 steps, 256 neighbourhoods) bool.
 
     Bits 0..7 are P2..P9 of Zhang & Suen 1984: clockwise from the upper neighbour.
     """
@@ -32,8 +32,8 @@ def _deletable() -> np.ndarray:
     outline = (neighbours >= 2) & (neighbours <= 6) & (rises == 1)
     steps = np.stack([outline & (right & down & (up | left) == 0),
                       outline & (up & left & (right | down) == 0)])
-    # The paper's rule wipes out 2x2 squares and leaves stairs two pixels wide. scikit-image, with
-    # which clDice is usually computed, decides these neighbourhoods the other way.
+    # The paper's rule wipes out 2x2 squares and leaves stairs two pixels wide. scikit-image, the
+    # usual basis of clDice, decides these neighbourhoods the other way.
     steps[0, [5, 12, 20, 24, 28, 48, 65, 67, 80, 96, 97, 99, 112, 133, 192, 208]] ^= True
     steps[1, [3, 5, 6, 7, 13, 20, 24, 52, 54, 65, 80, 88, 129, 192, 193]] ^= True
     return steps
@@ -45,11 +45,11 @@ DELETABLE = _deletable()
 def thin(mask: Tensor) -> Tensor:
     """The centre lines of a mask, one pixel wide: (h, w) bool -> (h, w) bool.
 
-    Zhang & Suen 1984, pixel for pixel as scikit-image's `skeletonize`: two steps alternate, each
-    deletes at once all outline pixels it may. A pixel is looked at again only after a neighbour
-    went, so the cost follows the area of the cracks, however thick they are.
+    Zhang & Suen 1984, pixel for pixel as scikit-image's `skeletonize`: two steps alternate, and
+    each deletes at once every outline pixel it may. A pixel is tested again only after a neighbour
+    was deleted, so the cost grows with the area of the cracks, not with their thickness.
     """
-    # A copy, in rows whatever the mask is in; beyond the border is background.
+    # A contiguous copy; beyond the border is background.
     padded = np.ascontiguousarray(np.pad(mask.numpy(), 1))
     row, pixels = padded.shape[1], padded.reshape(-1)
     around = np.array([-row, 1 - row, 1, row + 1, row, row - 1, -1, -row - 1])

@@ -1,23 +1,35 @@
-"""How well was found what the true masks show? The score sheet of a data set."""
+"""How well was found what the true masks show? The score sheet of a data set, and its files."""
 
 import itertools
+import json
 import math
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
+from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor
 
+from unet_resnet.data import width_classes
 from unet_resnet.evaluation.morphology import dilate, thin
-from unet_resnet.files import align
+from unet_resnet.files import align, csv_lines, one_line, written_whole
+from unet_resnet.images import read_photo, write_png
+from unet_resnet.inference import overlay
 from unet_resnet.metrics import (
-    SCORES, Scores, best_threshold, check_shapes, count, histogram, size)
+    SCORES, Counts, Scores, best_threshold, check_shapes, count, histogram, size)
+
+WIDTHS = (5, 20, 50)  # pixels, the limits of the classes of crack width
+CLASSES = ("below_5px", "5_to_20px", "20_to_50px", "from_50px")
+WORST, CELL = 12, 320  # photos in worst.png; side of each picture in pixels
+LONGEST = 44  # characters of a photo's name in it
 
 
 @dataclass(frozen=True)
 class Match(Scores):
-    """Right pixels need not lie on each other, so `hits` and `found` are two numbers."""
+    """Right pixels need not coincide, so `hits` and `found` are two numbers."""
 
     hits: int
     predicted: int
@@ -26,20 +38,20 @@ class Match(Scores):
 
 
 def match_within(prediction: Tensor, truth: Tensor, tolerance: int) -> Match:
-    """Right is what lies within `tolerance` pixels of the other mask: (h, w) bool, twice.
+    """Pixels within `tolerance` pixels of the other mask are right: (h, w) bool, twice.
 
-    Human outlines of a thin crack differ by a pixel or two, so CrackForest (Shi et al. 2016) counts
-    as right what is within 5 pixels, others within 2. Tolerance 0 gives the plain scores.
+    Human outlines of a thin crack differ by a pixel or two, so CrackForest (Shi et al., 2016)
+    accepts pixels within 5 pixels, others within 2. Tolerance 0 gives the plain scores.
     """
     check_shapes(prediction, truth)
     return _match(prediction, dilate(truth, tolerance), truth, dilate(prediction, tolerance))
 
 
 def match_skeletons(prediction: Tensor, truth: Tensor) -> Match:
-    """Right are centre lines inside the other mask: (h, w) bool, twice; `.dice` is clDice.
+    """Centre lines inside the other mask are right: (h, w) bool, twice; `.dice` is clDice.
 
-    Precision and recall are the topology precision and sensitivity of Shit et al. 2021. Unlike the
-    paper's soft skeleton (a loss), this is a true thinning.
+    Precision and recall are the topology precision and sensitivity of Shit et al., 2021. That
+    paper's loss has a soft skeleton; this is a true thinning.
     """
     check_shapes(prediction, truth)
     return _match(thin(prediction), truth, thin(truth), prediction)
@@ -53,16 +65,19 @@ def _match(predicted: Tensor, near_truth: Tensor, true: Tensor, near_prediction:
 class ScoreSheet:
     """Scores of a data set, one image at a time, per source and in total.
 
-    Of an image only its numbers are kept, so the set need not fit in memory and the order of the
-    images does not matter. An image without cracks counts in the pooled scores, where its false
-    alarms cost precision, and in a block of its own; it has no part in the mean over images, where
-    a black answer would earn it a 1. A score that nothing defines (no crack pixel in the truth, no
-    crack-free image) is None. ODS and OIS (Dice at the best threshold of the set, of each image:
-    Arbelaez et al. 2011) choose with the truth in hand, so their keys say oracle. OIS is the mean
-    of the images' Dice here, where that paper pools their counts.
+    Only numbers are kept, so the set need not fit in memory, and the order of the images does not
+    matter. An image without cracks counts in the pooled scores, where its false alarms cost
+    precision, and in a block of its own; the mean over images leaves it out, because a black answer
+    would earn it a 1. A score that is not defined (no crack pixel in the truth, no crack-free
+    image) is None.
 
-    tolerances: in pixels. ScoreSheet(0.5, (), skeletons=False) is cheap enough for validation;
-    best_threshold(sum(sheet.histograms.values())) is then the threshold to keep.
+    ODS and OIS are Dice at the best threshold of the set and of each image (Arbelaez et al., 2011).
+    They choose with the truth in hand, so their keys say oracle. OIS is the mean of the images'
+    Dice here; that paper pools their counts. `lost_by_threshold` is what Dice loses against ODS
+    because all sources share one threshold. Recall by width (`width_classes`) is pooled, beside
+    the share of true pixels in each class: cracks of all widths count there, however rare.
+
+    tolerances: in pixels.
     """
 
     def __init__(self, threshold: float, tolerances: Sequence[int] = (2, 5),
@@ -71,6 +86,7 @@ class ScoreSheet:
         self.rows: list[dict] = []  # one flat dict per image
         self.histograms: dict[str, Tensor] = {}  # per source; their sum is the whole set's
         self._counts: list[dict[str, Scores]] = []  # per image, under the ending of their keys
+        self._widths: dict[str, Tensor] = {}  # per source: found and true pixels of each class
 
     def add(self, name: str, source: str, probability: Tensor, truth: Tensor) -> None:
         """One image: probability in 0..1 and truth, bool or 0/1; (h, w) or (1, h, w) each."""
@@ -87,6 +103,7 @@ class ScoreSheet:
             counts["cldice"] = match_skeletons(prediction, truth)
         self._counts.append(counts)
         self.histograms[source] = self.histograms.get(source, 0) + bins
+        self._widths[source] = self._widths.get(source, 0) + found_by_width(prediction, truth)
         self.rows.append({"name": name, "source": source, "pixels": truth.numel(),
                           **vars(counts[""]), **_scores(counts, bins, "ois_oracle")})
 
@@ -104,12 +121,20 @@ class ScoreSheet:
         pooled = {kind: reduce(operator.add, (image[kind] for image in counts))
                   for kind in counts[0]}
         scores = _scores(pooled, sum(self.histograms[source] for source in sources), "ods_oracle")
+        lost = None if scores["dice"] is None else scores["ods_oracle"] - scores["dice"]
+        found, true = sum(self._widths[source] for source in sources).tolist()
         cracked = [row for row in rows if row["tp"] + row["fn"]]
         blank = [row for row in rows if not row["tp"] + row["fn"]]
         return {
             "pooled": {"images": len(rows), "pixels": pooled[""].pixels, **scores,
+                       "lost_by_threshold": lost,
                        "accuracy": pooled[""].accuracy,
                        "all_black_accuracy": pooled[""].black_accuracy},
+            "recall_by_width": {
+                **{f"recall_{name}": found[i] / true[i] if true[i] else None
+                   for i, name in enumerate(CLASSES)},
+                **{f"share_{name}": true[i] / sum(true) if sum(true) else None
+                   for i, name in enumerate(CLASSES)}},
             "mean_over_images": {"images": len(cracked), **{
                 key: _mean([row[key] for row in cracked])
                 for key in [*scores, "ois_oracle"] if key in rows[0]}},
@@ -128,7 +153,10 @@ class ScoreSheet:
         parts = [f"Scores of the crack class, threshold {self.threshold:g}"]
         for title, block, keys in (
             ("Pooled over all pixels of all images", "pooled",
-             [*plain, "ods_oracle", "ods_oracle_threshold"]),
+             [*plain, "ods_oracle", "ods_oracle_threshold", "lost_by_threshold"]),
+            ("Recall by the width of the true crack, and the share of its pixels",
+             "recall_by_width", [f"{what}_{name}" for what in ("recall", "share")
+                                 for name in CLASSES]),
             ("Pooled over all pixels of all images, with a tolerance", "pooled", tolerant),
             ("Mean over the images with cracks", "mean_over_images", [*plain, "ois_oracle"]),
             ("Mean over the images with cracks, with a tolerance", "mean_over_images", tolerant),
@@ -142,6 +170,16 @@ class ScoreSheet:
                          for name, group in groups]
                 parts.append(f"{title}\n{align([('', *words) for words in headings] + cells)}")
         return "\n\n".join([*parts, "oracle: the threshold was chosen with the truth in hand"])
+
+
+def found_by_width(prediction: Tensor, truth: Tensor) -> Tensor:
+    """True crack pixels found, and all of them, in each class of crack width: (2, 4) int64.
+
+    Both masks (h, w) bool; the classes are those of `WIDTHS`.
+    """
+    classes = width_classes(truth.byte(), WIDTHS)
+    return torch.stack([classes[mask].bincount(minlength=len(CLASSES))
+                        for mask in (truth & prediction, truth)])
 
 
 def _scores(counts: dict[str, Scores], histogram: Tensor, oracle: str) -> dict[str, float | None]:
@@ -160,3 +198,41 @@ def _mean(values: list[float]) -> float | None:
 
 def _cell(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def write_scores(sheet: ScoreSheet, photos: dict[str, Path], output: Path,
+                 about: dict[str, Any]) -> None:
+    """Print the sheet; write scores.json, scores.csv, and worst.png.
+
+    photos: the file of each name in the sheet; `output` also holds NAME_overlay.png of each.
+    """
+    print(sheet.table())
+    texts = {"scores.json": (json.dumps(about | sheet.summary(), indent=1) + "\n").encode(),
+             "scores.csv": csv_lines(sheet.rows[0], *(row.values() for row in sheet.rows))}
+    for name, text in texts.items():
+        with written_whole(output / name) as file:
+            file.write(text)
+    write_png(output / "worst.png", worst_photos(sheet, photos, output))
+    total = sum(map(_counts_of, sheet.rows), Counts(0, 0, 0, 0))
+    scores = ", ".join(f"{name} {getattr(total, name):.3f}" for name in SCORES)
+    print(f"\n{len(sheet.rows)} photo{'s' * (len(sheet.rows) != 1)}, pooled: {scores}; "
+          f"scores.json, scores.csv and worst.png are in {output}")
+
+
+def worst_photos(sheet: ScoreSheet, photos: dict[str, Path], output: Path) -> Tensor:
+    """The photos of the lowest Dice, each beside its overlay, as one picture (3, h, w) uint8."""
+    worst = sorted(sheet.rows, key=lambda row: (_counts_of(row).dice, -row["fp"] - row["fn"]))
+    wrong = [row for row in worst if row["fp"] + row["fn"]] or worst[:1]
+    cells = []
+    for row in wrong[:WORST]:
+        name = one_line(row["name"])
+        text = (f"{name if len(name) <= LONGEST else '...' + name[3 - LONGEST:]}\n"
+                f"{row['tp']} found, {row['fp']} false, {row['fn']} missed")
+        photo, painted = (overlay.fit(read_photo(path), CELL) for path in (
+            photos[row["name"]], output / f"{row['name']}_overlay.png"))
+        cells += [overlay.caption(photo, text), painted]
+    return overlay.sheet([cells[i:i + 6] for i in range(0, len(cells), 6)], CELL)
+
+
+def _counts_of(row: dict[str, Any]) -> Counts:
+    return Counts(*(row[name] for name in ("tp", "fp", "fn", "tn")))
