@@ -19,7 +19,7 @@ from unet_resnet import checkpoint, tiling
 from unet_resnet.inference import overlay
 from unet_resnet.training.arguments import parse_arguments
 from unet_resnet.augment import Augment
-from unet_resnet.data import Crops, WholePictures
+from unet_resnet.data import Crops, WholePhotos
 from unet_resnet.files import csv_lines, one_line, print_any_name, written_whole
 from unet_resnet.training.processes import Group
 from unet_resnet.device import (
@@ -34,7 +34,6 @@ from unet_resnet.training.signals import ignore_signals
 from unet_resnet.synthetic.confusers import confuse
 from unet_resnet.synthetic.photometric import photometric
 from unet_resnet.training.windows import check_streak, extent, undone_on_failure
-from unet_resnet.training.workers import Watched
 
 WARMUP = 0.05  # share of all updates
 PREVIEWS = 6
@@ -120,8 +119,7 @@ def train_epoch(run: Run, crops: Crops) -> None:
     windows = [positions[first:first + args.batch_size]  # the last one may be short
                for first in range(0, len(crops), args.batch_size)]
     left = windows[len(run.losses):]
-    watched = Watched(crops, args.workers)
-    loader = DataLoader(watched, batch_sampler=[run.group.share(window) for window in left],
+    loader = DataLoader(crops, batch_sampler=[run.group.share(window) for window in left],
                         num_workers=args.workers, worker_init_fn=ignore_signals,
                         pin_memory=run.device.type == "cuda")
     run.network.train()
@@ -129,7 +127,7 @@ def train_epoch(run: Run, crops: Crops) -> None:
         for module in run.model.encoder.modules():
             if isinstance(module, _BatchNorm):
                 module.eval()
-    with watched.deaths_named(), tqdm(
+    with tqdm(
             zip(left, loader), f"epoch {epoch + 1}/{args.epochs}", len(windows),
             initial=len(run.losses), unit="update", leave=False,
             disable=not run.group.first) as bar:
@@ -160,19 +158,17 @@ def validate(run: Run, pairs: Sequence[Pair]) -> tuple[Tensor, list[list[Tensor]
     probability = predictor(run.model.eval(), run.device, run.precision)
     sheet, shown = ScoreSheet(0.5, tolerances=(), skeletons=False), []
     wanted = {round(i * (len(pairs) - 1) / (PREVIEWS - 1)) for i in range(PREVIEWS)}
-    watched = Watched(WholePictures(pairs), run.args.workers)
-    loader = DataLoader(watched, batch_size=None, num_workers=run.args.workers,
+    loader = DataLoader(WholePhotos(pairs), batch_size=None, num_workers=run.args.workers,
                         worker_init_fn=ignore_signals)
     bar = tqdm(zip(pairs, loader), "validation", len(pairs), unit="photo", leave=False,
                disable=not run.group.first)
-    with watched.deaths_named():
-        for i, (pair, (photo, mask)) in enumerate(bar):
-            run.stop.check()
-            prediction = tiling.predict(probability, photo)
-            sheet.add(pair.image.name, pair.source, prediction, mask)
-            if i in wanted:
-                shown.append([tensor[:, :tiling.TILE, :tiling.TILE].clone()
-                              for tensor in (photo, mask, prediction)])
+    for i, (pair, (photo, mask)) in enumerate(bar):
+        run.stop.check()
+        prediction = tiling.predict(probability, photo)
+        sheet.add(pair.image.name, pair.source, prediction, mask)
+        if i in wanted:
+            shown.append([tensor[:, :tiling.TILE, :tiling.TILE].clone()
+                          for tensor in (photo, mask, prediction)])
     counts = sum(sheet.histograms.values(), torch.zeros(2, BINS, dtype=torch.int64))
     return run.group.sum(counts.to(run.device)).cpu(), shown
 
@@ -274,6 +270,8 @@ if __name__ == "__main__":
         if is_out_of_memory(error):
             sys.exit("train.py: out of memory; use a smaller --micro-batch, --recompute, a smaller "
                      "--crop, or --device cpu")
+        if "DataLoader worker" in str(error):  # killed: memory is short, or a decoder crashed
+            sys.exit("train.py: " + one_line(str(error).splitlines()[0]))
         if isinstance(error, torch.distributed.DistError) or "Connection" in str(error):
             sys.exit("train.py: another process of this training has ended; what was reached is "
                      "saved")

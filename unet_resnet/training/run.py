@@ -21,7 +21,7 @@ from unet_resnet.synthetic import pavement
 from unet_resnet.training import memory, manifest
 from unet_resnet.audit.split import (
     Side, Split, check_masks, describe_split, learned_from, load_pairs, read_split, recognised)
-from unet_resnet.data import WholePictures
+from unet_resnet.data import WholePhotos
 from unet_resnet.files import fingerprint
 from unet_resnet.files import lock, remove_unfinished, written_whole
 from unet_resnet.training.processes import Group
@@ -184,7 +184,7 @@ def known_photos(split: Split) -> int:
 def grey_baseline(pairs: Sequence[Pair]) -> float:
     """The IoU that the best threshold on darkness reaches: what a network has to beat."""
     sheet = ScoreSheet(0.5, tolerances=(), skeletons=False)
-    for pair, (photo, mask) in zip(pairs, WholePictures(pairs)):
+    for pair, (photo, mask) in zip(pairs, WholePhotos(pairs)):
         grey = photo.float().mean(0, keepdim=True) / 255
         sheet.add(pair.image.name, pair.source, 1 - grey, mask)
     histogram = sum(sheet.histograms.values())
