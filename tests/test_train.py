@@ -24,7 +24,6 @@ from torchvision import models
 import train
 from unet_resnet import UNetResNet, checkpoint, losses, tiling
 from unet_resnet.synthetic import pavement
-from unet_resnet.training import memory
 from unet_resnet.audit.split import Split, describe_split, load_pairs
 from unet_resnet.data import Crops, read_pair
 from unet_resnet.device import predictor
@@ -147,36 +146,6 @@ def test_running_out_of_memory_halves_the_micro_batch_and_loses_nothing(window, 
     monkeypatch.setattr(model, "forward", lambda batch: small_device(batch.repeat(3, 1, 1, 1)))
     with pytest.raises(torch.OutOfMemoryError):  # not even one crop fits
         train.train_window(run, images, masks, weights)
-
-
-@pytest.mark.parametrize("limit, found", [(2, 2), (0, 1)])
-def test_micro_batch_auto_fits_a_small_device(trained, script, tmp_path, monkeypatch, limit, found):
-    """A device that holds at most so many crops of 64 pixels; the memory line tells the rest."""
-    forward = UNetResNet.forward
-
-    def small_device(model, batch):
-        if len(batch) > max(limit, 1) and model.training:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return forward(model, batch)
-
-    monkeypatch.setattr(UNetResNet, "forward", small_device)
-    monkeypatch.setattr(memory, "activation_bytes", lambda *_: 10**6)  # it takes two crops
-    outcome = script("train.py", "--data", trained / "walls", *TINY, "--batch-size", 4, "--epochs",
-                     1, "--micro-batch", "auto", "--output", "run")
-    assert outcome.status == 0, outcome.err
-    line = next(line for line in outcome.out.splitlines() if line.startswith("memory: "))
-    assert f"activations {found} x 0.001 GB" in line and "out of memory" not in outcome.out
-    assert checkpoint.read(tmp_path / "run/last.pt").settings["micro_batch"] == found
-
-
-def test_trials_of_micro_batch_auto_leave_no_trace(trained, script, tmp_path):
-    for name, micro_batch in (("auto", "auto"), ("plain", 2)):
-        outcome = script("train.py", "--data", trained / "walls", *TINY, "--epochs", 1,
-                         "--micro-batch", micro_batch, "--output", name)
-        assert outcome.status == 0, outcome.err
-    auto, plain = (strip(vars(checkpoint.read(tmp_path / name / "last.pt")))
-                   for name in ("auto", "plain"))
-    assert same(auto["model"], plain["model"]) and auto["settings"]["micro_batch"] == 2
 
 
 @pytest.mark.slow

@@ -64,59 +64,12 @@ def test_the_estimate_advises_where_memory_is_short(monkeypatch, free, advice):
     monkeypatch.setattr(memory, "free_bytes", lambda device: free)
     line = memory.estimate(UNetResNet((1, 1, 1, 1), (8,) * 5), crack_loss, 64, 4, torch.float32)
     assert "\n" not in line and "4 x 0.0" in line and ("free" in line) == (free is not None)
-    assert all((flag in line) == advice for flag in ("--micro-batch auto", "--recompute", "--crop"))
-
-
-def test_a_containers_limit_counts(monkeypatch, tmp_path):
-    """What is used of it does not, as far as files in the cache are."""
-    for name, text in (("max", "3000000\n"), ("current", "2500000\n"),
-                       ("stat", "anon 1000000\ninactive_file 700000\n")):
-        (tmp_path / f"memory.{name}").write_text(text)
-    free = memory.free_bytes(CPU)
-    monkeypatch.setattr(memory, "CONTAINER", tmp_path)
-    assert memory.free_bytes(CPU) == (None if free is None else 1_200_000)
-    (tmp_path / "memory.max").write_text("max\n")
-    assert memory._container_bytes(tmp_path) is None
-    assert memory._container_bytes(tmp_path / "none") is None
+    assert all((flag in line) == advice for flag in ("--micro-batch", "--recompute", "--crop"))
 
 
 def test_free_memory_is_plausible():
     free = memory.free_bytes(CPU)
     assert free is None or 1e8 < free < 1e14
-
-
-@pytest.mark.parametrize("most, limit, found, tried", [
-    (8, 8, 8, [8]), (8, 7, 4, [8, 4]), (8, 3, 3, [8, 4, 3]), (8, 1, 1, [8, 4, 3, 2]),
-    (8, 0, 1, [8, 4, 3, 2]), (5, 2, 2, [5, 3, 2]), (1, 0, 1, [])])
-def test_the_largest_micro_batch_is_found_by_trying(monkeypatch, most, limit, found, tried):
-    model, seen = nn.Conv2d(3, 1, 1), []
-
-    def small_device(image):
-        seen.append(len(image))
-        if len(image) > limit:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return model._conv_forward(image, model.weight, model.bias)
-
-    monkeypatch.setattr(model, "forward", small_device)
-    monkeypatch.setattr(memory, "free_bytes", lambda device: None)  # trials only
-    assert memory.largest_micro_batch(model, crack_loss, 64, most, torch.float32) == found
-    assert seen == tried and model.weight.grad is None
-
-
-def test_on_a_cpu_what_will_not_fit_is_not_tried(monkeypatch):
-    model = UNetResNet((1, 1, 1, 1), (8,) * 5)
-    each = memory.activation_bytes(model, crack_loss, 64, torch.float32)
-    state = 12 * sum(parameter.numel() for parameter in model.parameters())  # but for the weights
-    monkeypatch.setattr(memory, "free_bytes", lambda device: state + 3.5 * each)
-    monkeypatch.setattr(memory, "_fits", lambda model, loss, side, crops, precision: True)
-    assert memory.largest_micro_batch(model, crack_loss, 64, 8, torch.float32) == 3
-
-
-def test_another_error_is_not_taken_for_a_full_memory(monkeypatch):
-    model = nn.Conv2d(4, 1, 1)  # not three channels
-    monkeypatch.setattr(memory, "free_bytes", lambda device: None)
-    with pytest.raises(RuntimeError, match="channels"):
-        memory.largest_micro_batch(model, crack_loss, 64, 2, torch.float32)
 
 
 def test_the_complaint_of_a_full_memory_is_recognised():

@@ -28,10 +28,6 @@ def whole(low: int, high: int = 2**31) -> Callable[[str], int]:
     return parse
 
 
-def micro_batch(text: str) -> int | str:
-    return text if text == "auto" else whole(1)(text)
-
-
 def below(high: float) -> Callable[[str], float]:
     """An argparse type: a number from 0 to below `high`."""
     def parse(text: str) -> float:
@@ -73,9 +69,8 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         nargs=5, metavar="N")
     add("--epochs", "passes over the training photos", type=whole(1))
     add("--batch-size", "crops per update", type=whole(1))
-    add("--micro-batch", "crops per forward pass: less memory, same gradients up to BatchNorm; "
-        "auto: as many as fit, found by trying (default: the batch size; halved when memory runs "
-        "out)", type=micro_batch)
+    add("--micro-batch", "crops per forward pass: less memory, same gradients up to BatchNorm "
+        "(default: the batch size; halved when memory runs out)", type=whole(1))
     add("--recompute", "compute activations a second time in place of keeping them: a fraction of "
         "the memory, more time", action="store_true")
     add("--freeze-bn", "leave the encoder's BatchNorm statistics as they were trained; for "
@@ -148,7 +143,7 @@ def parse_arguments(description: str,
     if args.compile and args.recompute:
         raise ValueError("--compile and --recompute do not go together: torch.compile knows no "
                          "recomputation that leaves BatchNorm's statistics alone")
-    if args.micro_batch != "auto" and args.micro_batch > args.batch_size:
+    if args.micro_batch > args.batch_size:
         raise ValueError(f"--micro-batch {args.micro_batch} is above --batch-size "
                          f"{args.batch_size}: a batch is cut into micro-batches")
     return args, last

@@ -7,12 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from unet_resnet.device import autocast, is_out_of_memory, memory_format
+from unet_resnet.device import autocast, memory_format
 from unet_resnet.training.windows import buffers_of
 
 GB = 1e9
 STATE_BYTES = 16  # a parameter in float32: itself, its gradient, and Adam's two averages
-CONTAINER = Path("/sys/fs/cgroup")
 PROBE = 64  # side in pixels of the crops on which activations are counted
 
 
@@ -93,7 +92,7 @@ def estimate(model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], side: i
     if free is not None:
         line += f" of {free / GB:.1f} GB free"
         if added_bytes(model, precision) + activations > free:
-            line += ": may not fit; try --micro-batch auto, --recompute, or a smaller --crop"
+            line += ": may not fit; try a smaller --micro-batch, --recompute or a smaller --crop"
     return line
 
 
@@ -107,49 +106,4 @@ def free_bytes(device: torch.device) -> int | None:
     if not table.exists():
         return None
     available = next(line for line in table.read_text().splitlines() if "MemAvailable" in line)
-    of_system, of_container = int(available.split()[1]) * 1024, _container_bytes(CONTAINER)
-    return of_system if of_container is None else min(of_system, of_container)
-
-
-def _container_bytes(folder: Path) -> int | None:
-    """What a container's limit (cgroup v2) leaves, with files in the cache, which give way; None
-    where there is no limit."""
-    try:
-        limit, used = (int((folder / f"memory.{name}").read_text()) for name in ("max", "current"))
-        lines = (folder / "memory.stat").read_text().splitlines()
-    except (OSError, ValueError):  # no such group; "max" in place of a number
-        return None
-    return limit - used + int(dict(map(str.split, lines)).get("inactive_file", 0))
-
-
-def largest_micro_batch(model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], side: int,
-                        most: int, precision: torch.dtype) -> int:
-    """The largest useful number of blank crops, up to `most`, that can be trained on at once.
-
-    Useful is what needs fewer passes for `most` crops than the next smaller one: of 8 these are 8,
-    4, 3, 2 and 1. `model` gets gradients and its BatchNorm statistics are spoilt: pass a copy of
-    the model to train. With a block of its size held here as well, it takes the place of Adam's
-    averages, which do not exist yet. 1 is not tried.
-    """
-    device = next(model.parameters()).device
-    sizes = sorted({-(-most // passes) for passes in range(1, most + 1)}, reverse=True)
-    if device.type == "cpu" and (free := free_bytes(device)):
-        # There the system does not refuse memory but ends programs: only what will fit is tried.
-        each, added = activation_bytes(model, loss, side, precision), added_bytes(model, precision)
-        sizes = [size for size in sizes if added + size * each < free] or [1]
-    held = [torch.empty_like(parameter) for parameter in model.parameters()]  # noqa: F841
-    return next((size for size in sizes if size == 1 or _fits(model, loss, side, size, precision)))
-
-
-def _fits(model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], side: int, crops: int,
-          precision: torch.dtype) -> bool:
-    fits = False
-    try:
-        _loss_of_blanks(model, loss, side, crops, precision).backward()
-        fits = True
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-    model.zero_grad(set_to_none=True)  # here, for the error holds the failed pass's tensors
-    torch.cuda.empty_cache()
-    return fits
+    return int(available.split()[1]) * 1024

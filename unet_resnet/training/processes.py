@@ -93,14 +93,8 @@ class Group:
         return (torch.arange(each) < mine) * (self.size / crops)
 
     def sum(self, values: Tensor) -> Tensor:
-        return self._reduce(values, distributed.ReduceOp.SUM)
-
-    def minimum(self, values: Tensor) -> Tensor:
-        return self._reduce(values, distributed.ReduceOp.MIN)
-
-    def _reduce(self, values: Tensor, operation: distributed.ReduceOp) -> Tensor:
         if self.size > 1:
-            distributed.all_reduce(values, operation)
+            distributed.all_reduce(values)
         return values
 
     def share_buffers(self, model: nn.Module) -> None:

@@ -1,7 +1,6 @@
 """What does a training hold, and how does it begin or go on?"""
 
 import argparse
-import copy
 import json
 import time
 from collections.abc import Sequence
@@ -198,17 +197,6 @@ def make_optimizer(args: argparse.Namespace, model: UNetResNet) -> Adam:
                  {"params": model.encoder.parameters(), "factor": args.encoder_lr}], fused=True)
 
 
-def find_micro_batch(args: argparse.Namespace, model: UNetResNet, precision: torch.dtype,
-                     group: Group) -> int:
-    """For --micro-batch auto: the largest that fits on every process's device, by trying."""
-    twin = copy.deepcopy(model)  # so that the trials leave no trace
-    if args.recompute:
-        recompute_activations(twin)
-    share = -(-args.batch_size // group.size)
-    found = memory.largest_micro_batch(twin, crack_loss, args.crop, share, precision)
-    return int(group.minimum(torch.tensor(found, device=next(model.parameters()).device)))
-
-
 def make_run_folder(args: argparse.Namespace) -> Path:
     """The folder for this run's files: --output, or the next free runs/NAME-N."""
     if args.output is not None:
@@ -228,9 +216,6 @@ def start(args: argparse.Namespace, model: UNetResNet, device: torch.device,
     """A new run, or one that goes on from the content of last.pt."""
     model.to(device, memory_format=memory_format(device))
     scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
-    if args.micro_batch == "auto":
-        args.micro_batch = find_micro_batch(args, model, precision, group)
-        torch.cuda.empty_cache()  # of the trials, so that `estimate` finds it free
     crops = min(args.micro_batch, -(-args.batch_size // group.size))  # in a forward pass
     if group.size > 1 and device.type == "cuda" and crops < SMALL_BATCH:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
