@@ -231,8 +231,6 @@ def start(args: argparse.Namespace, model: UNetResNet, device: torch.device,
         if last.scaler:  # empty where the run was not in fp16
             scaler.load_state_dict(last.scaler)
         run.losses, run.history = last.losses, last.history
-    if device.type == "cpu" and not args.compile:
-        run.stop.check_within(model)
     if group.first:
         open_folder(run, new=last is None)
     return run

@@ -5,8 +5,6 @@ import multiprocessing
 import signal
 import sys
 
-from torch import Tensor, nn
-
 
 class Stop:
     """Ctrl-C and SIGTERM are noted, and obeyed at the next `check`. A second signal stops at once,
@@ -33,21 +31,6 @@ class Stop:
     def check(self) -> None:
         if self.signals and not self.patient:
             raise KeyboardInterrupt
-
-    def check_within(self, model: nn.Module) -> None:
-        """From now on `check` at each convolution, forward and backward: on a CPU one pass of a
-        large network takes many seconds."""
-        def forward(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-            self.check()
-            if output.requires_grad:
-                output.register_hook(backward)
-
-        def backward(gradient: Tensor) -> None:
-            self.check()
-
-        for module in model.modules():
-            if isinstance(module, nn.Conv2d):
-                module.register_forward_hook(forward)
 
 
 def ignore_signals(worker: int) -> None:
