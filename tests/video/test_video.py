@@ -210,11 +210,8 @@ def test_odd_sizes_grow_by_a_repeated_line(tmp_path, height, width):
 def test_pixels_that_are_not_square(tmp_path):
     path = film(tmp_path / "a.mp4", sample_aspect_ratio=Fraction(4, 3))
     convert(path, tmp_path / "again.mp4")
-    turn(path, 0, 1, -1, 0)
-    convert(path, tmp_path / "turned.mp4")
-    for name, shape in (("again.mp4", Fraction(4, 3)), ("turned.mp4", Fraction(3, 4))):
-        with av.open(str(tmp_path / name)) as container:
-            assert container.streams.video[0].sample_aspect_ratio == shape
+    with av.open(str(tmp_path / "again.mp4")) as container:
+        assert container.streams.video[0].sample_aspect_ratio == Fraction(4, 3)
 
 
 # Every so manieth frame
@@ -229,8 +226,7 @@ def test_stills_are_the_frames_of_the_video(tmp_path, every):
 
 # Turned videos
 
-MATRICES = [(1, 0, 0, 1), (0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0),  # turns by quarters
-            (-1, 0, 0, 1), (1, 0, 0, -1), (0, 1, 1, 0), (0, -1, -1, 0)]  # mirrored
+MATRICES = [(1, 0, 0, 1), (0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0)]  # turns by quarters
 
 
 def turn(path: Path, a: int, b: int, c: int, d: int) -> None:

@@ -15,14 +15,13 @@ High dynamic range is cut to 8 bits and not mapped.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -81,14 +80,10 @@ class Source:
         if first is None:
             raise ValueError(f"{path}: not one frame of it can be read, {self._fault or 'empty'}")
         self._decoded, self._size = chain([first], decoded), (first.width, first.height)
-        display = first.side_data.get("DISPLAYMATRIX")
-        self._display = ([1, 0, 0, 0, 1] if display is None
-                         else np.frombuffer(display, np.int32)[:5].tolist())
+        self.turns = round(first.rotation / 90)  # quarters, counterclockwise
         self.width, self.height = self._size
-        self.pixel_shape = stream.sample_aspect_ratio or Fraction(1)  # width through height
-        if _is_turned(self._display):
+        if self.turns % 2:
             self.width, self.height = self.height, self.width
-            self.pixel_shape = 1 / self.pixel_shape
 
     @property
     def damage(self) -> str:
@@ -140,24 +135,7 @@ class Source:
         width, height = self._size
         array = frame.to_ndarray(format="rgb24", width=width, height=height,
                                  interpolation=EXACT)
-        return _upright(torch.from_numpy(array).permute(2, 0, 1), self._display)
-
-
-def _is_turned(display: Sequence[int]) -> bool:
-    return abs(display[1]) > abs(display[0])
-
-
-def _upright(pixels: Tensor, display: Sequence[int]) -> Tensor:
-    """Turned and mirrored as the numbers a, b, u, c, d of a display matrix say.
-
-    It takes (x, y) to (a x + c y, b x + d y) (ISO/IEC 14496-12, 6.2.2). Turns by other angles
-    than quarters go to the nearest of them.
-    """
-    a, b, _, c, d = display
-    if _is_turned(display):
-        pixels, a, d = pixels.transpose(1, 2), c, b
-    flips = [axis for axis, sign in ((2, a), (1, d)) if sign < 0]
-    return pixels.flip(flips) if flips else pixels
+        return torch.from_numpy(array).permute(2, 0, 1).rot90(self.turns, (1, 2))
 
 
 class Writer:
@@ -172,7 +150,7 @@ class Writer:
         coder.time_base = source.stream.time_base
         coder.colorspace, coder.color_range = BT709, LIMITED
         coder.color_primaries, coder.color_trc = given.color_primaries, given.color_trc
-        coder.sample_aspect_ratio = source.pixel_shape
+        coder.sample_aspect_ratio = source.stream.sample_aspect_ratio or 1
 
     def write(self, frame: Frame, pixels: Tensor) -> None:
         """Append (3, h, w) uint8 RGB, shown at the time of `frame`; all of one size."""
