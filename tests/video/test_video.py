@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from conftest import ROOT
+from unet_resnet.inference.inputs import VIDEO_SUFFIXES
 from unet_resnet.video import codec as video
 
 COUNT = 12
@@ -110,11 +111,6 @@ def assert_close(found: Sequence[Sequence[int]], wanted: Sequence[Sequence[int]]
     assert np.abs(np.subtract(found, wanted)).max() <= tolerance, (found, wanted)
 
 
-def only(folder: Path, *names: str) -> bool:
-    """Whether these files and no other are there, hidden ones included."""
-    return sorted(path.name for path in folder.iterdir()) == sorted(names)
-
-
 # There and back
 
 @pytest.mark.parametrize("name, codec", [
@@ -124,7 +120,7 @@ def only(folder: Path, *names: str) -> bool:
 def test_every_frame_comes_back_at_its_time(tmp_path, name, codec):
     path, destination = tmp_path / name, tmp_path / "again.mp4"
     film(path, codec=codec, bit_rate=0 if "26" in codec else 3_000_000)
-    assert path.suffix in video.VIDEO_SUFFIXES
+    assert path.suffix in VIDEO_SUFFIXES
     frames, source = convert(path, destination)
     again = read(destination)
     for some in (frames, again):
@@ -134,7 +130,7 @@ def test_every_frame_comes_back_at_its_time(tmp_path, name, codec):
         for frame in some:
             assert frame.pixels.dtype == torch.uint8 and frame.pixels.shape == (3, 48, 64)
             assert_close(colours_of(frame.pixels), CORNERS, 8)
-    assert (source.height, source.width, source.damage) == (48, 64, "")
+    assert source.damage == ""
     assert name == "a.mpg" or abs(source.count - COUNT) <= 1  # nothing in it tells the length
     with av.open(str(destination)) as container:
         assert container.streams.video[0].average_rate == 25
@@ -198,8 +194,8 @@ def test_a_rate_that_is_no_whole_number(tmp_path, name):
 @pytest.mark.parametrize("height, width", [(47, 63), (48, 63), (47, 64), (31, 35)])
 def test_odd_sizes_grow_by_a_repeated_line(tmp_path, height, width):
     path = film(tmp_path / "a.mkv", [picture(3, height, width)] * 3, pix_fmt="yuv444p")
-    frames, source = convert(path, tmp_path / "again.mp4")
-    assert frames[0].pixels.shape == (3, height, width) == (3, source.height, source.width)
+    frames, _ = convert(path, tmp_path / "again.mp4")
+    assert frames[0].pixels.shape == (3, height, width)
     again = read(tmp_path / "again.mp4")[0].pixels.int()
     assert again.shape == (3, height + height % 2, width + width % 2)
     assert_close(colours_of(again[:, :height, :width]), CORNERS, 8)
@@ -220,7 +216,7 @@ def test_pixels_that_are_not_square(tmp_path):
 def test_stills_are_the_frames_of_the_video(tmp_path, every):
     path = film(tmp_path / "a.mp4")
     stills, frames = read(path, every), read(path)[::every]
-    assert [still[:3] for still in stills] == [frame[:3] for frame in frames]
+    assert [still[:2] for still in stills] == [frame[:2] for frame in frames]
     assert all(torch.equal(one.pixels, other.pixels) for one, other in zip(stills, frames))
 
 
@@ -255,10 +251,9 @@ def test_turned_videos_are_read_and_written_upright(tmp_path, matrix):
     path = film(tmp_path / "a.mp4")
     plain = read(path)[2].pixels.permute(1, 2, 0).numpy()
     turn(path, *matrix)
-    frames, source = convert(path, tmp_path / "again.mp4")
+    frames, _ = convert(path, tmp_path / "again.mp4")
     wanted = shown(plain, *matrix)
     assert np.array_equal(frames[2].pixels.permute(1, 2, 0).numpy(), wanted)
-    assert (source.height, source.width) == wanted.shape[:2]
     again = read(tmp_path / "again.mp4")[2].pixels
     assert again.shape[1:] == wanted.shape[:2]
     assert_close(colours_of(again), colours_of(frames[2].pixels), 4)
@@ -397,8 +392,8 @@ def test_frames_behind_a_damaged_place_are_read(tmp_path):
 
 def refusal(path: Path) -> str:
     """The one line of the ValueError."""
-    with pytest.raises(ValueError) as caught, video.opened(path):
-        pass
+    with pytest.raises(ValueError) as caught, video.opened(path) as source:
+        list(source.frames())
     line = str(caught.value)
     assert line.startswith(f"{path}: ") and "\n" not in line
     return line
@@ -407,8 +402,7 @@ def refusal(path: Path) -> str:
 @pytest.mark.parametrize("content", [b"", b"no video\n" * 100, bytes(5000)])
 def test_what_is_no_video(tmp_path, content):
     (tmp_path / "a.mp4").write_bytes(content)
-    assert "not a video that can be read" in refusal(tmp_path / "a.mp4")
-    assert not video.is_ours(tmp_path / "a.mp4")
+    assert "not a video" in refusal(tmp_path / "a.mp4")
 
 
 def test_codecs_that_are_not_known(tmp_path):
@@ -417,31 +411,22 @@ def test_codecs_that_are_not_known(tmp_path):
     path.write_bytes(content.replace(b"A_AAC", b"A_ABC"))
     assert len(read(path)) == COUNT
     path.write_bytes(content.replace(b"V_MPEG4/ISO/AVC", b"V_MPEG4/ISO/ABC"))
-    assert "no decoder" in refusal(path)
+    assert "PyAV can decode" in refusal(path)
 
 
 def test_an_mp4_that_lost_its_end_and_with_it_the_index(tmp_path):
     path = film(tmp_path / "a.mp4", noise(COUNT))
     path.write_bytes(path.read_bytes()[:-2000])
-    assert "not a video that can be read" in refusal(path)
+    assert "lacks its end" in refusal(path)
 
 
-@pytest.mark.parametrize("cover", [False, True])
-def test_a_file_with_sound_alone(tmp_path, cover):
-    """A song, which may have a picture on its cover."""
+def test_a_file_with_sound_alone(tmp_path):
     with av.open(str(tmp_path / "a.mp4"), "w") as container:
         tone = container.add_stream("aac", rate=48000, layout="mono")
-        if cover:
-            stream = container.add_stream("mjpeg", rate=1, pix_fmt="yuvj420p", width=64, height=48)
-            stream.disposition = av.stream.Disposition.attached_pic.value
-            container.mux(stream.encode(av.VideoFrame(64, 48, "yuvj420p")))
-            container.mux(stream.encode(None))
         piece = av.AudioFrame.from_ndarray(np.zeros((1, 960), np.int16), "s16", "mono")
         piece.sample_rate = 48000
         container.mux(tone.encode(piece))
         container.mux(tone.encode(None))
-    with av.open(str(tmp_path / "a.mp4")) as container:
-        assert len(container.streams.video) == cover
     assert "no video in it" in refusal(tmp_path / "a.mp4")
 
 
@@ -449,13 +434,14 @@ def test_a_video_of_which_no_frame_is_left(tmp_path):
     path = film(tmp_path / "a.mp4", noise(COUNT), movflags="faststart")
     content = path.read_bytes()
     path.write_bytes(content[:content.index(b"mdat") + 4])
-    assert "not one frame of it can be read" in refusal(path)
+    assert "no frame in it can be decoded" in refusal(path)
 
 
 def test_a_missing_file_and_a_folder(tmp_path):
-    for path, fault in ((tmp_path / "a.mp4", "no such file"), (tmp_path, "not a regular file")):
-        with pytest.raises(FileNotFoundError, match=f"{path}: {fault}"), video.opened(path):
+    for path in (tmp_path / "a.mp4", tmp_path):
+        with pytest.raises(OSError, match=str(path)) as caught, video.opened(path):
             pass
+        assert "\n" not in str(caught.value)
 
 
 def test_without_pyav_the_line_says_what_to_install(tmp_path, monkeypatch):
@@ -466,31 +452,9 @@ def test_without_pyav_the_line_says_what_to_install(tmp_path, monkeypatch):
         with module["opened"](path):
             pass
     assert "[video]" in str(caught.value) and "\n" not in str(caught.value)
-    assert not module["is_ours"](path)
 
 
-# Whole or not at all, and nothing of the user's overwritten
-
-def test_own_results_are_known_and_replaced(tmp_path):
-    path, destination = film(tmp_path / "a.mp4"), tmp_path / "a_cracks.mp4"
-    convert(path, destination)
-    assert video.is_ours(destination) and not video.is_ours(path)
-    film(path, [picture(5)] * 3)
-    convert(path, destination)
-    assert [index_of(frame.pixels) for frame in read(destination)] == [5] * 3
-    assert only(tmp_path, "a.mp4", "a_cracks.mp4")
-
-
-def test_a_users_file_is_left_alone(tmp_path):
-    path, other = film(tmp_path / "a.mp4"), film(tmp_path / "b.mp4", [picture(1)])
-    (tmp_path / "c.mp4").write_bytes(b"notes")
-    for destination in (path, other, tmp_path / "c.mp4"):
-        before = destination.read_bytes()
-        with pytest.raises(FileExistsError, match="left alone"):
-            convert(path, destination)
-        assert destination.read_bytes() == before
-    assert only(tmp_path, "a.mp4", "b.mp4", "c.mp4")
-
+# Whole or not at all
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError("x"), OSError(28, "disk full")])
 def test_a_failure_leaves_nothing_new(tmp_path, error):
@@ -517,11 +481,11 @@ def test_a_full_disk_is_named(tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
     try:
-        with pytest.raises(ValueError, match="again.mp4: cannot be written, File too large"):
+        with pytest.raises(OSError, match="File too large.*again.mp4"):
             convert(path, tmp_path / "again.mp4")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert only(tmp_path, "a.mkv")
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_frames_are_not_kept(tmp_path):

@@ -1,224 +1,149 @@
-"""How does a video become frames, one at a time, and painted frames a video again?
+"""How does a video become frames, and how do painted frames become a video again?
 
-    with video.opened(path) as source:
-        with video.written(destination, source) as writer:
-            for frame in source.frames():
-                writer.write(frame, paint(frame.pixels))
-        if source.damage: ...  # complete once the frames are through
+    with codec.opened(path) as source, codec.written(destination, source) as writer:
+        for frame in source.frames():
+            writer.write(frame, paint(frame.pixels))
+    if source.damage: ...  # known after the last frame
 
-Only a few frames are in memory at a time. What is written is MP4 with H.264 in 4:2:0, which every
-common player shows, without sound. That needs even sides: an odd one grows by a repeated row or
-column at the bottom or right. Frames keep their times, also uneven ones; none is added or left out.
-High dynamic range is cut to 8 bits and not mapped.
+Frames are decoded one at a time, and each keeps its time. The result is H.264 with 4:2:0 chroma in
+an MP4, which every common player shows; it has no sound.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
-from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from unet_resnet.files import check_ours, ends_of, one_line, written_whole
-from unet_resnet.images import SOFTWARE, signature
+from unet_resnet.files import one_line, written_whole
 
 try:
     import av
 except ImportError:  # the extra `video` is not installed
     av = None
 
-VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mts", ".m2ts", ".mpg", ".mpeg",
-                  ".wmv", ".3gp")  # no .ts, which is TypeScript too
-# Without B-frames (bf), as an MP4 with them and uneven times ends before its last frames do.
-ENCODER, QUALITY = "libx264", {"crf": "18", "preset": "veryfast", "bf": "0"}
-# The comment in an MP4's last box: the start of a text atom (ISO/IEC 14496-12, QuickTime's ilst).
-MARK = b"data\0\0\0\1\0\0\0\0" + SOFTWARE.encode()
-BT709, LIMITED = 1, 1  # colours as in HD video, by FFmpeg's numbers
+# No B-frames (bf): with them and uneven times, an MP4 ends before its last frames do.
+QUALITY = {"crf": "18", "preset": "veryfast", "bf": "0"}
+BT709, LIMITED = 1, 1  # FFmpeg's numbers of the usual luma weights and luma range
 # SWS_BILINEAR, FULL_CHR_H_INT, FULL_CHR_H_INP, ACCURATE_RND: without the last three, RGB to YUV and
 # back darkens by 1.4 grey levels.
 EXACT = 0x2 | 0x2000 | 0x4000 | 0x40000
 
 
 class Frame(NamedTuple):
-    """One picture of a video, upright."""
-
     index: int  # among all frames of the video, from 0
-    seconds: float  # when a player shows it, after the first frame
-    ticks: int  # the same, exact, in units of the source's time base
-    pixels: Tensor  # (3, h, w) uint8 RGB
+    seconds: float  # after the first frame
+    pixels: Tensor  # (3, h, w) uint8 RGB, upright
 
 
 class Source:
-    """A video being read; `opened` makes it.
+    """A video being read, as `opened` returns it.
 
-    `height` and `width` are those of the upright frames. `count` is the number of frames to
-    expect, 0 if unknown; most files state it, for some it is an estimate. `damage` is "" or, once
-    the frames are through, one line that names the file and says what is wrong with it. A cut-off
-    MKV, WebM or transport stream reads as a shorter one, without damage.
+    `count` is the number of frames to expect: an estimate in some formats, 0 if unknown. `damage`
+    is "" or, after the last frame, one line about what could not be read. A truncated MKV, WebM or
+    transport stream reads as a shorter one, without damage.
     """
 
     def __init__(self, path: Path, container: av.container.InputContainer) -> None:
         stream = container.streams.best("video")
-        if stream is None or stream.disposition & av.stream.Disposition.attached_pic:  # a cover
-            raise ValueError(f"{path}: there is no video in it")
-        if stream.codec_context is None:
-            raise ValueError(f"{path}: PyAV knows no decoder for it; convert it to MP4")
+        if stream is None or stream.codec_context is None:
+            raise ValueError(f"{one_line(path)}: no video in it that PyAV can decode")
         stream.thread_type = "AUTO"  # on all cores
-        self.path, self.stream = path, stream
-        self._container, self._fault = container, ""
+        self.path, self.container, self.stream = path, container, stream
+        self.size = stream.width, stream.height  # later frames may have another
         self.rate = stream.average_rate or Fraction(25)
-        length = Fraction(container.duration or 0, av.time_base)
-        self.count = stream.frames or round(length * self.rate)
-        decoded = self._decode()
-        first = next(decoded, None)
-        if first is None:
-            raise ValueError(f"{path}: not one frame of it can be read, {self._fault or 'empty'}")
-        self._decoded, self._size = chain([first], decoded), (first.width, first.height)
-        self.turns = round(first.rotation / 90)  # quarters, counterclockwise
-        self.width, self.height = self._size
-        if self.turns % 2:
-            self.width, self.height = self.height, self.width
-
-    @property
-    def damage(self) -> str:
-        return self._fault and (f"{self.path}: damaged, only what can be read is used: "
-                                + self._fault)
+        self.count = stream.frames or round((container.duration or 0) / av.time_base * self.rate)
+        self.damage = ""
 
     def frames(self, every: int = 1) -> Iterator[Frame]:
-        """The first frame and each `every`-th after it; can be gone through once.
+        """The first frame and each `every`-th after it, all scaled to the size of the first.
 
-        Those between are decoded, for later ones are built on them, but not turned into RGB. A
-        frame of another size than the first is scaled to that.
+        Can be used once. Raises ValueError if no frame can be decoded.
         """
-        base = self.stream.time_base
-        start, step = self.stream.start_time or 0, max(1, round(1 / self.rate / base))
-        ticks = -step
-        for index, frame in enumerate(self._decoded):
-            told = -math.inf if frame.pts is None else frame.pts - start
-            ticks = told if told > ticks else ticks + step  # joined files may start again at 0
+        base, start = self.stream.time_base, self.stream.start_time or 0
+        step = max(1, round(1 / self.rate / base))
+        index, ticks = -1, -step
+        for index, frame in enumerate(self._decoded()):
+            if frame.pts is not None and frame.pts - start > ticks:
+                ticks = frame.pts - start
+            else:  # without a time, or after the seam of two joined files
+                ticks += step
             if index % every == 0:
-                yield Frame(index, float(ticks * base), ticks, self._pixels(frame))
+                yield Frame(index, float(ticks * base), self._upright(frame))
+        if index < 0:
+            raise ValueError(f"{one_line(self.path)}: no frame in it can be decoded")
 
-    def _decode(self) -> Iterator[av.VideoFrame]:
-        count = 0
-        for packet in self._packets():
+    def _decoded(self) -> Iterator[av.VideoFrame]:
+        packets = self.container.demux(self.stream)
+        while True:
             try:
-                for frame in self.stream.decode(packet):
-                    count += 1
-                    yield frame
+                for packet in packets:
+                    if packet.is_corrupt:  # on many threads, decoding it loses whole frames
+                        raise av.InvalidDataError(0, "a packet is broken")
+                    yield from self.stream.decode(packet)
+                return
             except av.FFmpegError as error:  # later packets may be whole
-                self._note(f"{error.strerror} after frame {count}")
+                self.damage = self.damage or (f"{one_line(self.path)}: damaged, only what can be "
+                                              f"read is used ({error.strerror})")
 
-    def _packets(self) -> Iterator[av.Packet | None]:
-        """The whole packets, then an empty one or None, for which a decoder gives its last frames.
-        """
-        try:
-            for packet in self._container.demux(self.stream):
-                if packet.is_corrupt:  # decoders on many threads lose whole frames over it
-                    self._note("a broken packet")
-                else:
-                    yield packet
-        except av.FFmpegError as error:
-            self._note(error.strerror)
-            yield None
-
-    def _note(self, fault: str) -> None:
-        self._fault = self._fault or fault  # the first tells most
-
-    def _pixels(self, frame: av.VideoFrame) -> Tensor:
-        width, height = self._size
-        array = frame.to_ndarray(format="rgb24", width=width, height=height,
-                                 interpolation=EXACT)
-        return torch.from_numpy(array).permute(2, 0, 1).rot90(self.turns, (1, 2))
+    def _upright(self, frame: av.VideoFrame) -> Tensor:
+        width, height = self.size
+        array = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation=EXACT)
+        turns = round(frame.rotation / 90)  # counterclockwise
+        return torch.from_numpy(array).permute(2, 0, 1).rot90(turns, (1, 2))
 
 
 class Writer:
-    """A video being written; `written` makes it."""
+    """A video being written, as `written` returns it."""
 
     def __init__(self, container: av.container.OutputContainer, source: Source) -> None:
-        self._container = container
-        self._film = container.add_stream(ENCODER, rate=source.rate, options=QUALITY)
-        coder, given = self._film.codec_context, source.stream.codec_context
-        coder.height = source.height + source.height % 2
-        coder.width = source.width + source.width % 2
-        coder.time_base = source.stream.time_base
+        self.container, given = container, source.stream
+        self.stream = container.add_stream("libx264", rate=source.rate, options=QUALITY)
+        coder, decoder = self.stream.codec_context, given.codec_context
+        coder.time_base, coder.sample_aspect_ratio = given.time_base, given.sample_aspect_ratio or 1
         coder.colorspace, coder.color_range = BT709, LIMITED
-        coder.color_primaries, coder.color_trc = given.color_primaries, given.color_trc
-        coder.sample_aspect_ratio = source.stream.sample_aspect_ratio or 1
+        # Otherwise high dynamic range looks washed out.
+        coder.color_primaries, coder.color_trc = decoder.color_primaries, decoder.color_trc
 
-    def write(self, frame: Frame, pixels: Tensor) -> None:
-        """Append (3, h, w) uint8 RGB, shown at the time of `frame`; all of one size."""
-        array = _even(pixels).permute(1, 2, 0).contiguous().numpy()
-        picture = av.VideoFrame.from_ndarray(array, "rgb24").reformat(
-            format="yuv420p", dst_colorspace=BT709, dst_color_range=LIMITED,
-            interpolation=EXACT)
-        picture.pts, picture.time_base = frame.ticks, self._film.codec_context.time_base
-        self._container.mux(self._film.encode(picture))
-
-    def finish(self) -> None:
-        self._container.mux(self._film.encode(None))
-
-
-def _even(pixels: Tensor) -> Tensor:
-    """With the last row and column repeated where needed for even sides."""
-    for axis in (1, 2):
-        if pixels.shape[axis] % 2:
-            pixels = torch.cat((pixels, pixels.narrow(axis, -1, 1)), axis)
-    return pixels
+    def write(self, frame: Frame, picture: Tensor) -> None:
+        """Append (3, h, w) uint8 RGB, shown at the time of `frame`; all pictures have one size."""
+        _, height, width = picture.shape
+        # 4:2:0 needs even sides: an odd one grows by a repeated row or column.
+        array = np.pad(picture.permute(1, 2, 0), ((0, height % 2), (0, width % 2), (0, 0)), "edge")
+        coder = self.stream.codec_context
+        if not coder.is_open:
+            coder.height, coder.width, _ = array.shape
+        image = av.VideoFrame.from_ndarray(array, "rgb24").reformat(
+            format="yuv420p", dst_colorspace=BT709, dst_color_range=LIMITED, interpolation=EXACT)
+        image.time_base, image.pts = coder.time_base, round(frame.seconds / coder.time_base)
+        self.container.mux(self.stream.encode(image))
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[Source]:
-    """The video at `path`.
-
-    Raises FileNotFoundError, and ValueError where not one frame can be read or PyAV is missing.
-    """
-    with _open(path) as container:
+    """The video at `path`. Raises OSError, or ValueError if it is no video or PyAV is missing."""
+    if av is None:
+        raise ValueError(f'{one_line(path)}: videos need PyAV: pip install -e ".[video]"')
+    try:  # "file:", or FFmpeg takes the start of 12:30.mp4 for a protocol
+        container = av.open(f"file:{path}", metadata_errors="ignore")
+    except av.InvalidDataError as error:
+        raise ValueError(f"{one_line(path)}: not a video, or an MP4 that lacks its end") from error
+    with container:
         yield Source(path, container)
 
 
 @contextmanager
-def written(path: Path, source: Source, photo: str = "") -> Iterator[Writer]:
-    """A writer of the painted frames of `source` to an MP4 at `path`, whole or not at all.
-
-    `photo` tells of which video it is, as in `images.write_png`.
-
-    Raises FileExistsError where `path` is a file that was not written by this function.
-    """
-    check_ours(path, MARK)
+def written(path: Path, source: Source) -> Iterator[Writer]:
+    """A writer of an MP4 at `path`, which is there once it is complete. Raises OSError."""
     with written_whole(path) as file:
-        try:
-            # By its name: through a Python file, PyAV hides why a write failed, as on a full disk.
-            with av.open(f"file:{file.name}", "w", format="mp4") as container:
-                container.metadata["comment"] = signature(photo)
-                writer = Writer(container, source)
-                yield writer
-                writer.finish()
-        except av.FFmpegError as error:
-            raise ValueError(f"{path}: cannot be written, {error.strerror}") from error
-
-
-def is_ours(path: Path) -> bool:
-    """Whether this is a video that `written` wrote."""
-    return MARK in ends_of(path)
-
-
-def _open(path: Path) -> av.container.InputContainer:
-    if av is None:
-        raise ValueError(f"{path}: videos need PyAV: pip install -e \".[video]\"")
-    name = one_line(path)
-    if not path.is_file():  # a named pipe would keep us waiting
-        raise FileNotFoundError(f"{name}: {'not a regular' if path.exists() else 'no such'} file")
-    try:  # "file:" because FFmpeg takes the start of 12:30.mp4 for a protocol
-        return av.open(f"file:{path}", metadata_errors="ignore")
-    except UnicodeEncodeError:
-        raise ValueError(f"{name}: PyAV opens no file whose name is not UTF-8; rename it") from None
-    except av.FFmpegError as error:
-        raise ValueError(f"{name}: not a video that can be read, {error.strerror}; an MP4 "
-                         "that was cut off may lack its index, which stands at its end") from error
+        # By its name: through a Python file, PyAV hides that a disk is full.
+        with av.open(f"file:{file.name}", "w", format="mp4") as container:
+            writer = Writer(container, source)
+            yield writer
+            container.mux(writer.stream.encode(None))
