@@ -1,5 +1,6 @@
 """An exported network predicts as it did in torch, at any size, and says how to be used."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,6 @@ import torch
 from PIL import Image
 
 from conftest import ROOT, refused, run_script, stir
-from test_readme import blocks
 from unet_resnet import UNetResNet, checkpoint
 from unet_resnet.export import onnx as exporter
 from unet_resnet.synthetic import pavement
@@ -59,14 +59,14 @@ def test_same_probabilities_at_any_size(session, size):
 def test_the_file_describes_itself(session, folder):
     about = session.get_modelmeta()
     notes = about.custom_metadata_map
-    assert float(notes["threshold"]) == THRESHOLD and about.producer_name == "unet_resnet.export"
+    assert float(notes["threshold"]) == THRESHOLD
     assert (notes["blocks"], notes["widths"]) == ("[1, 1, 1, 1]", "[8, 8, 8, 8, 8]")
     for (end,), name, channels in ((session.get_inputs(), "image", 3),
                                    (session.get_outputs(), "probability", 1)):
         assert (end.name, end.type) == (name, "tensor(float)")
         assert end.shape == ["batch", channels, "height", "width"]
     content = (folder / "cracks.onnx").read_bytes()
-    assert b"export.py" not in content and b"stack_trace" not in content  # nothing of the author
+    assert b"onnx.py" not in content and b"stack_trace" not in content  # nothing of the author
 
 
 def test_the_command_says_what_it_wrote(folder):
@@ -78,14 +78,14 @@ def test_the_command_says_what_it_wrote(folder):
     assert f"cracks.onnx: {size / 1e6:.0f} MB, threshold 0.375, differs from torch by " in said
 
 
-def test_the_readmes_lines_run(folder, tmp_path, monkeypatch):
+def test_the_documented_lines_run(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("cracks.onnx").symlink_to(folder / "cracks.onnx")
     photo, _ = pavement.draw(0, size=90)
     Image.fromarray(photo[:, :75].permute(1, 2, 0).numpy()).save("bridge.png")
     names = {}
-    block, = (block for block in blocks("py") if "onnxruntime" in block)
-    exec(compile(block.replace("bridge.jpg", "bridge.png"), "README.md", "exec"), names)
+    block, = re.findall(r"^```py\n(.*?)^```$", (ROOT / "docs/export.md").read_text(), re.M | re.S)
+    exec(compile(block.replace("bridge.jpg", "bridge.png"), "export.md", "exec"), names)
     with torch.no_grad():
         expected = network()(photo[None, :, :75] / 255).sigmoid()[0, 0].numpy()
     assert names["crack"].shape == (75, 90) and names["crack"].dtype == bool
@@ -100,32 +100,28 @@ def test_the_readmes_lines_run(folder, tmp_path, monkeypatch):
 def test_other_probabilities_are_refused(folder, tmp_path, monkeypatch, bias, reason):
     content = (folder / "cracks.onnx").read_bytes()
     monkeypatch.setattr(exporter, "to_onnx", lambda model, threshold: content)
-    target = tmp_path / "cracks.onnx"
-    exporter.export(folder / "best.pt", target)
+    exporter.export(folder / "best.pt", tmp_path / "same.onnx")
+    assert (tmp_path / "same.onnx").read_bytes() == content
     model = network()
     model.head.bias.data.fill_(bias)
     checkpoint.save(tmp_path / "other.pt", model)
-    for path in (target, tmp_path / "new.onnx"):
-        with pytest.raises(ValueError, match=rf"other\.pt: .*{reason}"):
-            exporter.export(tmp_path / "other.pt", path)
-    assert target.read_bytes() == content
-    assert {path.name for path in tmp_path.iterdir()} == {"cracks.onnx", "other.pt"}
+    with pytest.raises(ValueError, match=rf"other\.pt: .*{reason}"):
+        exporter.export(tmp_path / "other.pt", tmp_path / "new.onnx")
+    assert {path.name for path in tmp_path.iterdir()} == {"same.onnx", "other.pt"}
     for path in tmp_path.iterdir():
         path.unlink()
 
 
-def test_only_its_own_files_are_replaced(folder, tmp_path, monkeypatch):
-    content = (folder / "cracks.onnx").read_bytes()
-    monkeypatch.setattr(exporter, "to_onnx", lambda model, threshold: content)
-    target = tmp_path / "cracks.onnx"
-    target.write_bytes(content[:1000])  # of an earlier version, say
-    exporter.export(folder / "best.pt", target)
-    assert target.read_bytes() == content
+@pytest.mark.parametrize("name", ["new.onnx", "new.pt"])
+def test_nothing_is_replaced(folder, tmp_path, name):
+    """Not even a link that leads nowhere; and the network is not read first."""
+    target = tmp_path / name
     target.write_bytes(b"mine")
-    with pytest.raises(FileExistsError, match="not written by unet_resnet"):
-        exporter.export(folder / "best.pt", target)
-    with pytest.raises(FileExistsError):
-        exporter.export(folder / "best.pt", folder / "best.pt")
+    (tmp_path / f"link-{name}").symlink_to("nowhere")
+    for path in (target, tmp_path / f"link-{name}"):
+        outcome = run_script(folder, "unet_resnet/export/__main__.py", "none.pt", path)
+        refused(outcome, "unet_resnet.export", path.name, "exists", "another name")
+        assert outcome.status == 1
     assert target.read_bytes() == b"mine"
 
 
@@ -147,5 +143,5 @@ def test_one_line_for_a_wrong_name(folder, arguments, words):
 def test_a_missing_package_is_named_with_its_remedy(folder, monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
     outcome = run_script(folder, "unet_resnet/export/__main__.py", "best.pt", "new.onnx")
-    refused(outcome, "unet_resnet.export", f"needs {package}:", 'pip install "unet_resnet[onnx]"')
+    refused(outcome, "unet_resnet.export", f"needs {package}:", 'pip install -e ".[onnx]"')
     assert outcome.status == 1

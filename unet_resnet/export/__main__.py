@@ -1,12 +1,37 @@
+"""Writes a trained network for others:
+
+    python -m unet_resnet.export runs/my_cracks-1 cracks.onnx     # for other runtimes
+    python -m unet_resnet.export runs/my_cracks-1 cracks.pt       # for this package, in 8 bits
+"""
+
+import argparse
 import sys
+from pathlib import Path
 
-from unet_resnet.files import one_line
-from unet_resnet.export.onnx import main
+from unet_resnet.export.onnx import export
+from unet_resnet.export.small import shrink
+from unet_resnet.files import one_line, print_any_name
 
-if __name__ == "__main__":
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m unet_resnet.export",
+                                     description="Write a trained network for others.")
+    parser.add_argument("checkpoint", type=Path, help="a run's folder (its best.pt) or a file of "
+                        "train.py; cracks: the network that comes with the project")
+    parser.add_argument("output", type=Path, help="the file to write: NAME.onnx, about 185 MB for "
+                        "ResNet-101, or NAME.pt, a checkpoint with weights in 8 bits, 47 MB")
+    args = parser.parse_args()
+    print_any_name()
     try:
-        main()
+        if args.output.suffix not in (".onnx", ".pt"):
+            raise ValueError(f"{args.output}: its name must end in .onnx or .pt")
+        write = export if args.output.suffix == ".onnx" else shrink
+        print(write(args.checkpoint, args.output))
     except KeyboardInterrupt:
         sys.exit("unet_resnet.export: stopped")
     except (ModuleNotFoundError, OSError, ValueError) as error:
         sys.exit(f"unet_resnet.export: {one_line(error)}")
+
+
+if __name__ == "__main__":
+    main()
