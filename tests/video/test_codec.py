@@ -1,4 +1,4 @@
-"""Do frames come upright, in their colours and at their times, and does the video go back whole?"""
+"""Are frames upright, in their colours and at their times, and is a video written whole or not?"""
 
 import runpy
 import struct
@@ -23,7 +23,7 @@ CORNERS = ((220, 60, 60), (60, 200, 60), (70, 70, 220), (120, 120, 120))  # from
 
 
 def picture(index: int, height: int = 48, width: int = 64) -> np.ndarray:
-    """Quarters of four colours, and in the middle a grey that tells the frame."""
+    """Quarters of four colours, and in the middle a grey that stands for the frame's number."""
     image = np.empty((height, width, 3), np.uint8)
     y, x = height // 2, width // 2
     for colour, (rows, columns) in zip(CORNERS, ((slice(y), slice(x)), (slice(y), slice(x, None)),
@@ -39,7 +39,7 @@ def grey_of(index: int) -> int:
 
 
 def index_of(pixels: Tensor) -> int:
-    """The frame that the grey in the middle tells."""
+    """The frame's number, from the grey in the middle."""
     y, x = pixels.shape[1] // 2, pixels.shape[2] // 2
     grey = pixels[:, y - 4:y + 4, x - 4:x + 4].float().mean().item()
     assert abs((grey - 30 + 8) % 16 - 8) < 4, "a grey that no frame has"
@@ -48,11 +48,11 @@ def index_of(pixels: Tensor) -> int:
 
 def film(path: Path, frames: Sequence[np.ndarray | av.VideoFrame] = (), times: Sequence[int] = (),
          time_base: Fraction = Fraction(1, 25), rate: Fraction = Fraction(25),
-         codec: str = "libx264", pix_fmt: str = "yuv420p", sound: str = "",
-         seconds: float = 0.5, movflags: str = "", **tags: object) -> Path:
-    """A video of these frames, by default 12 of 64 x 48 at 25 a second, with a tone if asked.
+         codec: str = "libx264", pix_fmt: str = "yuv420p", sound: str = "", movflags: str = "",
+         **tags: object) -> Path:
+    """A video of these frames, by default 12 of 64 x 48 pixels at 25 per second.
 
-    The tone lasts `seconds`.
+    `sound` is the codec of a tone of half a second; `tags` are attributes of the video's encoder.
     """
     frames = frames or [picture(index) for index in range(COUNT)]
     options = {"movflags": movflags} if movflags else {}
@@ -71,7 +71,7 @@ def film(path: Path, frames: Sequence[np.ndarray | av.VideoFrame] = (), times: S
             frame.pts, frame.time_base = time, time_base
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-        for start in range(0, int(48000 * seconds) if tone else 0, 960):
+        for start in range(0, 24000 if tone else 0, 960):
             wave = 8000 * np.sin(np.arange(start, start + 960) / 20)
             piece = av.AudioFrame.from_ndarray(wave.astype(np.int16)[None], "s16", "mono")
             piece.sample_rate, piece.time_base = 48000, Fraction(1, 48000)
@@ -83,7 +83,7 @@ def film(path: Path, frames: Sequence[np.ndarray | av.VideoFrame] = (), times: S
 
 
 def convert(path: Path, destination: Path) -> tuple[list[video.Frame], video.Source]:
-    """Write the video again as it is."""
+    """Write the frames of a video as a new video."""
     frames = []
     with video.opened(path) as source, video.written(destination, source) as writer:
         for frame in source.frames():
@@ -100,7 +100,7 @@ def read(path: Path, every: int = 1) -> list[video.Frame]:
 
 
 def colours_of(pixels: Tensor) -> list[list[int]]:
-    """The colours in the middles of the outer quarters of the quarters."""
+    """The colours near the four corners, row by row."""
     rows, columns = (slice(2, 6), slice(-6, -2)), (slice(2, 6), slice(-6, -2))
     return [pixels[:, y, x].float().mean((1, 2)).round().int().tolist()
             for y in rows for x in columns]
@@ -154,7 +154,7 @@ def test_painted_frames_are_what_is_written(tmp_path):
 
 @pytest.mark.parametrize("name", ["a.mkv", "a.mp4"])
 def test_uneven_times(tmp_path, name):
-    """Milliseconds as a phone would have them, the last frame standing for a while."""
+    """In milliseconds, as phones write them; the last but one frame is shown for half a second."""
     times = [0, 33, 67, 100, 101, 350, 351, 400, 1400, 1433, 1466, 2000]
     path = film(tmp_path / name, times=times, time_base=Fraction(1, 1000))
     frames, _ = convert(path, tmp_path / "again.mp4")
@@ -166,7 +166,7 @@ def test_uneven_times(tmp_path, name):
 
 
 def test_joined_files_of_two_sizes_that_both_start_at_zero(tmp_path):
-    """Recordings in parts are often put together byte by byte."""
+    """Recordings in parts are often joined byte by byte."""
     first = film(tmp_path / "a.mts", sound="aac").read_bytes()
     large = [picture(i).repeat(2, axis=0).repeat(2, axis=1) for i in range(COUNT)]
     second = film(tmp_path / "b.mts", large, sound="aac").read_bytes()
@@ -191,6 +191,14 @@ def test_a_rate_that_is_no_whole_number(tmp_path, name):
         assert container.streams.video[0].average_rate == rate
 
 
+def test_times_are_counted_from_the_first_frame(tmp_path):
+    """Recordings cut from a broadcast or a long recording start late."""
+    path = film(tmp_path / "a.mts", times=range(250, 250 + COUNT))
+    frames, _ = convert(path, tmp_path / "again.mp4")
+    for some in (frames, read(tmp_path / "again.mp4")):
+        assert [frame.seconds for frame in some] == pytest.approx([i / 25 for i in range(COUNT)])
+
+
 @pytest.mark.parametrize("height, width", [(47, 63), (48, 63), (47, 64), (31, 35)])
 def test_odd_sizes_grow_by_a_repeated_line(tmp_path, height, width):
     path = film(tmp_path / "a.mkv", [picture(3, height, width)] * 3, pix_fmt="yuv444p")
@@ -210,7 +218,7 @@ def test_pixels_that_are_not_square(tmp_path):
         assert container.streams.video[0].sample_aspect_ratio == Fraction(4, 3)
 
 
-# Every so manieth frame
+# Every N-th frame
 
 @pytest.mark.parametrize("every", [1, 5, 11, 12, 99])
 def test_stills_are_the_frames_of_the_video(tmp_path, every):
@@ -235,7 +243,7 @@ def turn(path: Path, a: int, b: int, c: int, d: int) -> None:
 
 
 def shown(image: np.ndarray, a: int, b: int, c: int, d: int) -> np.ndarray:
-    """Pixel by pixel as the standard has it: (x, y) goes to (a x + c y, b x + d y), moved to 0."""
+    """Pixel by pixel as the standard says: (x, y) goes to (a x + c y, b x + d y), moved to 0."""
     height, width = image.shape[:2]
     places = {(a * x + c * y, b * x + d * y): (y, x) for y in range(height) for x in range(width)}
     left, top = min(x for x, _ in places), min(y for _, y in places)
@@ -350,7 +358,7 @@ def test_videos_that_are_rgb(tmp_path, codec, kind):
 # Damage
 
 def noise(count: int) -> list[np.ndarray]:
-    """Frames that do not compress, so that a cut falls into their data; each tells its number."""
+    """Frames that do not compress, so that a cut falls into their data; the grey is as above."""
     draw = np.random.default_rng(0)
     frames = [draw.integers(0, 256, (48, 64, 3), dtype=np.uint8) for _ in range(count)]
     for index, frame in enumerate(frames):
@@ -362,8 +370,7 @@ def noise(count: int) -> list[np.ndarray]:
 @pytest.mark.parametrize("name, codec, movflags", [
     ("a.mkv", "libx264", ""), ("a.mts", "libx264", ""), ("a.mp4", "libx264", "faststart"),
     ("a.avi", "ffv1", ""), ("a.webm", "libvpx", "")])
-def test_of_a_file_that_was_cut_off_what_can_be_read_is_used(tmp_path, name, codec, movflags,
-                                                             share):
+def test_frames_before_a_cut_are_read(tmp_path, name, codec, movflags, share):
     path = film(tmp_path / name, noise(COUNT), codec=codec, movflags=movflags)
     whole = read(path)
     content = path.read_bytes()
@@ -372,12 +379,12 @@ def test_of_a_file_that_was_cut_off_what_can_be_read_is_used(tmp_path, name, cod
     if name in ("a.mp4", "a.avi"):  # FFmpeg reads the others as shorter ones
         assert source.damage.startswith(f"{path}: damaged") and "\n" not in source.damage
     assert COUNT * share - 4 < len(frames) < COUNT
-    # The last may be half a frame: a transport stream does not tell.
+    # The last may be half a frame: a transport stream does not say so.
     assert all(torch.equal(one.pixels, other.pixels) for one, other in zip(frames[:-1], whole))
     assert len(read(tmp_path / "again.mp4")) == len(frames)
 
 
-def test_frames_behind_a_damaged_place_are_read(tmp_path):
+def test_frames_after_a_damaged_place_are_read(tmp_path):
     path = film(tmp_path / "a.mts", noise(COUNT))
     content = bytearray(path.read_bytes())
     middle = len(content) // 2
@@ -400,12 +407,12 @@ def refusal(path: Path) -> str:
 
 
 @pytest.mark.parametrize("content", [b"", b"no video\n" * 100, bytes(5000)])
-def test_what_is_no_video(tmp_path, content):
+def test_a_file_that_is_not_a_video(tmp_path, content):
     (tmp_path / "a.mp4").write_bytes(content)
     assert "not a video" in refusal(tmp_path / "a.mp4")
 
 
-def test_codecs_that_are_not_known(tmp_path):
+def test_unknown_codecs(tmp_path):
     path = film(tmp_path / "a.mkv", sound="aac")
     content = path.read_bytes()
     path.write_bytes(content.replace(b"A_AAC", b"A_ABC"))
@@ -414,13 +421,13 @@ def test_codecs_that_are_not_known(tmp_path):
     assert "PyAV can decode" in refusal(path)
 
 
-def test_an_mp4_that_lost_its_end_and_with_it_the_index(tmp_path):
+def test_an_mp4_without_its_end_where_the_index_is(tmp_path):
     path = film(tmp_path / "a.mp4", noise(COUNT))
     path.write_bytes(path.read_bytes()[:-2000])
     assert "lacks its end" in refusal(path)
 
 
-def test_a_file_with_sound_alone(tmp_path):
+def test_a_file_with_sound_only(tmp_path):
     with av.open(str(tmp_path / "a.mp4"), "w") as container:
         tone = container.add_stream("aac", rate=48000, layout="mono")
         piece = av.AudioFrame.from_ndarray(np.zeros((1, 960), np.int16), "s16", "mono")
@@ -430,7 +437,7 @@ def test_a_file_with_sound_alone(tmp_path):
     assert "no video in it" in refusal(tmp_path / "a.mp4")
 
 
-def test_a_video_of_which_no_frame_is_left(tmp_path):
+def test_a_video_without_a_frame_left(tmp_path):
     path = film(tmp_path / "a.mp4", noise(COUNT), movflags="faststart")
     content = path.read_bytes()
     path.write_bytes(content[:content.index(b"mdat") + 4])
@@ -475,7 +482,7 @@ def test_a_failure_leaves_nothing_new(tmp_path, error):
 
 
 def test_a_full_disk_is_named(tmp_path):
-    """A limit on the size of files stands in for it."""
+    """A limit on file sizes stands in for it."""
     resource = pytest.importorskip("resource")
     path = film(tmp_path / "a.mkv", noise(COUNT))
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -489,7 +496,7 @@ def test_a_full_disk_is_named(tmp_path):
 
 
 def test_frames_are_not_kept(tmp_path):
-    """Of a long video, a few encoded frames wait in the encoder, and no tensor."""
+    """However long the video, only a few frames wait in the encoder, and no tensor does."""
     path, alive = film(tmp_path / "a.mkv", [picture(i % COUNT) for i in range(120)]), []
     with (video.opened(path) as source,
           video.written(tmp_path / "again.mp4", source) as writer):
