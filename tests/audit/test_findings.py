@@ -4,18 +4,22 @@ import io
 import json
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from unet_resnet.audit import split
-from unet_resnet.synthetic import pavement
-from unet_resnet.audit.findings import KINDS, audit, is_frayed
-from unet_resnet.images import read_mask
+from unet_resnet import images
+from unet_resnet.audit import findings, split
+from unet_resnet.audit.findings import KINDS, audit, crack_width, is_frayed
 from unet_resnet.data import find
+from unet_resnet.files import fingerprint
+from unet_resnet.images import read_mask
+from unet_resnet.synthetic import pavement
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 
@@ -86,16 +90,16 @@ FAULTS = {
         folder / "images/CFD_001.png", save_all=True, append_images=[texture(9)]),
     "mask of several pages": lambda folder: Image.fromarray(line()).save(
         folder / "masks/CFD_001.png", save_all=True, append_images=[Image.fromarray(line(99))]),
-    "mask of 0 and 1 in place of 0 and 255": write_mask(line(1)),
+    "mask of 0 and 1 instead of 0 and 255": write_mask(line(1)),
     "mask with values between black and white": write_mask(jpeg(line())),
     "mask is black": write_mask(line(0)),
 }
 ELSEWHERE = {"photos shared by train and test"}  # needs two parts: a test of its own
 
 
-def kinds(folder: Path, thorough: bool = True) -> dict[str, int]:
+def kinds(folder: Path, copies: bool = True) -> dict[str, int]:
     parts = find([folder])
-    return {finding.kind: len(finding.files) for finding in audit(parts, thorough)[1]}
+    return {finding.kind: len(finding.files) for finding in audit(parts, copies=copies)[1]}
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -127,6 +131,34 @@ def test_training_stops_on_what_would_spoil_it(folder, kind):
     assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("split_by", [None, "groups"])
+def test_each_file_is_opened_and_hashed_once(folder, monkeypatch, split_by):
+    """From finding the pairs to writing down the split; a mask is opened again for its pages."""
+    opened, hashed = Counter(), Counter()
+
+    def counted(function: Callable, counts: Counter[str]) -> Callable:
+        def call(path: Path) -> object:
+            counts[f"{path.parent.name}/{path.name}"] += 1
+            return function(path)
+        return call
+
+    for module in (findings, images):
+        monkeypatch.setattr(module, "opened", counted(images.opened, opened))
+    for module in (findings, split):
+        monkeypatch.setattr(module, "fingerprint", counted(fingerprint, hashed))
+    sides = split.load_pairs([folder], split=split_by)[:2]
+    described = [split.describe_split(*sides, part) for part in ("image", "mask")]
+    pairs = [pair for side in sides for pair in side]
+    photos = [f"images/{pair.image.name}" for pair in pairs]
+    masks = [f"masks/{pair.mask.name}" for pair in pairs]
+    assert hashed == dict.fromkeys(photos + masks, 1)
+    assert {photo: opened[photo] for photo in photos} == dict.fromkeys(photos, 1)
+    monkeypatch.undo()
+    assert described == [{name: {pair.image.name: fingerprint(getattr(pair, part)) for pair in side}
+                          for name, side in zip(("train", "validation"), sides)}
+                         for part in ("image", "mask")]
+
+
 def test_leaks_between_train_and_test_are_found_by_name_and_by_content(tmp_path):
     content = {"train": {"CRACK500_20160222_081102_1_1": 1, "forest_007": 2, "wall": 3, "road": 4},
                "test": {"CRACK500_20160222_081102_641_1": 5, "CFD_007": 6, "other": 3, "own": 7}}
@@ -138,7 +170,7 @@ def test_leaks_between_train_and_test_are_found_by_name_and_by_content(tmp_path)
             Image.fromarray(line()).save(tmp_path / part / "masks" / f"{name}.png")
     leak = "photos shared by train and test"
     assert kinds(tmp_path) == {leak: 3, "same photo under names of two photos": 1}
-    assert kinds(tmp_path, thorough=False) == {leak: 2}  # names alone do not tell "other"
+    assert kinds(tmp_path, copies=False) == {leak: 2}  # the name "other" does not show it
 
 
 def test_command_reports_and_its_exit_status_tells(folder, tmp_path):
@@ -156,17 +188,32 @@ def test_command_reports_and_its_exit_status_tells(folder, tmp_path):
 
     again = run(folder, "--json", str(tmp_path / "clean.json"))
     assert again.returncode == 1 and "clean.json" in again.stderr  # not written over
-    assert not again.stdout, "told before the data set is read"
+    assert not again.stdout, "refused before the data set is read"
     assert json.loads((tmp_path / "clean.json").read_text()) == report
     assert "Traceback" not in again.stderr + run(folder / "nowhere").stderr
 
 
-def test_command_tells_of_masks_that_have_other_names(folder):
+def test_command_names_masks_without_photos(folder):
     for mask in list((folder / "masks").iterdir()):
         mask.rename(mask.with_stem(f"{mask.stem}_label"))
     result = run(folder)
     assert result.returncode == 1 and "Traceback" not in result.stderr
     assert "photo without mask: 5" in result.stdout and "_label" in result.stdout
+
+
+@pytest.mark.parametrize("width", [2, 5, 8, 12])
+@pytest.mark.parametrize("degrees", [0, 10, 22.5, 30, 45, 60, 75, 90])
+def test_crack_width_is_right_in_any_direction(width, degrees):
+    """Compared with area over length, of a band that crosses the whole mask."""
+    rows, columns = np.mgrid[-300:300, -300:300]
+    across, along = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    band = abs(rows * across - columns * along + 0.25) < width / 2
+    length = 600 / max(across, along)
+    assert crack_width(torch.from_numpy(band)) == pytest.approx(band.sum() / length, rel=0.08)
+
+
+def test_crack_width_without_an_outline():
+    assert crack_width(torch.zeros(9, 9, dtype=torch.bool)) is None
 
 
 @pytest.mark.parametrize("index", [11, 15, 30, 34, 211, 378, 399])

@@ -10,7 +10,8 @@ import torch
 from hypothesis import given, strategies as st
 from PIL import Image
 
-from unet_resnet.audit.groups import group_of, join, near_duplicates, perceptual_hash, split_groups
+from unet_resnet.audit.groups import (
+    group_of, join, near_duplicates, perceptual_hash, related, split_groups)
 from unet_resnet.data import source_of
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -40,6 +41,19 @@ NAMES = [  # stem, source, group; the first part are real names of the 11k set a
     ("Sylvie_Chambon_306", "Sylvie_Chambon", "Sylvie_Chambon_306"),
     ("Sylvie_Chambon_Im_noGT_ESAR_33a", "Sylvie_Chambon", "Sylvie_Chambon_Im_noGT_ESAR_33"),
     ("masonry_a_0_10", "masonry", "masonry_a_0"),
+    ("UAVCrackX_x4-0031_12", "UAVCrackX", "UAVCrackX_x4"),  # the photographs of a flight overlap
+    ("UAVCrackX_x16-0004_5", "UAVCrackX", "UAVCrackX_x16"),
+    ("GAPS384_train-0556_541-1", "GAPS384", "GAPS384_train_0556"),
+    ("GAPS384_train_0556_541_641", "GAPS384", "GAPS384_train_0556"),  # as the 11k set spells it
+    ("GAPS384_test-0005_1-1", "GAPS384", "GAPS384_test_0005"),
+    ("ConcreteWall_c1_5-7", "ConcreteWall", "ConcreteWall_c1"),
+    ("MTCrack_obj15_exp4-342190", "MTCrack", "MTCrack_obj15"),
+    ("MTFree_exp6-num-304811", "MTFree", "MTFree_exp6-num-304811"),  # names no object
+    ("ShadowCrack_train-99", "ShadowCrack", "ShadowCrack_train-99"),
+    ("SUT_130", "SUT", "SUT_130"),
+    ("CrackTile_099", "CrackTile", "CrackTile_099"),
+    ("HRCDS_10748", "HRCDS", "HRCDS_10748"),
+    ("CFDFree_202", "CFDFree", "CFDFree_202"),
 
     ("IMG_2931", "photos", "IMG_2931"),
     ("DSC01648", "photos", "DSC01648"),
@@ -61,10 +75,25 @@ NAMES = [  # stem, source, group; the first part are real names of the 11k set a
 ]
 
 
-@pytest.mark.parametrize("stem, source, group", NAMES)
+@pytest.mark.parametrize("stem, source, group", NAMES, ids=[name[0] for name in NAMES])
 def test_names(stem: str, source: str, group: str) -> None:
     assert (source_of(stem), group_of(stem)) == (source, group)
     assert group_of(group) == group
+
+
+@pytest.mark.parametrize("earlier, later, same", [
+    ("UAVCrackX_x4-0001_2", "UAVCrackX_x4-0250_1", True),
+    ("UAVCrackX_x4-0001_2", "UAVCrackX_x8-0001_2", False),
+    ("GAPS384_train-0556_1-1", "GAPS384_train_0556_541_1", True),
+    ("ConcreteWall_c1_0-2", "ConcreteWall_c1_5-7", True),
+    ("SUT_002", "SUT_002", True),
+    ("IMG_0001", "IMG_0001", False),  # cameras count from 1 again
+    ("IMG_0001_crop1", "IMG_0001_crop2", True),
+    ("MTFree_exp3-num-110136", "MTFree_exp3-num-260521", False),
+])
+def test_names_that_prove_the_same_photograph(earlier, later, same):
+    photos = [Path("a/other.jpg"), Path(f"a/{earlier}.jpg"), Path(f"b/{later}.png")]
+    assert related(photos, border=2) == ({2: 1} if same else {})
 
 
 def texture(seed: int, size: tuple[int, int] = (320, 240)) -> Image.Image:

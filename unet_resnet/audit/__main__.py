@@ -1,25 +1,31 @@
-"""`python -m unet_resnet.audit FOLDER` reports on a data set."""
+"""What does a data set contain, and what is wrong with it? `python -m unet_resnet.audit FOLDER`"""
 
 import argparse
 import json
+import statistics
 import sys
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from unet_resnet.audit.findings import audit, screen, summarise
-from unet_resnet.data import find
+from unet_resnet.audit.findings import Finding, Record, audit
+from unet_resnet.audit.groups import group_of
+from unet_resnet.data import Part, find
 from unet_resnet.files import (
-    check_absent, check_place, one_line, print_any_name, written_whole)
+    align, check_absent, check_place, one_line, print_any_name, written_whole)
 from unet_resnet.images import SUFFIXES
 
 
 def main() -> int:
-    """The report's command: prints it; exit status 1 if something would spoil training."""
-    parser = argparse.ArgumentParser(prog="python -m unet_resnet.audit",
+    """Print the report; exit status 1 if something would spoil training."""
+    parser = argparse.ArgumentParser(prog="python -m unet_resnet.audit", allow_abbrev=False,
                                      description="Report on a data set and its faults.")
     parser.add_argument("folder", type=Path, nargs="+",
-                        help="data sets (images/ and masks/, or train/ and test/ with these in "
-                        "them), or the two folders of one")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all of it to a new file")
+                        help="data sets (with images/ and masks/, or with train/ and test/ that "
+                        "contain these), or a folder of photos and a folder of masks")
+    parser.add_argument("--json", type=Path, metavar="FILE",
+                        help="also write it to a new file, with all files of each finding")
     args = parser.parse_args()
     print_any_name()
     if args.json:
@@ -28,17 +34,64 @@ def main() -> int:
     parts = find(args.folder)
     if not any(any(vars(part).values()) for part in parts.values()):
         raise ValueError(f"{args.folder[0]}: no pictures in it ({' '.join(SUFFIXES)})")
-    records, findings = audit(parts)
+    records, findings, _ = audit(parts)
     print(screen(parts, records, findings))
     if args.json:
         content = {"pairs": {name: len(part.pairs) for name, part in parts.items()},
                    "sources": summarise(records),
-                   "findings": [finding.as_dict() for finding in findings],
-                   "records": [record.as_dict() for record in records]}
+                   "findings": [finding.as_dict() for finding in findings]}
         check_absent(args.json)  # reading a large set takes minutes
         with written_whole(args.json) as file:
             file.write((json.dumps(content, indent=1) + "\n").encode())
     return int(any(finding.severity == "error" for finding in findings))
+
+
+def summarise(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
+    """Numbers of each source, ready for JSON."""
+    sources: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        sources[record.pair.source].append(record)
+    summary = {}
+    for source, some in sorted(sources.items()):
+        sizes = [record.size for record in some if record.size]
+        pixels = sum(height * width for height, width in sizes)
+        cracks = sum(record.crack_pixels for record in some)
+        widths = [record.width for record in some if record.width]
+        summary[source] = {
+            "pairs": len(some),
+            "photographs": len({group_of(record.pair.image.stem) for record in some}),
+            "sizes": dict(Counter(f"{width}x{height}" for height, width in sizes).most_common()),
+            "masks": dict(Counter(record.values for record in some).most_common()),
+            "without_cracks": sum(not record.crack_pixels for record in some),
+            "crack_share": cracks / pixels if pixels else None,
+            "median_crack_width": statistics.median(widths) if widths else None,
+            "crack_area_if_read_above_0":
+                sum(record.drawn_pixels for record in some) / cracks if cracks else None}
+    return summary
+
+
+def screen(parts: dict[str, Part], records: Sequence[Record], findings: Sequence[Finding]) -> str:
+    """The report as text for a terminal."""
+    def number(form: str, value: float | None) -> str:
+        return "-" if value is None else form.format(value)
+
+    def commonest(counts: dict[str, int]) -> str:
+        more = f" +{len(counts) - 1}" if len(counts) > 1 else ""
+        return next(iter(counts), "-") + more
+
+    rows = [("source", "pairs", "photographs", "no cracks", "cracks", "width px", "> 0 gives",
+             "commonest size", "commonest mask")]
+    for source, found in summarise(records).items():
+        rows.append((one_line(source), str(found["pairs"]), str(found["photographs"]),
+                     str(found["without_cracks"]), number("{:.2%}", found["crack_share"]),
+                     number("{:.1f}", found["median_crack_width"]),
+                     number("x {:.2f}", found["crack_area_if_read_above_0"]),
+                     commonest(found["sizes"]), commonest(found["masks"])))
+    counts = ", ".join(f"{len(part.pairs)} pairs in {name}" for name, part in parts.items())
+    errors = sum(finding.severity == "error" for finding in findings)
+    verdict = (f"kinds of error: {errors}; training would be spoiled" if errors
+               else "nothing here would spoil training")
+    return "\n".join([align(rows), "", counts, *(finding.line() for finding in findings), verdict])
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
 """Which images show the same photograph, and must therefore sit on one side of a split?
 
-The file name tells most of it (`group_of`); a perceptual hash finds the copies that names hide
-(`perceptual_hash`, `near_duplicates`); `join` merges both answers and `split_groups` divides.
+The file name gives most of the answer (`group_of`); a perceptual hash finds copies under other
+names (`near_duplicates`). `join` merges both answers and `split_groups` divides the groups.
 """
 
 import hashlib
 import math
 import re
 from collections import Counter, defaultdict
-from typing import Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -26,11 +27,13 @@ SUFFIX = re.compile(
           | \.(?:jpe?g|png)
         )+$""", re.IGNORECASE | re.VERBOSE)
 
-# CFD, forest and Sylvie_Chambon 001..118 are CrackForest, under equal numbers (pictures compared).
-CRACKFOREST = re.compile(r"^(?:CFD|forest|Sylvie_Chambon)_(?=(?:0\d\d|10\d|11[0-8])$)")
+# One photograph, spelled differently by different sets. CFD, forest and Sylvie_Chambon 001..118
+# are CrackForest under equal numbers (the photos were compared).
+SPELLINGS = ((re.compile(r"^(?:CFD|forest|Sylvie_Chambon)_(?=(?:0\d\d|10\d|11[0-8])$)"), "CFD_"),
+             (re.compile(r"^(GAPS384_[a-z]+)-(?=\d)"), r"\1_"))
 
-# A name starts with its photograph: what matches is the group. A letter behind the number of
-# Eugen_Muller_8980a or ESAR_33a is left out: should it be a second cut, it stays with the first.
+# A name starts with its photograph: what matches is the group. A letter after the number, as in
+# Eugen_Muller_8980a, may mean a second cut and is left out.
 PHOTOGRAPH = re.compile(
     rf"""(?: CRACK500_(?:\d{{8}}_\d{{6}}|IMG_\d+)
            | Rissbilder_for_Florian_[0-9A-Z]+
@@ -42,6 +45,9 @@ PHOTOGRAPH = re.compile(
            | Eugen_Muller_\d+
            | Sylvie_Chambon_Im_\D+\d+
            | masonry_[a-z]_\d+
+           | UAVCrackX_x\d+  # the photographs of one flight overlap: each zoom is one group
+           | ConcreteWall_[a-z]+\d+
+           | MT(?:Crack|Free)_obj\d+  # exposures of one tile
            | (?:{CAMERA}[_-]?)?\d{{8}}[_-](?:\d{{6,9}}|WA\d+)(?![0-9A-Z])  # date and time
            | {CAMERA}[_-]?\d+(?![0-9A-Z])                                # counter
          )""", re.IGNORECASE | re.VERBOSE)
@@ -49,7 +55,8 @@ PHOTOGRAPH = re.compile(
 # Names that no second photograph has, in any folder: those of known sets, dates with times.
 UNIQUE = re.compile(
     rf"""(?: (?:CFD|CRACK500|cracktree200|DeepCrack|Eugen_Muller|GAPS384|Rissbilder|Sylvie_Chambon
-              |Volker)_
+              |Volker|UAVCrackX|SUT|ShadowCrack|CrackTile|ConcreteWall|MTCrack|MTFree|HRCDS
+              |CFDFree)_
            | masonry_[a-z]_\d
            | noncrack_[a-z]
            | (?:{CAMERA}[_-]?)?\d{{8}}[_-]\d{{6,9}}(?!\d)
@@ -61,18 +68,35 @@ FLOOR = 1e-5  # grey levels of 0..1; the weakest real photograph has 3e-5 at its
 # Agreement of copies. Of 20 million pairs of strangers the best reached 0.56 (two bare surfaces,
 # each with one dark corner); of 11 000 altered copies all but one reached 0.64.
 SAME = 0.6
+BLANK = torch.zeros(FREQUENCIES**2, dtype=torch.int8)  # the hash that resembles nothing
 
 
 def group_of(stem: str) -> str:
-    """The photograph an image was cut from, as far as its name (no extension) tells.
+    """The photograph an image was cut from, as far as its name (without suffix) tells.
 
-    Known are the sources of the 11k set of khanhha/crack_segmentation, names given by cameras, and
-    crops or augmentations that say so. Any other name is its own group.
+    Known are the sources of the 11k set (khanhha/crack_segmentation) and of eight more sets,
+    cameras' own names, and crops or augmentations that say so. Any other name is its own group.
     """
     stem = SUFFIX.sub("", stem) or stem
-    stem = CRACKFOREST.sub("CFD_", stem)
+    for pattern, spelling in SPELLINGS:
+        stem = pattern.sub(spelling, stem)
     photograph = PHOTOGRAPH.match(stem)
     return photograph.group() if photograph else stem
+
+
+def related(photos: Sequence[Path], border: int) -> dict[int, int]:
+    """For photos from index `border` on, one before it that shows the same photograph by name."""
+    earlier: dict[str, dict[str, int]] = defaultdict(dict)  # photograph -> names of its crops
+    for i, photo in enumerate(photos[:border]):
+        earlier[group_of(photo.stem)].setdefault(photo.stem, i)
+    found = {}
+    for j, photo in enumerate(photos[border:], start=border):
+        group = group_of(photo.stem)
+        crops = earlier.get(group, {})
+        # Cameras count from 1 again: the mere name IMG_0001, on both sides, proves nothing.
+        if crops and (UNIQUE.match(group) or crops.keys() | {photo.stem} != {group}):
+            found[j] = next(iter(crops.values()))
+    return found
 
 
 def _cosines(length: int) -> Tensor:
@@ -84,11 +108,11 @@ def _cosines(length: int) -> Tensor:
 def perceptual_hash(gray: Tensor) -> Tensor:
     """The signs of the strongest low-frequency DCT coefficients of an image.
 
-    gray: (h, w) or (1, h, w), values 0..1. Returns (576,) int8 in -1, 0, 1, row-major over vertical
-    and horizontal frequency; 0 marks a coefficient too weak for its sign to be trusted. An image
-    without content has few signs and resembles nothing, itself included.
+    gray: (h, w) or (1, h, w), values 0..1. Returns (576,) int8 of -1, 0 and 1, row-major over
+    vertical and horizontal frequency; 0 marks a coefficient too weak to trust its sign. An image
+    without content has few signs and resembles nothing, not even itself.
 
-    After the DCT hash of Zauner (2010), with two departures: strong signs in place of bits around
+    After the DCT hash of Zauner (2010), with two departures: strong signs instead of bits around
     a median, and the image is projected at its own size, not shrunk first.
     """
     gray = gray.float() - gray.float().mean()
@@ -97,7 +121,7 @@ def perceptual_hash(gray: Tensor) -> Tensor:
     coefficients = coefficients.flatten()
     strongest = coefficients.abs().topk(KEPT)
     kept = strongest.indices[strongest.values > FLOOR]
-    signs = torch.zeros(FREQUENCIES**2, dtype=torch.int8)
+    signs = BLANK.clone()
     signs[kept] = coefficients[kept].sign().to(torch.int8)
     return signs
 
@@ -115,7 +139,7 @@ def _eight_views(signs: Tensor) -> Tensor:
 
 
 def near_duplicates(hashes: Sequence[Tensor], block: int = 128) -> list[tuple[int, int]]:
-    """Pairs (i, j), i < j, of images that are copies of each other, turned or mirrored or not.
+    """Pairs (i, j), i < j, of images that are copies of each other, even turned or mirrored.
 
     hashes: n of `perceptual_hash`. Agreement = (equal signs - opposite signs) / KEPT.
     Every pair is compared in eight views: 11 000 images take 15 s on one core, 80 MB in blocks.
@@ -133,7 +157,7 @@ def near_duplicates(hashes: Sequence[Tensor], block: int = 128) -> list[tuple[in
 
 
 def join(groups: Sequence[str], pairs: Iterable[tuple[int, int]]) -> list[str]:
-    """The groups after merging those that a pair of images links; named by their smallest name."""
+    """The groups after merging those that a pair of images links, under their smallest name."""
     parent: dict[str, str] = {}
 
     def root(group: str) -> str:
@@ -153,21 +177,20 @@ def split_groups(groups: Sequence[str], sources: Sequence[str], share: float = 0
                  seed: int = 0) -> list[bool]:
     """Which images are held out: whole groups, about `share` of the images of every source.
 
-    A source gives at least one group and keeps one when its turn comes; sources of a single group
-    are pooled. The answer depends on names and seed, not on the order of the images.
+    Each source gives at least one group and keeps one; sources of a single group are pooled. The
+    answer depends on names and seed, not on the order of the images. Raises ValueError if there
+    are fewer than two groups, or `share` is not between 0 and 1.
     """
     if not 0 < share < 1:
         raise ValueError(f"share is {share}; wanted: a number between 0 and 1, such as 0.2")
     if len(set(groups)) < 2:
         raise ValueError(f"all {len(groups)} images show one photograph and cannot be split; "
                          "wanted: two photographs or more. Add images, or give a split of your own")
-
-    members = defaultdict(set)
+    pools: dict[str, Counter[str]] = defaultdict(Counter)  # source -> images per group
     for group, source in zip(groups, sources, strict=True):
-        members[source].add(group)
-    pools: dict[str, Counter[str]] = defaultdict(Counter)  # images per group
-    for group, source in zip(groups, sources):
-        pools[source if len(members[source]) > 1 else ""][group] += 1
+        pools[source][group] += 1
+    alone = [source for source, images in pools.items() if len(images) == 1]
+    pools[""] = sum((pools.pop(source) for source in alone), Counter())
 
     def shuffled(group: str) -> bytes:
         return hashlib.sha256(f"{seed}/{group}".encode(errors="surrogateescape")).digest()

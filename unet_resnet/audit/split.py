@@ -1,12 +1,12 @@
-"""Who trains, who validates, and which photos has a network already learned from?"""
+"""Who trains, who validates, and which photos has a network already been trained on?"""
 
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from unet_resnet.audit.findings import audit, hash_photo, in_threads, related
-from unet_resnet.audit.groups import group_of, join, near_duplicates, split_groups
+from unet_resnet.audit.findings import audit
+from unet_resnet.audit.groups import group_of, join, related, split_groups
 from unet_resnet.data import Pair, find
 from unet_resnet.files import fingerprint
 from unet_resnet.images import SUFFIXES
@@ -19,60 +19,54 @@ Split = dict[str, Side]  # "train", "validation"
 
 def load_pairs(paths: Sequence[Path], seed: int = 0, split: Split | str | None = None,
                strict: bool = False) -> tuple[list[Pair], list[Pair], list[str]]:
-    """The pairs to train on, those to validate on, and what there is to say about them.
+    """The pairs to train on, those to validate on, and notes for the user.
 
-    `paths`: data sets, or the two folders of one (`data.layout`).
+    paths: data sets, or a folder of photos and one of masks (`data.layout`).
+    split: a Split, followed by file names; "groups" to draw one; None to validate on the part
+    test/, and to draw one if there is none. Drawing holds out about 15 % of the photographs of
+    each source, by `seed`, with all crops and copies of a photograph on one side.
+    strict: a given split must name every photo; otherwise photos that it lacks are left out.
 
-    By `split` where one is given; else validation is the part test/ where a data set has one;
-    else, and with "groups", about 15 % of the photographs of each source, drawn by `seed`, so that
-    all crops and copies of a photograph fall on one side. With `strict` a split must name every
-    photo; without, the others are left out.
-
-    Raises ValueError or FileNotFoundError, naming the file, for a data set that would spoil
-    training.
+    Raises ValueError or FileNotFoundError, naming a file, if the data would spoil training.
     """
     parts = find(paths)
-    records, findings = audit(parts, thorough=False)
+    drawn = split == "groups" or (split is None and "test" not in parts)
+    records, findings, copies = audit(parts, thorough=False, copies=drawn)
     errors = [finding.line() for finding in findings if finding.severity == "error"]
     if errors:
         more = f" (other errors: {len(errors) - 1}; python -m unet_resnet.audit lists them)"
         raise ValueError(errors[0] + more * (len(errors) > 1))
-    notes = [finding.line() for finding in findings]
-    pairs = [pair for part in parts.values() for pair in part.pairs]
-    if not parts["train"].pairs:
+    pairs, border = [record.pair for record in records], len(parts["train"].pairs)
+    if not border:
         raise ValueError(f"{paths[0]}: no pictures in it ({' '.join(SUFFIXES)})")
+    notes = [finding.line() for finding in findings]
     if isinstance(split, dict):
         train, validation = apply_split(pairs, split, strict)
-        if others := len(pairs) - len(train) - len(validation):
-            notes.append(f"note: {others} photos are on neither side of the split: left out")
-    elif "test" in parts and split is None:
-        train, validation = parts["train"].pairs, parts["test"].pairs
-    else:
-        held_out = split_groups(photographs(pairs), [pair.source for pair in pairs],
-                                VALIDATION_SHARE, seed)
+        notes += _notes_on(train, validation, len(pairs))
+    elif drawn:
+        groups = join([group_of(pair.image.stem) for pair in pairs], copies)
+        held_out = split_groups(groups, [pair.source for pair in pairs], VALIDATION_SHARE, seed)
         train = [pair for pair, held in zip(pairs, held_out) if not held]
         validation = [pair for pair, held in zip(pairs, held_out) if held]
-    if not train or not validation:
-        raise ValueError("the split leaves no photo to train on, or none to validate on")
+    else:
+        train, validation = pairs[:border], pairs[border:]
     cracked = {record.pair for record in records if record.crack_pixels}
-    if cracked.isdisjoint(train):
-        raise ValueError(f"none of the {len(train)} photos to train on has a crack: there is "
-                         "nothing to learn; choose others")
-    if cracked.isdisjoint(validation):
-        raise ValueError(f"none of the {len(validation)} photos to validate on has a crack: no "
-                         "score would mean anything; choose others")
-    shared = set.intersection(
-        *({group_of(pair.image.stem) for pair in side} for side in (train, validation)))
-    if shared and isinstance(split, dict):
-        notes.append(f"warning: the split divides {len(shared)} photographs, as {min(shared)}, "
-                     "between training and validation: scores will be too good")
+    for side, purpose in ((train, "train on"), (validation, "validate on")):
+        if cracked.isdisjoint(side):
+            raise ValueError(f"none of the {len(side)} photos to {purpose} has a crack: wanted at "
+                             "least one; choose others")
     return train, validation, notes
 
 
-def photographs(pairs: Sequence[Pair]) -> list[str]:
-    """The group of each pair, with those joined whose pictures are copies under other names."""
-    hashes = in_threads(lambda pair: hash_photo(pair.image), pairs, "looking for copies")
-    return join([group_of(pair.image.stem) for pair in pairs], near_duplicates(hashes))
+def _notes_on(train: Sequence[Pair], validation: Sequence[Pair], count: int) -> list[str]:
+    notes = []
+    if others := count - len(train) - len(validation):
+        notes.append(f"note: photos on neither side of the split, left out: {others}")
+    sides = [{group_of(pair.image.stem) for pair in side} for side in (train, validation)]
+    if shared := set.intersection(*sides):
+        notes.append(f"warning: photographs on both sides of the split, in different crops: "
+                     f"{len(shared)}, e.g. {min(shared)}; scores will be too good")
+    return notes
 
 
 def read_split(path: Path) -> Split:
@@ -95,32 +89,35 @@ def read_split(path: Path) -> Split:
 
 def describe_split(train: Sequence[Pair], validation: Sequence[Pair],
                    part: str = "image") -> Split:
-    """What split.json and every checkpoint hold: the photos of each side with their hashes, or,
-    with `part` "mask", with the hashes of their masks.
+    """What split.json and every checkpoint hold: the names of each side's photos, with the hashes
+    of the photos, or with `part` "mask" of their masks.
 
-    Raises ValueError where two photos of one side have the same file name.
+    Raises ValueError if two photos of one side have the same file name.
     """
     for pairs in (train, validation):
         names = Counter(pair.image.name for pair in pairs)
         if twice := [name for name in names if names[name] > 1]:
-            raise ValueError(f"{twice[0]}: two photos have that name, in train/ and test/ or in "
-                             "two data sets, and both are on one side of the split; rename one "
-                             "and its mask")
-    return {name: {pair.image.name: fingerprint(getattr(pair, part)) for pair in pairs}
-            for name, pairs in (("train", train), ("validation", validation))}
+            raise ValueError(f"{twice[0]}: two photos on one side of the split have that name, in "
+                             "train/ and test/ or in two data sets; rename one and its mask")
+    return {side: {pair.image.name: _fingerprint(pair, part) for pair in pairs}
+            for side, pairs in (("train", train), ("validation", validation))}
+
+
+def _fingerprint(pair: Pair, part: str) -> str:
+    return pair.fingerprints.get(part) or fingerprint(getattr(pair, part))
 
 
 def learned_from(split: Split) -> Side:
-    """The photos that a network has learned from, in the run of that split and before."""
+    """The photos that a network was trained on, in the run of that split and before."""
     return split["train"] | split.get("before", {})
 
 
 def recognised(photos: Sequence[Path], learned: Side,
                mark: Callable[[Path], str | None]) -> list[bool]:
-    """Which photos are among those learned from, or other crops of them.
+    """Which photos are among those trained on, or other crops of them.
 
-    A crop is known by a name that tells its photograph, a copy by its fingerprint, which is `mark`
-    of a photo; it is asked for only where the name tells nothing.
+    A crop is recognised by a name that gives its photograph, a copy by its fingerprint. `mark`
+    returns that of a photo, and is called only if the name is not enough.
     """
     names, marks = [Path(name) for name in learned], set(learned.values())
     crops = related([*names, *photos], border=len(names))
@@ -128,31 +125,32 @@ def recognised(photos: Sequence[Path], learned: Side,
 
 
 def check_masks(masks: Split, before: Split) -> None:
-    """Raise ValueError for a mask that is another than before (both `describe_split` of masks)."""
+    """Raise ValueError if a mask differs from before (both are `describe_split` of masks)."""
     for side, hashes in masks.items():
         for name, found in hashes.items():
             if before[side].get(name) != found:
-                raise ValueError(f"{name}: its mask has changed since the run began; put back what "
-                                 "was there, or start a new run")
+                raise ValueError(f"{name}: its mask has changed since the run began; put the old "
+                                 "one back, or start a new run")
 
 
 def apply_split(pairs: Sequence[Pair], split: Split,
                 strict: bool = False) -> tuple[list[Pair], list[Pair]]:
-    """The pairs of each side, found by file name, and by fingerprint where the split has one.
+    """The pairs of each side, by file name, and by fingerprint if the split has one.
 
     Raises ValueError for a photo of the split that is missing, changed or on both sides, and with
     `strict` for one that is not in the split.
     """
     chosen: dict[str, list[Pair]] = {"train": [], "validation": []}
     for pair in pairs:
-        sides = [side for side in chosen if pair.image.name in split[side]
-                 and split[side][pair.image.name] in (None, fingerprint(pair.image))]
+        name = pair.image.name
+        named = [side for side in chosen if name in split[side]]
+        sides = [side for side in named
+                 if split[side][name] in (None, _fingerprint(pair, "image"))]
         if len(sides) == 2:
             raise ValueError(f"{pair.image}: on both sides of the split")
         if strict and not sides:
-            known = any(pair.image.name in split[side] for side in chosen)
-            raise ValueError(f"{pair.image}: {'has changed' if known else 'is new'} since the run "
-                             "began; put back what was there, or start a new run")
+            raise ValueError(f"{pair.image}: {'has changed' if named else 'is new'} since the run "
+                             "began; restore the data set, or start a new run")
         for side in sides:
             chosen[side].append(pair)
     for side, found in chosen.items():
