@@ -16,7 +16,7 @@ from skimage.measure import regionprops
 from torch import Tensor
 from torch.nn import functional as F
 
-from unet_resnet.measure.drawing import DARK, RAMP, Scale, colours, draw
+from unet_resnet.measure.drawing import DARK, RAMP, SIDE, Scale, colours, draw, free_box
 from unet_resnet.measure.widths import Crack, measure
 from unet_resnet.measure.tables import class_names, tables
 
@@ -308,7 +308,7 @@ def test_tables_without_a_scale_have_no_millimetres(tmp_path):
         assert (tmp_path / name).read_text().count("\n") == 1
         assert "_mm" not in (tmp_path / name).read_text()
     assert json.loads((tmp_path / "measurements.json").read_text())["photos"] == []
-    with tables(tmp_path) as add:  # our own files are written again
+    with tables(tmp_path) as add:  # again into the same folder
         add("a", measure(torch.ones(1, 9, 90)))
     assert len(read_csv(tmp_path / "cracks.csv")) == 1
 
@@ -322,14 +322,6 @@ def test_a_stopped_run_keeps_the_photos_it_measured(tmp_path):
     assert len(list(tmp_path.iterdir())) == 3
 
 
-@pytest.mark.parametrize("name", ["cracks.csv", "photos.csv", "measurements.json"])
-def test_a_users_table_is_left_alone(tmp_path, name):
-    (tmp_path / name).write_text("mine")
-    with pytest.raises(FileExistsError, match=name), tables(tmp_path):
-        pass
-    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
-
-
 def two_bands() -> Tensor:
     mask = torch.zeros(1, 300, 400)
     mask[:, 60:63, 50:350] = mask[:, 200:212, 50:350] = 1
@@ -341,10 +333,9 @@ def colours_of(picture: Tensor) -> set[tuple[int, ...]]:
 
 
 def test_drawing_colours_narrow_and_wide():
-    """The narrow one of two bands has the colours of the ramp's beginning, the wide one its end's.
-    Not to the bit: the widest pixel itself may lie under its label."""
+    """The narrow one of two bands has the first colour of the ramp, the wide one the last."""
     photo = torch.full((3, 300, 400), 128, dtype=torch.uint8)
-    drawn = draw(photo, measure(two_bands()))
+    drawn = draw(photo, measure(two_bands()))[:, :300]
     assert drawn.shape == photo.shape and drawn.dtype == torch.uint8 and (photo == 128).all()
     for rows, expected in ((slice(60, 63), RAMP[0]), (slice(200, 212), RAMP[-1])):
         away = [math.dist(colour, expected) for colour in colours_of(drawn[:, rows, 180:])]
@@ -361,19 +352,85 @@ def test_drawing_by_class_and_without_cracks():
     for rows in (slice(60, 63), slice(200, 212)):
         found = colours_of(drawn[:, rows, 180:])
         assert middle in found and not {RAMP[0], RAMP[-1]} & found
-    assert {RAMP[0], DARK} <= colours_of(drawn), "no legend"
+    assert {RAMP[0], middle, RAMP[-1], DARK} <= colours_of(drawn[:, 300:]), "no legend"
     assert torch.equal(draw(photo, measure(torch.zeros(1, 300, 400))), photo)
 
 
-@pytest.mark.parametrize("size", [(12, 40), (40, 12), (12, 12)])
+def test_the_legend_stands_below_the_photo():
+    """However small the photo, and a frame of a video keeps its size."""
+    for size in ((40, 60), (300, 400), (900, 700)):
+        mask = torch.zeros(1, *size)
+        mask[:, 10:14, 5:-5] = 1
+        photo, found = torch.full((3, *size), 128, dtype=torch.uint8), measure(mask)
+        drawn = draw(photo, found)
+        zoom = max(1, SIDE // max(size))
+        height, width = size[0] * zoom, size[1] * zoom
+        assert drawn.shape[1] > height and drawn.shape[2] >= width
+        assert (drawn[:, height:, 0] == DARK[0]).all()
+        beside = drawn[:, 20 * zoom:height, :width]
+        assert len(colours_of(beside[:, -5 * zoom:])) == 1, "legend on the photo"
+        assert draw(photo, found, legend=False).shape == photo.shape
+
+
+def test_an_enlarged_line_lies_on_its_crack():
+    mask = torch.zeros(1, 60, 80)
+    mask[:, 20:23, 5:75] = 1
+    drawn = draw(torch.full((3, 60, 80), 128, dtype=torch.uint8), measure(mask))
+    zoom = SIDE // 80
+    column = drawn[:, :60 * zoom, 10 * zoom].T.tolist()  # away from label and ring
+    painted = [y for y, colour in enumerate(column) if colour != [128] * 3]
+    assert painted == [*range(painted[0], painted[-1] + 1)]
+    assert sum(painted) / len(painted) == pytest.approx(21.5 * zoom - 0.5, abs=1)
+    row = drawn[:, round(21.5 * zoom), 10 * zoom:70 * zoom]
+    assert not (row == 128).all(0).any(), "a gap in the line"
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 10**6), count=st.integers(1, 20))
+def test_labels_overlap_neither_each_other_nor_any_mark(seed, count):
+    """Inside the picture, clear of what is taken; without room, no label."""
+    draws = np.random.default_rng(seed)
+    taken, points = [(90.0, 90.0, 110.0, 110.0)], draws.uniform(0, 200, (50, 2))
+    for _ in range(count):
+        x, y = draws.uniform(0, 200, 2)
+        own = (x - 5, y - 5, x + 5, y + 5)
+        if box := free_box(x, y, 5, (60, 20), (200, 200), [*taken, own], points):
+            assert 0 <= box[0] < box[2] <= 200 and 0 <= box[1] < box[3] <= 200
+            for left, top, right, bottom in (*taken, own):
+                assert (min(box[2], right) <= max(box[0], left)
+                        or min(box[3], bottom) <= max(box[1], top))
+            taken.append(box)
+    assert len(taken) > 1
+    assert free_box(100, 100, 5, (300, 20), (200, 200), [], points) is None
+
+
+def test_a_label_covers_as_little_crack_as_possible():
+    level = np.column_stack([np.arange(200.0), np.full(200, 100.0)])
+    _, top, _, bottom = free_box(100, 100, 5, (60, 20), (200, 200), [], level)
+    assert bottom <= 100 or top >= 100
+
+
+def test_colours_stand_out_and_rise_in_lightness():
+    """WCAG 2: a contrast of 4.5 with the casing, so that lines are seen on a dark crack too."""
+    def luminance(colour: Sequence[int]) -> float:
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
+                  for part in (channel / 255 for channel in colour)]
+        return sum(map(float.__mul__, (0.2126, 0.7152, 0.0722), linear))
+    ramp = [luminance(colour) for colour in colours(np.linspace(0, 1, 50)).tolist()]
+    assert ramp == sorted(ramp) and (ramp[0] + 0.05) / (luminance(DARK) + 0.05) > 4.5
+
+
+@pytest.mark.parametrize("size", [(12, 40), (40, 12), (12, 12), (12, 2000), (1, 30)])
 def test_drawing_on_a_tiny_photo(size):
-    assert draw(torch.zeros(3, *size, dtype=torch.uint8), measure(torch.ones(1, *size))
-                ).shape == (3, *size)
+    photo, found = torch.zeros(3, *size, dtype=torch.uint8), measure(torch.ones(1, *size))
+    drawn = draw(photo, found)
+    assert drawn.shape[1] > size[0] and drawn.shape[2] >= size[1]
+    assert draw(photo, found, legend=False).shape == photo.shape
 
 
 def test_without_scipy_the_extra_is_named():
-    code = ("import sys; sys.modules['scipy.ndimage'] = None\n"
+    code = ("import sys; sys.modules['scipy'] = None\n"
             "try:\n    import unet_resnet.measure.widths\n"
             "except ImportError as error:\n    print(error)")
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert "unet_resnet[measure]" in run.stdout, run.stderr
+    assert 'scipy: pip install -e ".[measure]"' in run.stdout, run.stderr

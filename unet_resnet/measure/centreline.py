@@ -1,8 +1,8 @@
 """Where is the middle of a crack? From the branches of its skeleton to smooth lines, tip to tip.
 
-Steps of pixels are longer than the slope they stand for, and thinning stops half a width before
-the ends, if it does not turn into a corner there: lines are smoothed, cut back at free ends and led
-straight on to the tip. Rows and columns in pixels throughout, pixel centres at whole numbers.
+Steps between pixels are longer than the slope they stand for, and thinning stops half a width
+before a tip or bends into a corner there. So lines are smoothed, cut back at free ends and extended
+straight to the tip. All in (row, column) pixels, with pixel centres at whole numbers.
 """
 
 import math
@@ -10,18 +10,14 @@ from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
+from scipy.spatial import cKDTree
 
 from unet_resnet.measure.branches import Branch, Pixel, degrees, join_forks, prune
 
-try:
-    from scipy.ndimage import gaussian_filter1d
-    from scipy.spatial import cKDTree
-except ImportError as error:
-    raise ImportError("measuring needs scipy: pip install 'unet_resnet[measure]'") from error
-
-# Set by a sweep over drawn lines, curves and forks; the tests tell what error is left.
+# Set by a sweep over drawn lines, curves and forks; the tests state the error that is left.
 STAIRS, BENDS = 2.0, 0.15  # standard deviation of the smoothing: in pixels, in widths; the larger
-CUT = 0.75  # widths of the skeleton that are not believed at a free end
+CUT = 0.75  # widths of the skeleton that are not trusted at a free end
 
 
 class Line(NamedTuple):
@@ -34,8 +30,23 @@ class Line(NamedTuple):
     ends: int  # of the two, how many are free
 
 
+class Draft(NamedTuple):
+    """A smooth line that does not yet reach its tips."""
+    points: np.ndarray  # (n, 2)
+    free: tuple[bool, bool]  # start and end
+    reach: tuple[float, float]  # of the junctions there, in pixels
+    ring: bool
+    width: float
+    sigma: float
+
+
+class Node(NamedTuple):
+    place: np.ndarray  # (2,) the middle of its pixels
+    reach: float  # in pixels; arms separate about as far out as the crack is wide there
+
+
 def smooth(points: np.ndarray, sigma: float, ring: bool) -> np.ndarray:
-    """Points (n, 2) in Gaussian means along the line; the ends of a line stay in place."""
+    """Gaussian means of points (n, 2) along the line; the ends of a line stay in place."""
     if ring:
         return gaussian_filter1d(points, sigma, axis=0, mode="wrap")
     reach = math.ceil(4 * sigma)
@@ -48,35 +59,9 @@ def along(points: np.ndarray) -> np.ndarray:
     return np.insert(np.hypot(*np.diff(points, axis=0).T).cumsum(), 0, 0)
 
 
-def to_the_tip(points: np.ndarray, direction: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-    """Points (m, 2) about a pixel apart, straight on from the last point (n, 2) of a line.
-
-    pixels: those of the crack that are nearer to it than to any other. The crack ends half way from
-    the centre of the farthest to the next row, column or, on a slope, what lies between.
-    """
-    ahead = ((pixels - points[-1]) @ direction).max(initial=0) + np.abs(direction).max() / 2
-    count = math.ceil(ahead)
-    return points[-1] + np.arange(1, count + 1)[:, None] * (ahead / count * direction)
-
-
-class Node(NamedTuple):
-    place: np.ndarray  # (2,) the middle of its pixels
-    reach: float  # in pixels; arms part about as far out as the crack is wide there
-
-
-class Draft(NamedTuple):
-    """A line on its way: smooth, not yet led on to the tips."""
-    points: np.ndarray  # (n, 2)
-    free: tuple[bool, bool]  # start and end
-    reach: tuple[float, float]  # of the junctions there, in pixels
-    ring: bool
-    width: float
-    sigma: float
-
-
 def draft(branch: Branch, degree: Counter[Pixel], nodes: dict[Pixel, Node],
           radius: dict[Pixel, float]) -> Draft:
-    """The branch, smooth, between the middles of its junctions; bent skeleton at its ends cut."""
+    """The branch, smooth, between the middles of its junctions, cut back at free ends."""
     start, end = nodes[branch.start], nodes[branch.end]
     ring = branch.start == branch.end and degree[branch.start] == 2 and len(branch.pixels) > 1
     points = np.array(branch.pixels, float)
@@ -96,28 +81,36 @@ def draft(branch: Branch, degree: Counter[Pixel], nodes: dict[Pixel, Node],
     return Draft(points[kept] if kept.any() else points, free, reach, ring, width, sigma)
 
 
-def finish(draft: Draft, first: int, pixels: np.ndarray, nearest: np.ndarray) -> Line:
-    """The line from tip to tip.
+def tip(line: np.ndarray, back: int, pixels: np.ndarray, side: int) -> np.ndarray:
+    """Points (m, 2) about a pixel apart, straight on from the last of a line (n, 2), in the
+    direction of its last `back` steps.
 
-    pixels (n, 2) of the crack, in the order of the point to which they are nearest (n,), a number
-    that counts the points of all lines; first is that of this line's first.
+    pixels: those of the crack that are nearest to the last point. The crack ends half way from the
+    centre of the farthest to the next row, column or, on a slope, what lies between. side: 0 at the
+    start of a line, 1 at its end.
     """
-    points, tips = draft.points, [np.empty((0, 2))] * 2
+    direction = line[-1] - line[-1 - back]
+    if not direction.any():  # a blob, one point: both ways along its axis
+        direction = (2 * side - 1) * np.linalg.eigh(np.cov(pixels.T, bias=True))[1][:, 1]
+    direction = direction / np.hypot(*direction)
+    ahead = ((pixels - line[-1]) @ direction).max(initial=0) + np.abs(direction).max() / 2
+    count = math.ceil(ahead)
+    return line[-1] + np.arange(1, count + 1)[:, None] * (ahead / count * direction)
+
+
+def finish(draft: Draft, at_start: np.ndarray, at_end: np.ndarray) -> Line:
+    """The line from tip to tip, given the crack's pixels (n, 2) nearest to either of its ends."""
+    points = draft.points
     back = min(len(points) - 1, max(4, round(draft.width / 2)))
-    for side, line, last in ((0, points[::-1], 0), (1, points, len(points) - 1)):
-        if draft.free[side]:
-            direction = line[-1] - line[-1 - back]
-            if not direction.any():  # a blob, one point: both ways along its axis
-                direction = (2 * side - 1) * np.linalg.eigh(np.cov(pixels.T, bias=True))[1][:, 1]
-            direction = direction / np.hypot(*direction)
-            start, stop = np.searchsorted(nearest, (first + last, first + last + 1))
-            tips[side] = to_the_tip(line, direction, pixels[start:stop])
-    whole = np.concatenate([tips[0][::-1], points, tips[1]])
+    nothing = np.empty((0, 2))
+    before = tip(points[::-1], back, at_start, 0)[::-1] if draft.free[0] else nothing
+    after = tip(points, back, at_end, 1) if draft.free[1] else nothing
+    whole = np.concatenate([before, points, after])
     gaps = np.hypot(*np.diff(whole, axis=0, append=whole[:1]).T)
     gaps[-1] *= draft.ring
     at = along(points)
     depth = np.minimum(at - draft.reach[0], at[-1] - at - draft.reach[1])
-    trusted = np.pad(depth >= 0, [len(tip) for tip in tips])
+    trusted = np.pad(depth >= 0, (len(before), len(after)))
     return Line(whole, (gaps + np.roll(gaps, 1)) / 2, trusted, draft.width, draft.sigma,
                 sum(draft.free))
 
@@ -141,7 +134,12 @@ def centre_lines(skeleton: np.ndarray, radii: np.ndarray, pixels: np.ndarray) ->
     if len(branches) == 1 and not drafts[0].ring and branches[0].length <= 2 * radii.max():
         drafts = [drafts[0]._replace(points=pixels.mean(0)[None], free=(True, True))]
     nearest = cKDTree(np.concatenate([draft.points for draft in drafts])).query(pixels)[1]
+    ends = np.cumsum([len(one.points) for one in drafts])  # points are numbered through all lines
     order = np.argsort(nearest)
-    pixels, nearest = pixels[order], nearest[order]
-    firsts = np.cumsum([0] + [len(one.points) for one in drafts])
-    return [finish(one, first, pixels, nearest) for one, first in zip(drafts, firsts)]
+    of_point = np.searchsorted(nearest[order], np.arange(ends[-1] + 1))
+
+    def closest(point: int) -> np.ndarray:
+        return pixels[order[of_point[point]:of_point[point + 1]]]
+
+    return [finish(one, closest(end - len(one.points)), closest(end - 1))
+            for one, end in zip(drafts, ends)]

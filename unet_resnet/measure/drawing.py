@@ -1,6 +1,10 @@
-"""Where is a crack wide? A photo with its centre lines coloured by width, the widest marked."""
+"""Where is a crack wide? A photo with its centre lines coloured by width, the widest place marked.
+
+Small photos are enlarged, so that lines and labels have room; the legend stands below the picture.
+"""
 
 import itertools
+import math
 
 import numpy as np
 import torch
@@ -9,11 +13,14 @@ from torch import Tensor
 
 from unet_resnet.measure.widths import Measurement, class_of
 
-# From matplotlib's plasma (van der Walt and Smith, 2015), without its dark end: narrow to wide.
-# Lightness rises along it, so it reads with every colour vision, and in grey.
-RAMP = ((126, 3, 168), (204, 71, 120), (248, 149, 64), (240, 249, 33))
+# Narrow to wide. Lightness rises, so that it reads with every colour vision and in grey; even the
+# darkest colour has a contrast of 4.5 with the casing, which sets it off from pale concrete.
+RAMP = ((70, 140, 255), (255, 130, 190), (255, 180, 80), (250, 250, 60))
 DARK, LIGHT = (20, 20, 20), (255, 255, 255)
 NUMBERED = 20  # of the longest cracks; more numbers would hide the photo
+SIDE = 640  # pixels; a smaller photo is enlarged by a whole factor, up to this
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 
 def colours(share: np.ndarray) -> np.ndarray:
@@ -29,131 +36,135 @@ def figures(value: float) -> str:
 
 
 class Scale:
-    """From widths in pixels to colours: by class where there are classes, else from the narrowest
-    to the widest of the photo."""
+    """A colour for each class of width; without classes, for each fifth of the range of widths."""
 
     def __init__(self, found: Measurement) -> None:
         self.unit, self.factor = ("mm", found.mm_per_pixel) if found.mm_per_pixel else ("px", 1.0)
-        self.limits = found.width_classes
         widths = np.concatenate([line[:, 2] for line in found.lines]) * self.factor
-        self.low, self.high = float(widths.min()), float(widths.max())
+        fifths = np.linspace(widths.min(), widths.max(), 6)[1:-1]
+        self.limits = found.width_classes or np.unique(fifths).tolist()
 
     def colours(self, width: np.ndarray) -> np.ndarray:
         """Widths (n,) in pixels -> (n, 3) uint8."""
-        if self.limits:
-            limits = np.divide(self.limits, self.factor)
-            return colours(class_of(width, limits) / len(limits))
-        return colours((width * self.factor - self.low) / max(self.high - self.low, 1e-9))
+        limits = np.divide(self.limits, self.factor)
+        return colours(class_of(width, limits) / len(limits))
 
     def text(self, pixels: float) -> str:
         return f"{figures(pixels * self.factor)} {self.unit}"
 
-    def steps(self, class_lengths: tuple[float, ...]) -> list[tuple[tuple[int, ...], str]]:
-        """Colours and what they mean, the widest first."""
-        if not self.limits:
-            share = np.linspace(0, 1, 5)
-            texts = [f"{figures(self.low + (self.high - self.low) * part)} {self.unit}"
-                     for part in share]
-        else:
-            share = np.linspace(0, 1, len(self.limits) + 1)
-            low, high = ("", *map("{:g}".format, self.limits)), map("{:g}".format, self.limits)
-            names = [f"{a} to {b}" if a else f"below {b}" for a, b in zip(low, high)]
-            texts = [f"{name} {self.unit}: {self.text(length)} long" for name, length
-                     in zip([*names, f"from {low[-1]}"], class_lengths)]
-        return [(tuple(colour), text) for colour, text in zip(colours(share).tolist(), texts)][::-1]
+    def legend(self, class_lengths: tuple[float, ...]) -> dict[str, np.ndarray]:
+        """Texts and their colours, the narrowest first."""
+        limits = [*map(figures, self.limits)]
+        names = [f"below {limits[0]}", *map(" to ".join, itertools.pairwise(limits)),
+                 f"from {limits[-1]}"]
+        lengths = [f": {self.text(length)} long" for length in class_lengths] or [""] * len(names)
+        return {f"{name} {self.unit}{length}": colour for name, length, colour
+                in zip(names, lengths, colours(np.linspace(0, 1, len(names))))}
 
 
-def disc(canvas: ImageDraw.ImageDraw, x: float, y: float, radius: float, colour: tuple[int, ...]
-         ) -> None:
-    canvas.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
+def around(x: float, y: float, radius: float) -> Box:
+    return x - radius, y - radius, x + radius, y + radius
 
 
-def draw_lines(canvas: ImageDraw.ImageDraw, found: Measurement, scale: Scale, radius: float
+def enlarge(line: np.ndarray, zoom: int) -> np.ndarray:
+    """A line (n, 3) of x, y and width in a picture enlarged by a whole factor: (zoom * n, 3)."""
+    at = np.linspace(0, len(line) - 1, zoom * len(line))
+    x, y, width = (np.interp(at, np.arange(len(line)), column) for column in line.T)
+    return np.column_stack([(x + 0.5) * zoom - 0.5, (y + 0.5) * zoom - 0.5, width])
+
+
+def draw_lines(canvas: ImageDraw.ImageDraw, lines: list[np.ndarray], scale: Scale, radius: float
                ) -> None:
-    """The centre lines, on a dark casing that sets them off from a pale photo."""
-    lines = [line[::max(1, int(radius))] for line in found.lines]  # discs overlap by half
+    """Lines (n, 3) of x, y and width, on a dark casing."""
+    lines = [line[::max(1, int(radius))] for line in lines]  # discs overlap by half
     for line in lines:
         for x, y, _ in line.tolist():
-            disc(canvas, x, y, radius + max(1, radius / 2), DARK)
+            canvas.ellipse(around(x, y, radius + max(1, radius / 2)), fill=DARK)
     for line in lines:
         for (x, y, _), colour in zip(line.tolist(), scale.colours(line[:, 2]).tolist()):
-            disc(canvas, x, y, radius, tuple(colour))
+            canvas.ellipse(around(x, y, radius), fill=tuple(colour))
 
 
-def draw_label(canvas: ImageDraw.ImageDraw, x: float, y: float, gap: float, text: str,
-               font: ImageFont.FreeTypeFont) -> None:
-    """Text on a dark ground, `gap` pixels beside a place, kept inside the picture."""
-    across, down = canvas.im.size
-    left, top, right, bottom = canvas.textbbox((0, 0), text, font)
-    pad = font.size / 4
-    width, height = right - left + 2 * pad, bottom - top + 2 * pad
-    x = x + gap if x + gap + width <= across else x - gap - width
-    x, y = max(0, min(x, across - width)), max(0, min(y - height / 2, down - height))
-    canvas.rectangle((x, y, x + width, y + height), fill=DARK)
-    canvas.text((x + pad - left, y + pad - top), text, LIGHT, font)
+def free_box(x: float, y: float, gap: float, size: tuple[float, float], inside: tuple[int, int],
+             taken: list[Box], points: np.ndarray) -> Box | None:
+    """Where a label of this size fits beside (x, y), clear of the boxes taken (one of them around
+    (x, y)) and over as few points (n, 2) of the lines as possible; None where it does not fit."""
+    best, fewest = None, np.inf
+    for far, across, down in itertools.product((1, 2, 3), (1, -1, 0), (0, -1, 1)):
+        left = x + across * (far * gap + size[0] / 2) - size[0] / 2
+        top = y + down * (far * gap + size[1] / 2) - size[1] / 2
+        right, bottom = left + size[0], top + size[1]
+        if min(left, top) < 0 or right > inside[0] or bottom > inside[1] or any(
+                left < box[2] and box[0] < right and top < box[3] and box[1] < bottom
+                for box in taken):
+            continue
+        covered = ((points >= (left, top)) & (points <= (right, bottom))).all(1).sum()
+        if covered < fewest:
+            best, fewest = (left, top, right, bottom), covered
+    return best
 
 
-def legend(found: Measurement, scale: Scale, font: ImageFont.FreeTypeFont) -> Image.Image:
-    """A panel with the sums and what the colours mean."""
-    em, row = font.size, round(1.5 * font.size)
-    count = len(found.cracks)
-    titles = [f"{count} crack{'s' * (count != 1)}, {scale.text(found.total.length)} long",
-              "width of the crack"]
-    steps = scale.steps(found.total.class_lengths)
-    texts = max(font.getlength(text) for text in titles), max(font.getlength(t) for _, t in steps)
-    size = round(max(texts[0], texts[1] + 3 * em) + em), row * (len(titles) + len(steps)) + em
-    panel = Image.new("RGB", size, DARK)
-    canvas = ImageDraw.Draw(panel)
-    for i, text in enumerate(titles):
-        canvas.text((em / 2, em / 2 + i * row), text, LIGHT, font)
-    for i, (colour, text) in enumerate(steps, start=len(titles)):
-        top = em / 2 + i * row
-        canvas.rectangle((em / 2, top, em * 2.5, top + row - 1), fill=colour)
-        canvas.text((em * 3, top + row / 2), text, LIGHT, font, anchor="lm")
-    return panel
+def draw_labels(canvas: ImageDraw.ImageDraw, labels: list[tuple[float, float, float, str]],
+                points: np.ndarray, font: ImageFont.FreeTypeFont) -> None:
+    """Texts, each beside a place (x, y) that has this much to itself; without room, not at all."""
+    taken = [around(x, y, own) for x, y, own, _ in labels]
+    for x, y, own, text in labels:
+        size = font.getlength(text) + font.size / 2, 1.4 * font.size
+        if box := free_box(x, y, own, size, canvas.im.size, taken, points):
+            taken.append(box)
+            canvas.rectangle(box, fill=DARK)
+            canvas.text((box[0] + size[0] / 2, box[1] + size[1] / 2), text, LIGHT, font, "mm")
 
 
-def emptiest(found: Measurement, size: tuple[int, int], panel: tuple[int, int], margin: float
-             ) -> tuple[int, int]:
-    """Left and top of a panel where least of the lines is within a margin of it, in a corner or
-    towards one. Sizes are width and height, all in pixels."""
-    points = np.concatenate([line[:, :2] for line in found.lines])
-    steps = [0, 1, 0.25, 0.75, 0.5]
-    places = [np.multiply((x, 1 - y), np.subtract(size, panel)).astype(int).tolist()
-              for x, y in sorted(itertools.product(steps, steps),
-                                 key=lambda xy: sum(min(part, 1 - part) for part in xy))]
-    return min(places, key=lambda place: (
-        (points >= np.subtract(place, margin)) & (points <= np.add(place, panel) + margin)
-    ).all(1).sum())
+def add_legend(image: Image.Image, found: Measurement, scale: Scale, font: ImageFont.FreeTypeFont
+               ) -> Image.Image:
+    """The picture with the sums and the meaning of the colours below it, widened where needed."""
+    count, em, steps = len(found.cracks), font.size, scale.legend(found.total.class_lengths)
+    title = (f"{count} crack{'s' * (count != 1)}, {scale.text(found.total.length)} long, up to "
+             f"{scale.text(found.total.width_max)} wide. Width:")
+    column = max(map(font.getlength, steps)) + 3 * em
+    across = max(1, int(image.width // column))
+    width = max(image.width, math.ceil(max(column, font.getlength(title) + em)))
+    whole = Image.new("RGB", (width, image.height + round(
+        em * (2.25 + 1.5 * math.ceil(len(steps) / across)))), DARK)
+    whole.paste(image)
+    canvas = ImageDraw.Draw(whole)
+    canvas.text((em / 2, image.height + 1.25 * em), title, LIGHT, font, "lm")
+    for i, (text, colour) in enumerate(steps.items()):
+        x, y = em / 2 + i % across * column, image.height + em * (2.25 + 1.5 * (i // across))
+        canvas.rectangle((x, y, x + em, y + em), fill=tuple(colour.tolist()))
+        canvas.text((x + 1.4 * em, y + em / 2), text, LIGHT, font, "lm")
+    return whole
 
 
-def draw(photo: Tensor, found: Measurement) -> Tensor:
+def draw(photo: Tensor, found: Measurement, legend: bool = True) -> Tensor:
     """The photo (3, h, w) uint8, or an overlay of it, with what was measured in it drawn on it.
 
-    The longest cracks carry their number in the tables. Lines and letters grow with the photo.
+    The longest cracks carry their number in the tables. Without legend, or without cracks, the
+    result has the photo's size, as the frames of a video must; otherwise it is larger.
     """
     if not found.cracks:
         return photo.clone()
-    image = Image.fromarray(photo.permute(1, 2, 0).numpy())
-    canvas, scale, total = ImageDraw.Draw(image), Scale(found), found.total
-    font = ImageFont.load_default(max(10, round(max(image.size) / 50)))
+    zoom = max(1, SIDE // max(photo.shape)) if legend else 1
+    large = photo.repeat_interleave(zoom, 1).repeat_interleave(zoom, 2)
+    image = Image.fromarray(large.permute(1, 2, 0).numpy())
+    canvas, scale = ImageDraw.Draw(image), Scale(found)
+    font = ImageFont.load_default(max(12, round(max(image.size) / 50)))
     radius = max(1, max(image.size) / 500)
-    draw_lines(canvas, found, scale, radius)
-    panel = legend(found, scale, font)
-    image.paste(panel, emptiest(found, image.size, panel.size, 2 * font.size))
-    ring = max(total.width_max, 6 * radius)
-    for extra, colour in ((radius, DARK), (0, LIGHT)):
-        canvas.ellipse((total.max_x - ring - extra, total.max_y - ring - extra,
-                        total.max_x + ring + extra, total.max_y + ring + extra),
-                       outline=colour, width=round(radius + 2 * extra) or 1)
-    order = sorted(range(len(found.cracks)), key=lambda i: -found.cracks[i].length)
-    widest = next(i for i, crack in enumerate(found.cracks)
-                  if (crack.max_x, crack.max_y) == (total.max_x, total.max_y))
-    for i in reversed(order[:NUMBERED]):
-        crack = found.cracks[i]
-        if i != widest:
-            draw_label(canvas, crack.max_x, crack.max_y, crack.width_max / 2 + 3 * radius,
-                       str(i + 1), font)
-    draw_label(canvas, total.max_x, total.max_y, ring + 2 * radius,
-               f"{widest + 1}: widest, {scale.text(total.width_max)}", font)
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    lines = [enlarge(line, zoom) for line in found.lines]
+    draw_lines(canvas, lines, scale, radius)
+    places = [((crack.max_x + 0.5) * zoom - 0.5, (crack.max_y + 0.5) * zoom - 0.5,
+               crack.width_max * zoom) for crack in found.cracks]
+    widest = max(range(len(places)), key=lambda i: places[i][2])
+    x, y, width = places[widest]
+    ring = max(width, 6 * radius)
+    canvas.ellipse(around(x, y, ring + radius), outline=DARK, width=round(3 * radius))
+    canvas.ellipse(around(x, y, ring), outline=LIGHT, width=round(radius))
+    labels = [(x, y, ring + 2 * radius, f"{widest + 1}: widest, {scale.text(width / zoom)}")]
+    longest = sorted(range(len(places)), key=lambda i: -found.cracks[i].length)
+    for i in [i for i in longest[:NUMBERED] if i != widest]:
+        x, y, width = places[i]
+        labels.append((x, y, width / 2 + 3 * radius, str(i + 1)))
+    draw_labels(canvas, labels, np.concatenate(lines)[:, :2], font)
+    return torch.from_numpy(np.array(add_legend(image, found, scale, font) if legend else image)
+                            ).permute(2, 0, 1)

@@ -1,16 +1,16 @@
 """How long and how wide is each crack? From a mask to numbers, in pixels and in millimetres.
 
-A crack is what hangs together in the mask, diagonals included. Holes of one pixel are filled.
+A crack is a connected region of the mask, diagonals included. Holes of one pixel are filled.
 
 - Length: of the centre lines of all its branches, from tip to tip.
 - Width: the pixels nearest to a piece of the centre line, divided by the length of that piece, in
-  a Gaussian mean along the line (deviation 3 pixels, or 0.225 widths where that is more). That is
+  a Gaussian mean along the line (deviation 3 pixels, or 0.225 widths where that is more). This is
   right on average at every angle; twice the distance transform is not, where a width is even.
-  Near junctions and tips, where a width has no meaning, that of the branch beside them goes on; a
+  Near junctions and tips, where a width has no meaning, that of the branch beside them continues; a
   branch that is all junction has the width of the inscribed circles.
-- Mean, median and 95th percentile of the width weigh each piece of the line by its length.
+- Mean, median and 95th percentile of the width weight each piece of the line by its length.
 
-What is lost in a mask stays lost: a crack along the pixel rows, 1.9 wide, may cover one row.
+What a mask loses stays lost: a crack along the pixel rows, 1.9 wide, may cover one row.
 """
 
 import math
@@ -18,47 +18,41 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import find_objects, gaussian_filter1d, label
+from scipy.spatial import cKDTree
+from skimage.morphology import skeletonize
 from torch import Tensor
 
 from unet_resnet.measure.centreline import Line, centre_lines
 
-# Below the line on centreline, which says what to do where scipy is missing.
-from scipy.ndimage import find_objects, gaussian_filter1d, label
-from scipy.spatial import cKDTree
-
-try:
-    from skimage.morphology import skeletonize
-except ImportError as error:
-    raise ImportError("measuring needs scikit-image: pip install 'unet_resnet[measure]'") from error
-
-MIN_LENGTH = 10.0  # pixels; shorter is a speck, counted apart
+MIN_LENGTH = 10.0  # pixels; a shorter crack is a speck, counted apart
 WINDOW = 1.5  # standard deviation of the mean over widths, in that of the line's smoothing
 
 
 @dataclass(frozen=True)
 class Crack:
-    """One crack, or all cracks of a photo taken together. Lengths in pixels, None without cracks.
+    """One crack, or all cracks of a photo taken together; the defaults stand for no crack.
 
-    Pixel (x, y) is the x-th from the left and the y-th from the top, from 0.
+    Lengths in pixels. Pixel (x, y) is the x-th from the left and the y-th from the top, from 0.
     """
 
-    length: float
-    width_mean: float | None
-    width_median: float | None
-    width_p95: float | None
-    width_max: float | None
-    max_x: float | None  # where it is widest
-    max_y: float | None
-    area: int  # pixels
-    orientation: float | None  # degrees in (-90, 90]: 0 level, 90 upright, 45 rising to the right
-    left: int | None  # the bounding box: its first column and row, and its size
-    top: int | None
-    box_width: int | None
-    box_height: int | None
-    branches: int  # between ends and junctions
-    ends: int  # free ends; a ring has none
-    cut_off: bool  # it reaches the border of the photo, and may go on beyond
-    class_lengths: tuple[float, ...]  # of the line in each class of width, the narrowest first
+    length: float = 0.0
+    width_mean: float | None = None
+    width_median: float | None = None
+    width_p95: float | None = None
+    width_max: float | None = None
+    max_x: float | None = None  # where it is widest
+    max_y: float | None = None
+    area: int = 0  # pixels
+    orientation: float | None = None  # degrees in (-90, 90]: 0 level, 45 rising to the right
+    left: int | None = None  # the bounding box: its first column and row, and its size
+    top: int | None = None
+    box_width: int | None = None
+    box_height: int | None = None
+    branches: int = 0  # between ends and junctions
+    ends: int = 0  # free ends; a ring has none
+    cut_off: bool = False  # it reaches the border of the photo, and may continue beyond it
+    class_lengths: tuple[float, ...] = ()  # of the line in each class of width, the narrowest first
 
 
 @dataclass(frozen=True)
@@ -67,7 +61,7 @@ class Measurement:
 
     cracks: tuple[Crack, ...]  # from top to bottom
     total: Crack
-    specks: int  # left out for being shorter than min_length
+    specks: int  # left out because they are shorter than min_length
     height: int  # of the photo, in pixels
     width: int
     mm_per_pixel: float | None
@@ -96,74 +90,70 @@ def between(mask: np.ndarray, beyond: str) -> np.ndarray:
 
 
 def class_of(width: np.ndarray, limits: Sequence[float]) -> np.ndarray:
-    """Which class between the limits each width (n,) is in, both in pixels. Rounded, so that a
-    width that is a limit but for the last bits of floats is in the class that the limit begins."""
+    """The class of each width (n,) between the limits, both in pixels. Rounded: a width that equals
+    a limit except for the last bits of floats is in the class that begins there."""
     return np.digitize(width.round(6), np.round(limits, 6))
 
 
-def axis_angle(twice: float) -> float:
-    """Degrees in (-90, 90], of an axis whose direction, doubled, is this angle in radians."""
-    degrees = math.degrees(twice) / 2
+def axis_angle(x: float, y: float) -> float:
+    """Degrees in (-90, 90] of an axis, from the direction (x, y) at its doubled angle."""
+    degrees = math.degrees(math.atan2(y, x)) / 2
     return degrees + 180 if degrees <= -90 else degrees
 
 
-def summary(track: np.ndarray, limits: Sequence[float], **place: object) -> Crack:
-    """A crack whose lines are a track (n, 5) of x, y, width, length and whether the width was
-    measured right there; limits of its classes."""
+def describe(track: np.ndarray, pixels: np.ndarray, shape: tuple[int, int],
+             limits: Sequence[float], orientation: float, branches: int, ends: int) -> Crack:
+    """The crack with these pixels (k, 2) in a photo of this shape.
+
+    track (n, 5): x, y, width, length, and whether the width was measured right there, of each point
+    of its lines. limits: of the classes of width, in pixels.
+    """
     _, _, width, length, there = track.T
     order = np.lexsort((there, width))
     share = length[order].cumsum() / length.sum()
     median, p95 = (float(width[order[np.searchsorted(share, q)]]) for q in (0.5, 0.95))
     x, y, widest, *_ = track[order[-1]].tolist()
     classes = np.bincount(class_of(width, limits), length, len(limits) + 1).tolist()
-    return Crack(float(length.sum()), float(width @ length / length.sum()), median, p95, widest,
-                 x, y, class_lengths=tuple(classes) if len(limits) else (), **place)
+    (top, left), (bottom, right) = pixels.min(0).tolist(), pixels.max(0).tolist()
+    return Crack(
+        float(length.sum()), float(width @ length / length.sum()), median, p95, widest, x, y,
+        len(pixels), orientation, left, top, right - left + 1, bottom - top + 1, branches, ends,
+        cut_off=min(left, top) == 0 or bottom == shape[0] - 1 or right == shape[1] - 1,
+        class_lengths=tuple(classes) if limits else ())
 
 
-def crack_of(pixels: np.ndarray, skeleton: np.ndarray, radii: np.ndarray, size: tuple[int, int],
-             limits: Sequence[float]) -> tuple[Crack, list[np.ndarray]]:
-    """The crack with these pixels (n, 2) in a photo of this size, and its tracks, one per line.
+def crack_of(pixels: np.ndarray, skeleton: np.ndarray, outline: np.ndarray,
+             shape: tuple[int, int], limits: Sequence[float]) -> tuple[Crack, list[np.ndarray]]:
+    """The crack with these pixels (k, 2), and its tracks, one per line; see `describe`.
 
-    skeleton (k, 2) is what thinning leaves of it, radii (k,) the distances to its edge.
+    skeleton (m, 2) is what thinning leaves of the crack, outline (n, 2) its outermost pixels.
     """
+    radii = cKDTree(outline).query(skeleton)[0] + 0.5
     lines = centre_lines(skeleton, radii, pixels)
     tracks = [np.column_stack([line.points[:, ::-1], width, line.steps, line.trusted])
               for line, width in zip(lines, widths(lines, pixels))]
-    (top, left), (bottom, right) = pixels.min(0).tolist(), pixels.max(0).tolist()
     (yy, xy), (_, xx) = np.cov(pixels.T, bias=True)
-    return summary(
-        np.concatenate(tracks), limits, area=len(pixels),
-        orientation=axis_angle(math.atan2(-2 * xy, xx - yy)), left=left, top=top,
-        box_width=right - left + 1, box_height=bottom - top + 1, branches=len(lines),
-        ends=sum(line.ends for line in lines),
-        cut_off=min(left, top) == 0 or bottom == size[0] - 1 or right == size[1] - 1), tracks
+    return describe(np.concatenate(tracks), pixels, shape, limits, axis_angle(xx - yy, -2 * xy),
+                    len(lines), sum(line.ends for line in lines)), tracks
 
 
-def together(cracks: Sequence[Crack], tracks: Sequence[np.ndarray], limits: Sequence[float]
-             ) -> Crack:
-    """The cracks of a photo as one. Its orientation is the mean of theirs, weighed by length."""
+def together(cracks: Sequence[Crack], pixels: Sequence[np.ndarray], tracks: Sequence[np.ndarray],
+             shape: tuple[int, int], limits: Sequence[float]) -> Crack:
+    """The cracks of a photo as one. Its orientation is the mean of theirs, weighted by length."""
     if not cracks:
-        return Crack(0.0, *[None] * 6, 0, *[None] * 5, 0, 0, False,
-                     (0.0,) * (len(limits) + bool(limits)))
-    east, north = (sum(crack.length * part(2 * math.radians(crack.orientation))
-                       for crack in cracks) for part in (math.cos, math.sin))
-    left, top = (min(getattr(crack, side) for crack in cracks) for side in ("left", "top"))
-    return summary(
-        np.concatenate(tracks), limits, area=sum(crack.area for crack in cracks),
-        orientation=axis_angle(math.atan2(north, east)), left=left, top=top,
-        box_width=max(crack.left + crack.box_width for crack in cracks) - left,
-        box_height=max(crack.top + crack.box_height for crack in cracks) - top,
-        branches=sum(crack.branches for crack in cracks),
-        ends=sum(crack.ends for crack in cracks), cut_off=any(crack.cut_off for crack in cracks))
+        return Crack(class_lengths=(0.0,) * (len(limits) + bool(limits)))
+    x, y = (sum(crack.length * part(2 * math.radians(crack.orientation)) for crack in cracks)
+            for part in (math.cos, math.sin))
+    return describe(np.concatenate(tracks), np.concatenate(pixels), shape, limits, axis_angle(x, y),
+                    sum(crack.branches for crack in cracks), sum(crack.ends for crack in cracks))
 
 
 def check_scale(mm_per_pixel: float | None, width_classes: Sequence[float]) -> None:
-    """Raise ValueError for a scale or classes of width (limits in mm) that make no sense."""
+    """Raise ValueError for an impossible scale or impossible classes of width (limits in mm)."""
     if mm_per_pixel is not None and not 0 < mm_per_pixel < math.inf:
         raise ValueError(f"{mm_per_pixel} mm per pixel; wanted: a number above 0")
     if width_classes and mm_per_pixel is None:
-        raise ValueError("classes of width are in millimetres and need a scale; give the mm per "
-                         "pixel or a scale bar")
+        raise ValueError("classes of width are in mm and need a scale: give the mm per pixel")
     if not all(low < high for low, high in zip((0, *width_classes), (*width_classes, math.inf))):
         raise ValueError(f"classes of width {' '.join(map(str, width_classes))}; wanted: limits "
                          "in mm that rise from above 0, such as 0.1 0.2 0.3")
@@ -173,8 +163,8 @@ def measure(mask: Tensor, mm_per_pixel: float | None = None, width_classes: Sequ
             min_length: float = MIN_LENGTH) -> Measurement:
     """The cracks of a mask (1, h, w) on the CPU, where anything non-zero is crack.
 
-    width_classes: limits in mm. min_length: in pixels; a shorter crack is a speck, counted only.
-    Time and memory follow the number of crack pixels, but for a few bytes per pixel of the mask.
+    width_classes: limits in mm. min_length: in pixels; a shorter crack is a speck, only counted.
+    Time and memory follow the number of crack pixels, plus a few bytes per pixel of the mask.
     """
     check_scale(mm_per_pixel, width_classes)
     limits = [limit / mm_per_pixel for limit in width_classes]
@@ -183,26 +173,20 @@ def measure(mask: Tensor, mm_per_pixel: float | None = None, width_classes: Sequ
     # The border of the photo is no edge of a crack, unless there is no other.
     edge = whole & ~between(whole, "constant" if whole.all() else "edge")
     numbers, count = label(whole, np.ones((3, 3)))
-    skeleton = np.zeros_like(whole)
+    cracks, places, tracks = [], [], []
     for number, box in enumerate(find_objects(numbers), start=1):
-        # Lee et al. (1994): Zhang and Suen's thinning can eat a whole arm along a diagonal.
-        skeleton[box] |= skeletonize(numbers[box] == number, method="lee") > 0
-    parts = []
-    for layer in (whole, skeleton, edge):
-        pixels = np.argwhere(layer)
-        owner = numbers[layer]
-        order = np.argsort(owner, kind="stable")
-        parts.append(np.split(pixels[order], np.bincount(owner, minlength=count + 1).cumsum()[1:-1]
-                              ) if count else [])
-    cracks, tracks = [], []
-    for pixels, skeleton, outline in zip(*parts):
-        if len(pixels) * math.sqrt(2) < min_length:
+        own = numbers[box] == number
+        if np.count_nonzero(own) * math.sqrt(2) < min_length:
             continue
-        radii = cKDTree(outline).query(skeleton)[0] + 0.5
-        crack, found = crack_of(pixels, skeleton, radii, whole.shape, limits)
+        # Lee et al. (1994): Zhang and Suen's thinning can eat a whole arm along a diagonal.
+        layers = own, skeletonize(own, method="lee") > 0, own & edge[box]
+        corner = [side.start for side in box]
+        pixels, skeleton, outline = (np.argwhere(layer) + corner for layer in layers)
+        crack, found = crack_of(pixels, skeleton, outline, whole.shape, limits)
         if crack.length >= min_length:
             cracks.append(crack)
+            places.append(pixels)
             tracks += found
-    return Measurement(tuple(cracks), together(cracks, tracks, limits), count - len(cracks),
-                       *whole.shape, mm_per_pixel, tuple(width_classes),
-                       tuple(track[:, :3] for track in tracks))
+    return Measurement(
+        tuple(cracks), together(cracks, places, tracks, whole.shape, limits), count - len(cracks),
+        *whole.shape, mm_per_pixel, tuple(width_classes), tuple(track[:, :3] for track in tracks))
