@@ -1,4 +1,4 @@
-"""One photograph under each transform of light and each confuser, as a picture.
+"""One photo under each confuser and each photometric transform, as a picture.
 
     python benchmarks/augmentations.py [PHOTO MASK] --output augmentations.png
 """
@@ -8,21 +8,21 @@ from pathlib import Path
 
 from torch import Generator
 
-from unet_resnet.inference import overlay
-from unet_resnet.synthetic import pavement
-from unet_resnet.synthetic.confusers import CONFUSERS
 from unet_resnet.data import read_pair
 from unet_resnet.images import write_png
-from unet_resnet.synthetic.photometric import PHOTOMETRIC
+from unet_resnet.inference import overlay
 from unet_resnet.inference.predictor import to_photo
+from unet_resnet.synthetic import pavement
+from unet_resnet.synthetic.confusers import CONFUSERS
+from unet_resnet.synthetic.photometric import PHOTOMETRIC
 
-SIDE, COLUMNS = 180, 8
+SIDE, COLUMNS = 180, 9
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("pair", nargs="*", type=Path, metavar="PHOTO MASK",
-                        help="without, a drawn one")
+                        help="a drawn one by default")
     parser.add_argument("--output", type=Path, default=Path("augmentations.png"))
     parser.add_argument("--seed", type=int, default=4)
     args = parser.parse_args()
@@ -32,14 +32,14 @@ def main() -> None:
     side = min(photo.shape[1:])
     photo, mask = photo[:, :side, :side], mask[:, :side, :side]
     image, truth = photo.float() / 255, mask.float()
-    cells = [("photograph", photo), ("mask", overlay.grey(truth))]
+    cells = [("photo", photo), ("mask", overlay.grey(truth))]
     for confuser in CONFUSERS:
         painted, _ = confuser(image, truth, Generator().manual_seed(args.seed))
         cells.append((confuser.__name__.replace("_", " "), to_photo(painted.clamp(0, 1))))
     for transform, _, low, high in PHOTOMETRIC:
         strength = high if abs(high) >= abs(low) else low
         if transform.__name__ in ("dark", "jpeg"):
-            strength = low  # less is more
+            strength = low  # the smaller number is the stronger effect
         lit = transform(image, strength, Generator().manual_seed(args.seed))
         cells.append((transform.__name__.replace("_", " "), to_photo(lit.clamp(0, 1))))
     captioned = [overlay.caption(overlay.fit(picture, SIDE), name) for name, picture in cells]

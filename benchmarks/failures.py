@@ -2,10 +2,9 @@
 
     python benchmarks/failures.py [--checkpoint RUN] --output failures.png
 
-Photographs in the public domain that come with scikit-image (`pip install -e ".[measure]"`) and
-drawn pavement without cracks; then a drawing with cracks, as it is and under each confuser and each
-kind of stress. Each picture stands beside its overlay: found in green, false in orange, missed in
-blue.
+It shows public-domain photos from scikit-image (`pip install -e ".[measure]"`) and drawn pavement,
+all without cracks; then a drawing with cracks, as it is, under each confuser and in each condition
+of stress.py. Beside each picture is its overlay: found in green, false in orange, missed in blue.
 """
 
 import argparse
@@ -14,20 +13,20 @@ from pathlib import Path
 
 import torch
 from skimage import data
+from stress import STRESS, spoil
 from torch import Generator, Tensor
 
 from unet_resnet import load
-from unet_resnet.inference import overlay
-from unet_resnet.synthetic import pavement
 from unet_resnet.checkpoint import SHIPPED
-from unet_resnet.synthetic.confusers import CONFUSERS
 from unet_resnet.images import write_png
-from unet_resnet.metrics import count
+from unet_resnet.inference import overlay
 from unet_resnet.inference.predictor import to_photo
-from unet_resnet.evaluation.stress import STRESS, spoil
+from unet_resnet.metrics import count
+from unet_resnet.synthetic import pavement
+from unet_resnet.synthetic.confusers import CONFUSERS
 
 PHOTOS = ("brick", "gravel", "grass", "camera", "coffee", "chelsea", "text")
-BARE = (1, 19)  # of the drawings without cracks, two with false alarms
+BARE = (1, 19)  # two drawings without cracks
 SIDE, COLUMNS = 200, 4
 
 
@@ -53,15 +52,15 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("failures.png"))
     parser.add_argument("--seed", type=int, default=12, help="of the drawn pavement")
     args = parser.parse_args()
-    network, cells = load(args.checkpoint), []
+    predictor, cells = load(args.checkpoint), []
     for name, photo, truth in examples(args.seed):
-        found = network(photo) >= network.threshold
+        found = predictor(photo) >= predictor.threshold
         scores = count(found, truth.bool())
-        told = (f"Dice {scores.dice:.2f}" if truth.any()
-                else f"{1e6 * scores.fp / truth.numel():,.0f} false px/Mpx")
-        print(f"{name}: {told}")
+        result = (f"Dice {scores.dice:.2f}" if truth.any()
+                  else f"{1e6 * scores.fp / truth.numel():,.0f} false px/Mpx")
+        print(f"{name}: {result}")
         cells += [overlay.caption(overlay.fit(photo, SIDE), name),
-                  overlay.caption(overlay.fit(overlay.overlay(photo, found, truth), SIDE), told)]
+                  overlay.caption(overlay.fit(overlay.overlay(photo, found, truth), SIDE), result)]
     write_png(args.output, overlay.sheet(
         [cells[i:i + 2 * COLUMNS] for i in range(0, len(cells), 2 * COLUMNS)], SIDE))
 

@@ -1,14 +1,14 @@
-"""What does a prediction cost, beside segmentation_models_pytorch's U-Net on the same ResNet-101?
+"""What does a prediction cost, compared with segmentation_models_pytorch's U-Net on ResNet-101?
 
     pip install -e ".[bench]" && python benchmarks/predict.py
 
-End to end: a JPEG is read, predicted, and its mask written as PNG. A crop of 448x448 goes through
-in one piece; a 12-megapixel photo in tiles of 640 with an overlap of one half. The peer runs in a
-plain loop over the same tiles, as its users run it (float32, contiguous) and with our treatment
-(the precision that the hardware is fast at, channels_last). Weights are random: they cost the same.
+End to end: a JPEG is read and predicted, and its mask is written as PNG. A crop of 448x448 goes
+through in one piece; a 12-megapixel photo in tiles of 640 that overlap by half. The peer runs in a
+plain loop over the same tiles, as its users run it (float32, contiguous) and treated as ours (the
+precision that the hardware is fast at, channels_last). Weights are random; they cost the same.
 
-With --memory the peak resident memory of each side is measured, each in a process of its own: the
-peer's loop, and the whole of infer.py, which writes three pictures, also for 100 megapixels.
+--memory measures peak resident memory instead, each side in a process of its own: the peer's loop,
+and the whole of infer.py, which writes three pictures, also for 100 megapixels.
 """
 
 import argparse
@@ -26,10 +26,10 @@ from PIL import Image
 from timing import interleave, machine, table
 
 from unet_resnet import UNetResNet, checkpoint, tiling
-from unet_resnet.synthetic import pavement
 from unet_resnet.device import autocast, pick_device, pick_precision
 from unet_resnet.images import read_photo, write_png
-from unet_resnet.inference.predictor import Network, prepare
+from unet_resnet.inference.predictor import Predictor, prepare
+from unet_resnet.synthetic import pavement
 
 ROOT = Path(__file__).resolve().parents[1]
 AS_USED, TREATED, OURS = "smp, as used", "smp, treated", "ours"
@@ -47,10 +47,11 @@ def draw(path: Path, height: int, width: int) -> Path:
 
 
 def make_ours(device: torch.device, precision: torch.dtype) -> Callable[[Path], None]:
-    network = Network(prepare(UNetResNet().eval(), device, precision), 0.5, {}, device, precision)
+    predictor = Predictor(prepare(UNetResNet().eval(), device, precision), 0.5, {}, device,
+                          precision)
 
     def predict(path: Path) -> None:
-        probability = network(read_photo(path), TILE, OVERLAP, dtype=torch.uint8)
+        probability = predictor(read_photo(path), TILE, OVERLAP, dtype=torch.uint8)
         write_png(path.with_name("ours.png"), (probability >= 128).to(torch.uint8) * 255)
     return predict
 
@@ -80,7 +81,7 @@ def make_peer(device: torch.device, precision: torch.dtype,
 
 
 def measure_memory(folder: Path, device: str) -> None:
-    """Of processes, whose greatest size so far the system tells."""
+    """Peak resident memory of processes, as the system reports it."""
     checkpoint.save(folder / "random.pt", UNetResNet())
     for side, size in ((OURS, "crop"), (OURS, "photo"), (TREATED, "photo"), (AS_USED, "photo"),
                        (OURS, "huge")):
@@ -106,7 +107,7 @@ def make(side: str, device: torch.device) -> Callable[[Path], None]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=9, help="of the crop; a photo gets one")
+    parser.add_argument("--rounds", type=int, default=9, help="of the crop; the photo runs once")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--memory", action="store_true", help="measure memory, not time")
     parser.add_argument("--only", nargs=2, metavar=("SIDE", "PHOTO"), help=argparse.SUPPRESS)

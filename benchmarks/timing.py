@@ -1,4 +1,4 @@
-"""How are two programs compared on a machine whose speed drifts? In turn, in one process."""
+"""How are programs compared on a machine with a drifting speed? In turn, in one process."""
 
 import statistics
 import time
@@ -31,7 +31,7 @@ def table(heading: str, unit: str, amounts: dict[str, float], peers: tuple[str, 
 
 
 def machine() -> str:
-    """What computed, for the line above the figures."""
+    """The hardware and the torch version, for the line above the figures."""
     if torch.cuda.is_available():
         return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
     return f"{torch.get_num_threads()} CPU threads, torch {torch.__version__}"

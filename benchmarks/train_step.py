@@ -1,11 +1,11 @@
-"""What does a training step cost, beside segmentation_models_pytorch on the same ResNet-101?
+"""What does a training step cost, compared with segmentation_models_pytorch on ResNet-101?
 
     pip install -e ".[bench]" && python benchmarks/train_step.py
 
-Four sides take the same step (our loss, Adam) on the same crops, in turn: the peer as its users
-run it (float32, contiguous, plain Adam), the peer with our treatment (the precision that the
-hardware is fast at, channels_last, fused Adam), ours, and ours with --recompute. Bytes kept for the
-backward pass are counted, not measured: they are the same on any machine.
+Four sides take the same step (our loss, Adam) on the same crops, in turn: the peer as its users run
+it (float32, contiguous, plain Adam), the peer treated as ours (the precision that the hardware is
+fast at, channels_last, fused Adam), ours, and ours with --recompute. Bytes kept for the backward
+pass are counted, not measured: they are the same on any machine.
 """
 
 import argparse
@@ -20,15 +20,15 @@ from torch.optim import Adam
 from torch.profiler import ProfilerActivity, profile
 
 from unet_resnet import UNetResNet
-from unet_resnet.training import memory
-from unet_resnet.device import is_out_of_memory, autocast, pick_device, pick_precision
+from unet_resnet.device import autocast, is_out_of_memory, pick_device, pick_precision
 from unet_resnet.losses import crack_loss
+from unet_resnet.training import memory
 from unet_resnet.training.recompute import recompute_activations
 
 AS_USED, TREATED = "smp, as used", "smp, treated"
 SIDES = (AS_USED, TREATED, "ours", "ours, recomputed")
 CARDS = (4, 6, 8, 12)  # GB
-OVERHEAD = 1  # GB that the CUDA context and the libraries' work space take beside torch's tensors
+OVERHEAD = 1  # GB of the CUDA context and of libraries, in addition to torch's tensors
 
 
 def make(side: str, device: torch.device) -> nn.Module:
@@ -63,10 +63,10 @@ def make_step(model: nn.Module, side: str, crops: int, size: int,
 
 def peak_bytes(side: str, crops: int, size: int, device: torch.device,
                precision: torch.dtype) -> int:
-    """The most that torch has allocated at one time in a step, weights and Adam included."""
+    """The most that torch allocates at one time in a step, including weights and Adam."""
     model = make(side, device)
     step = make_step(model, side, crops, size, precision)
-    step()  # Adam's averages exist afterwards
+    step()  # makes Adam's averages
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
         step()
@@ -83,7 +83,7 @@ def peak_bytes(side: str, crops: int, size: int, device: torch.device,
 
 def largest_that_fits(side: str, gigabytes: float, device: torch.device, precision: torch.dtype,
                       candidates: list[tuple[int, int]]) -> tuple[int, int]:
-    """The last of these (crops, size) that can be stepped on within so much memory."""
+    """The last of these (crops, size) with which a step fits into so much memory."""
     total = torch.cuda.get_device_properties(device).total_memory
     torch.cuda.set_per_process_memory_fraction(min(1.0, gigabytes * memory.GB / total))
     fits = (0, 0)
@@ -101,7 +101,7 @@ def largest_that_fits(side: str, gigabytes: float, device: torch.device, precisi
 
 
 def memory_of_cards(size: int, device: torch.device, precision: torch.dtype) -> None:
-    """Peaks of 2 and 8 crops, and how many crops therefore fit a card."""
+    """Peaks with 2 and with 8 crops, and how many crops therefore fit on a card."""
     for side in SIDES:
         two, eight = (peak_bytes(side, crops, size, device, precision) / memory.GB
                       for crops in (2, 8))
@@ -113,7 +113,7 @@ def memory_of_cards(size: int, device: torch.device, precision: torch.dtype) -> 
 
 
 def on_a_gpu(device: torch.device, precision: torch.dtype) -> None:
-    """The largest batch and crop that can really be stepped on within so much memory."""
+    """The largest batch and the largest crop with which a step fits into so much memory."""
     for gigabytes in CARDS:
         for side in SIDES:
             crops = largest_that_fits(side, gigabytes, device, precision,
@@ -134,7 +134,7 @@ def main() -> None:
     precision = pick_precision("auto", device)
     print(f"{machine()}, {precision}; {args.micro_batch} crops of {args.crop}")
     kept = {side: memory.activation_bytes(
-        make(side, device), crack_loss, args.crop,
+        make(side, device), args.crop,
         torch.float32 if side == AS_USED else precision) / 1e6 for side in SIDES}
     print(table("kept for the backward pass, per crop", "MB", kept, (AS_USED, TREATED)))
     steps = {side: make_step(make(side, device), side, args.micro_batch, args.crop, precision)
