@@ -1,0 +1,54 @@
+"""Where do the results of a video's frames go? Into a table, and into a painted video if wanted."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from torch import Tensor
+from tqdm import tqdm
+
+from unet_resnet.files import csv_lines, one_line, written_whole
+from unet_resnet.video import codec
+
+
+class Film:
+    """The frames of a video, one at a time, and what was found in them; `film` makes it."""
+
+    def __init__(self, source: codec.Source, table: BinaryIO, writer: codec.Writer | None,
+                 every: int) -> None:
+        self.source, self.table, self.writer, self.every = source, table, writer, every
+        self.count = 0  # frames added
+
+    def __iter__(self) -> Iterator[codec.Frame]:
+        wanted = -(-self.source.count // self.every) or None
+        yield from tqdm(self.source.frames(self.every), one_line(self.source.path.name), wanted,
+                        unit="frame", leave=False)
+
+    def add(self, frame: codec.Frame, numbers: Mapping[str, float | None], picture: Tensor) -> None:
+        """The numbers become a row of the table, the picture (3, h, w) uint8 a frame."""
+        row = {"frame": frame.index, "seconds": round(frame.seconds, 4), **numbers}
+        if not self.count:
+            self.table.write(csv_lines(row))
+        self.table.write(csv_lines(row.values()))
+        self.count += 1
+        if self.writer:
+            self.writer.write(frame, picture)
+
+
+@contextmanager
+def film(path: Path, stem: Path, every: int | None = None) -> Iterator[Film]:
+    """The frames of the video at `path`, with STEM_cracks.csv and STEM_cracks.mp4 for what is found
+    in them; or every N-th frame and the table alone. Files appear when the block ends.
+
+    Raises OSError or ValueError; the latter also when the block ends, for a damaged video.
+    """
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        source = stack.enter_context(codec.opened(path))
+        table = stack.enter_context(written_whole(stem.with_name(f"{stem.name}_cracks.csv")))
+        writer = None if every else stack.enter_context(
+            codec.written(stem.with_name(f"{stem.name}_cracks.mp4"), source))
+        yield Film(source, table, writer, every or 1)
+    if source.damage:
+        raise ValueError(source.damage)
