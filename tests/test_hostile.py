@@ -357,7 +357,7 @@ WARNED: dict[str, tuple[Make, str]] = {  # training goes on
     "coloured.png": (holds(encoded("PNG", Image.fromarray(
         np.stack([CRACK, CRACK, CRACK // 2], -1)))), "mask has colours"),
     "zero_one.png": (holds(encoded("PNG", Image.fromarray(CRACK // 255))),
-                     "mask of 0 and 1 in place of 0 and 255"),
+                     "mask of 0 and 1 instead of 0 and 255"),
     "noisy.jpg": (holds(encoded("JPEG", Image.fromarray(CRACK), quality=40)),
                   "mask with values between black and white"),
     "paged.tif": (holds(encoded("TIFF", Image.fromarray(CRACK), save_all=True,
