@@ -54,7 +54,7 @@ SHADOWS = (
 )
 
 
-def between(g: Generator, low: float, high: float, *shape: int) -> Tensor:
+def rand(g: Generator, low: float, high: float, *shape: int) -> Tensor:
     """Random numbers between low and high; without a shape, one number."""
     return low + (high - low) * torch.rand(shape, generator=g)
 
@@ -120,38 +120,38 @@ def ground(g: Generator, size: int, source: str) -> Tensor:
     """Bare pavement, RGB (3, size, size), roughly in 0..1."""
     relief = 0.05 * torch.randn(size, size, generator=g)
     for grain in (2, 6, 20, 60, 150):
-        relief += between(g, 0.01, 0.06) * texture(g, size, grain)
+        relief += rand(g, 0.01, 0.06) * texture(g, size, grain)
     if source == "asphalt":  # stones (short, thick strokes) in a darker binder
-        level, grain = between(g, 0.3, 0.5), float(between(g, 3.5, 9))
+        level, grain = rand(g, 0.3, 0.5), float(rand(g, 3.5, 9))
         count = int((size / grain) ** 2)
-        ends = between(g, 0, size, count, 1, 2) + between(g, -0.3, 0.3, count, 2, 2) * grain
-        radius = between(g, 0.15, 0.4, count, 1, 1).expand(-1, 2, -1) * grain
+        ends = rand(g, 0, size, count, 1, 2) + rand(g, -0.3, 0.3, count, 2, 2) * grain
+        radius = rand(g, 0.15, 0.4, count, 1, 1).expand(-1, 2, -1) * grain
         gap = distance(torch.cat((ends, radius), -1), size, reach=1)
         stone = (0.5 - gap - 0.1 * grain * texture(g, size, 0.3 * grain)).clamp(0, 1)
-        grey = between(g, 0.1, 0.3) + between(g, 0.05, 0.25) * texture(g, size, grain / 2)
+        grey = rand(g, 0.1, 0.3) + rand(g, 0.05, 0.25) * texture(g, size, grain / 2)
         relief += grey * stone - 0.2
     else:  # marks of a broom or of formwork boards, and pores
-        level, broom = between(g, 0.5, 0.75), (3, 90) if between(g, 0, 1) < 0.5 else (90, 3)
-        relief += between(g, 0, 0.06) * texture(g, size, *broom)
-        relief -= between(g, 0, 0.8) * (texture(g, size, 3) - 2.2).clamp(0, 0.6)
-    cast = between(g, -0.04, 0.04) * torch.tensor([1.0, 0.2, -1.0])  # warm or cold
+        level, broom = rand(g, 0.5, 0.75), (3, 90) if rand(g, 0, 1) < 0.5 else (90, 3)
+        relief += rand(g, 0, 0.06) * texture(g, size, *broom)
+        relief -= rand(g, 0, 0.8) * (texture(g, size, 3) - 2.2).clamp(0, 0.6)
+    cast = rand(g, -0.04, 0.04) * torch.tensor([1.0, 0.2, -1.0])  # warm or cold
     return level * (1 + relief) * (1 + cast[:, None, None])
 
 
 def lay(g: Generator, image: Tensor, thing: Thing, raised: bool = False) -> tuple[Tensor, Tensor]:
     """The image (3, size, size), by chance with the thing in it, and the thing's coverage 0..1."""
     size = image.shape[-1]
-    if between(g, 0, 1) > thing.chance:
+    if rand(g, 0, 1) > thing.chance:
         return image, torch.zeros(size, size)
     count = int(torch.randint(1, thing.count + 1, (), generator=g))
-    angle = between(g, 0, math.pi) + thing.spread * torch.randn(count, generator=g)
-    radius, half = between(g, *thing.radius, count, 1), torch.tensor([thing.length * size / 2])
-    centre = torch.cat((between(g, 0, size, count, 2), radius), -1)
+    angle = rand(g, 0, math.pi) + thing.spread * torch.randn(count, generator=g)
+    radius, half = rand(g, *thing.radius, count, 1), torch.tensor([thing.length * size / 2])
+    centre = torch.cat((rand(g, 0, size, count, 2), radius), -1)
     ends = torch.stack((ahead(centre, angle, -half), ahead(centre, angle, half)), 1)
     segments = curve(g, ends, thing.bend, smooth=2.5, taper=thing.taper)
     gap = distance(segments, size, 4 + thing.soft) + thing.ragged * texture(g, size, 5)
-    cover = (0.5 - gap / thing.soft).clamp(0, 1) * between(g, *thing.opacity)
-    colour = between(g, 0.8, 1.25) * torch.tensor(thing.colour) * between(g, 0.9, 1.1, 3)
+    cover = (0.5 - gap / thing.soft).clamp(0, 1) * rand(g, *thing.opacity)
+    colour = rand(g, 0.8, 1.25) * torch.tensor(thing.colour) * rand(g, 0.9, 1.1, 3)
     if raised:  # darker around it, a highlight along its middle
         image = image * (1 - 0.4 * (1 - gap / 4).clamp(0, 1))
         shade = 0.7 + 0.8 * (-gap / radius.mean()).clamp(0, 1)
@@ -162,34 +162,34 @@ def lay(g: Generator, image: Tensor, thing: Thing, raised: bool = False) -> tupl
 
 def branching(g: Generator, size: int) -> Tensor:
     """A crack that enters the picture, its branches, and theirs: segments (s, 2, 3)."""
-    angle, length = between(g, 0, 2 * math.pi, 1), between(g, 0.7, 1.8, 1) * size
-    target = torch.cat((between(g, 0.25, 0.75, 1, 2) * size, between(g, 0.5, 4, 1, 1)), -1)
+    angle, length = rand(g, 0, 2 * math.pi, 1), rand(g, 0.7, 1.8, 1) * size
+    target = torch.cat((rand(g, 0.25, 0.75, 1, 2) * size, rand(g, 0.5, 4, 1, 1)), -1)
     start = ahead(target, angle, torch.tensor([-0.75 * size]))
-    rough, tree = float(between(g, 1.0, 1.4)), []
+    rough, tree = float(rand(g, 1.0, 1.4)), []
     for branches in (3, 5, 0):
         end = ahead(start, angle, length) * torch.tensor([1, 1, 0.3])
         tree.append(curve(g, torch.stack((start, end), 1), 0.06, rough, uneven=0.2))
         pick = torch.randint(len(tree[-1]), (branches,), generator=g)
         parent = pick // (len(tree[-1]) // len(start))
         start = tree[-1][pick, 0] * torch.tensor([1, 1, 0.6])
-        turn = between(g, 0.4, 1.2, branches) * torch.randn(branches, generator=g).sign()
-        angle, length = angle[parent] + turn, length[parent] * between(g, 0.1, 0.6, branches)
+        turn = rand(g, 0.4, 1.2, branches) * torch.randn(branches, generator=g).sign()
+        angle, length = angle[parent] + turn, length[parent] * rand(g, 0.1, 0.6, branches)
     return torch.cat(tree)
 
 
 def crazing(g: Generator, size: int) -> Tensor:
     """Map (alligator) cracking, a patch of a jittered honeycomb: segments (s, 2, 3)."""
-    cell = between(g, 22, 45) * torch.tensor([1.3, 0.8])
+    cell = rand(g, 22, 45) * torch.tensor([1.3, 0.8])
     lines = [torch.arange(-1, int(size / c) + 2) for c in cell]
     nodes = torch.stack((*torch.meshgrid(*lines, indexing="ij"), torch.ones(*map(len, lines))), -1)
     odd = nodes[..., :2].sum(-1) % 2
-    nodes += between(g, -0.3, 0.3, *nodes.shape)  # the radius too
+    nodes += rand(g, -0.3, 0.3, *nodes.shape)  # the radius too
     nodes[..., 0] += 0.33 * odd
-    nodes *= torch.cat((cell, between(g, 0.8, 2, 1)))
+    nodes *= torch.cat((cell, rand(g, 0.8, 2, 1)))
     across = torch.stack((nodes[:, :-1], nodes[:, 1:]), 2).flatten(0, 1)
     ends = torch.cat((across, torch.stack((nodes[:-1], nodes[1:]), 2)[odd[:-1] == 1]))
-    away = (ends[:, 0, :2] - between(g, 0.2, 0.8, 2) * size).norm(dim=-1)
-    patch = between(g, 0.35, 0.9) * size * between(g, 0.6, 1, len(ends))
+    away = (ends[:, 0, :2] - rand(g, 0.2, 0.8, 2) * size).norm(dim=-1)
+    patch = rand(g, 0.35, 0.9) * size * rand(g, 0.6, 1, len(ends))
     ends = ends[away <= patch.clamp(min=away.min())]  # at least one, even in a tiny picture
     return curve(g, ends, 0.08, smooth=1.2, uneven=0.3)
 
@@ -201,22 +201,22 @@ def draw(index: int, seed: int = 0, size: int = 256, cracks: bool = True) -> tup
     none. Without `cracks`: the same pavement before it broke. Seed and index decide everything.
     """
     g = Generator().manual_seed((seed * 1_000_003 + index) % 2**32)  # torch uses 32 bits
-    image, kind = ground(g, size, SOURCES[index % len(SOURCES)]), between(g, 0, 1)
+    image, kind = ground(g, size, SOURCES[index % len(SOURCES)]), rand(g, 0, 1)
     for thing in PAINTED:
         image, _ = lay(g, image, thing)
     gap = distance((crazing if kind > 0.8 else branching)(g, size), size, reach=2)
     cover = (0.5 - gap - 0.4 * texture(g, size, 2)).clamp(0, 1) * (cracks and kind > 1 / 6)
-    depth = between(g, 0.35, 0.85) * (1 + 0.2 * texture(g, size, 30))
+    depth = rand(g, 0.35, 0.85) * (1 + 0.2 * texture(g, size, 30))
     image = image * (1 - depth.clamp(0.3, 0.95) * cover)
     for thing in LYING:
         image, hidden = lay(g, image, thing, raised=True)
         cover = cover * (1 - hidden)
     for thing in SHADOWS:
         image, _ = lay(g, image, thing)
-    image = image * between(g, 0.75, 1.2) * (1 + between(g, 0, 0.2) * texture(g, size, size / 2))
-    if between(g, 0, 1) < 0.4:  # slightly out of focus
+    image = image * rand(g, 0.75, 1.2) * (1 + rand(g, 0, 0.2) * texture(g, size, size / 2))
+    if rand(g, 0, 1) < 0.4:  # slightly out of focus
         image = torch.lerp(image, F.avg_pool2d(image, 3, 1, 1, count_include_pad=False), 0.6)
-    image = image + between(g, 0.005, 0.02) * torch.randn(image.shape, generator=g)
+    image = image + rand(g, 0.005, 0.02) * torch.randn(image.shape, generator=g)
     return (image.clamp(0, 1) * 255).round().byte(), (cover >= 0.5).byte()[None]
 
 
