@@ -1,1 +1,1 @@
-"""The network leaves Python, as one ONNX file."""
+"""A trained network for others: as one ONNX file, or as a small checkpoint."""
