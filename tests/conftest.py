@@ -20,6 +20,7 @@ from torch import nn  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # the scripts are no package, yet some tests import them
+sys.path.insert(1, str(ROOT / "benchmarks"))  # as Python does for a script there
 
 from unet_resnet.synthetic import pavement  # noqa: E402
 
