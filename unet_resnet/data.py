@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from unet_resnet.images import SUFFIXES, read_mask, read_photo
 
-Result = TypeVar("Result")
+T = TypeVar("T")
 Transform = Callable[[Tensor, Tensor, Generator], tuple[Tensor, Tensor]]
 
 CAMERA = r"(?:IMG|MVIMG|DSC[NF]?|DJI|GOPR|PXL|P)"
@@ -132,9 +132,7 @@ def read_truth(mask: Path, image: Tensor) -> Tensor:
     return truth
 
 
-def in_threads(function: Callable[[Pair], Result], pairs: Sequence[Pair],
-               title: str) -> list[Result]:
-    """The function's result for each pair, with a progress bar."""
+def in_threads(function: Callable[[Pair], T], pairs: Sequence[Pair], title: str) -> list[T]:
     with ThreadPoolExecutor(THREADS) as pool:
         return list(tqdm(pool.map(function, pairs), title, len(pairs), unit="pair", leave=False))
 
@@ -212,12 +210,9 @@ def spread(sources: Sequence[str], generator: Generator) -> list[int]:
 class Crops(Dataset):
     """An endless stream of augmented training crops, addressed by position.
 
-    Position p is pair p % n of epoch p // n in that epoch's own order, cropped with random numbers
-    seeded by p. Each source is spread evenly over the epoch, so that every batch has photos without
-    cracks if these are a source of their own.
-
-    A crop depends on its position alone, not on the number of workers or on what was read before:
-    a run can resume at any position.
+    Position p is pair p % n of epoch p // n in that epoch's own order (`spread`: a source of photos
+    without cracks has its share in every batch), cropped with random numbers seeded by p. Neither
+    the number of workers nor what was read before matters: a run can resume at any position.
     """
 
     def __init__(self, pairs: Sequence[Pair], augment: Transform, seed: int) -> None:
