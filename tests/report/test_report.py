@@ -474,3 +474,14 @@ def test_fits_its_window_and_asks_for_nothing(browser, page, width):
     assert {url for url in asked if not url.startswith("data:image/jpeg")} == {page.as_uri()}
     assert browser.get_log("browser") == []
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_a_print_shows_every_picture(browser, page):
+    """Twelve photos and overlays, of which no two are the same, and none of the controls."""
+    browser.get(page.as_uri())
+    pdf = base64.b64decode(browser.execute_cdp_cmd("Page.printToPDF", {})["data"])
+    drawn_over = [index for index in range(12) if drawn(index)[1].any()]
+    assert pdf.count(b"/Subtype /Image") >= 12 + len(drawn_over)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    assert not browser.find_element("id", "controls").is_displayed()
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})

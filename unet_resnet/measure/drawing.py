@@ -15,7 +15,7 @@ from unet_resnet.measure.widths import Measurement, class_of
 
 # Narrow to wide. Lightness rises, so that it reads with every colour vision and in grey; even the
 # darkest colour has a contrast of 4.5 with the casing, which sets it off from pale concrete.
-RAMP = ((70, 140, 255), (255, 130, 190), (255, 180, 80), (250, 250, 60))
+RAMP = ((90, 140, 240), (255, 130, 190), (255, 180, 80), (250, 250, 60))
 DARK, LIGHT = (20, 20, 20), (255, 255, 255)
 NUMBERED = 20  # of the longest cracks; more numbers would hide the photo
 SIDE = 640  # pixels; a smaller photo is enlarged by a whole factor, up to this

@@ -67,6 +67,16 @@ def rows(photo: str, found: Measurement) -> tuple[Row, list[Row]]:
             [{"photo": photo, "crack": i} | row for i, row in enumerate(cracks, start=1)])
 
 
+def main_numbers(found: Measurement) -> dict[str, float | None]:
+    """The few numbers of a photo that are printed and stand in the report, by their labels."""
+    unit, factor = ("mm", found.mm_per_pixel) if found.mm_per_pixel else ("px", 1)
+    lengths = {"length": found.total.length, "mean width": found.total.width_mean,
+               "greatest width": found.total.width_max}
+    return {"cracks": len(found.cracks)} | {
+        f"{label} ({unit})": None if value is None else round(value * factor, 3)
+        for label, value in lengths.items()}
+
+
 @contextmanager
 def tables(folder: Path, mm_per_pixel: float | None = None, width_classes: Sequence[float] = ()
            ) -> Iterator[Callable[[str, Measurement], None]]:

@@ -48,6 +48,16 @@ class Histogram(NamedTuple):
     amount: str = "centre line length (px)"
 
 
+def lengths_by_width(lines: Iterable[np.ndarray]) -> np.ndarray:
+    """The length (WIDTHS,) of centre lines, each (n, 3) of x, y and width, in each class."""
+    lengths = np.zeros(WIDTHS)
+    for line in lines:
+        steps = np.hypot(*np.diff(line[:, :2], axis=0).T)
+        classes = np.minimum((line[1:, 2] / WIDTH).round(6), WIDTHS - 1).astype(int)
+        lengths += np.bincount(classes, steps, WIDTHS)
+    return lengths
+
+
 def width_histogram(lengths: np.ndarray, unit: str, factor: float) -> Histogram | None:
     """The length of all cracks by their width, in at most MOST_BARS bars; None without cracks.
 
