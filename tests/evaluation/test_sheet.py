@@ -177,6 +177,16 @@ def test_accuracy_beside_the_black_answer():
     assert pooled["all_black_accuracy"] == black / pooled["pixels"]
 
 
+def test_main_scores_are_those_of_the_total():
+    total = sheet_of(IMAGES).summary()["total"]
+    main = sheet_of(IMAGES).main_scores()
+    for title, block in (("pooled", "pooled"),
+                         ("mean over the images with cracks", "mean_over_images")):
+        assert list(main[title]) == [*NAMES, "cldice"]
+        assert main[title].items() <= total[block].items()
+    assert ScoreSheet(0.5).main_scores() == {}
+
+
 def test_images_without_cracks_have_their_own_block():
     blank, alarm = torch.zeros(10, 10), torch.zeros(10, 10)
     alarm[0, :3] = 1

@@ -21,7 +21,7 @@ from unet_resnet.inference import overlay
 from unet_resnet.metrics import (
     SCORES, Counts, Scores, best_threshold, check_shapes, count, histogram, size)
 
-WIDTHS = (5, 20, 50)  # pixels, the limits of the classes of crack width
+WIDTH_LIMITS = (5, 20, 50)  # pixels, the limits of the classes of crack width
 CLASSES = ("below_5px", "5_to_20px", "20_to_50px", "from_50px")
 WORST, CELL = 12, 320  # photos in worst.png; side of each picture in pixels
 LONGEST = 44  # characters of a photo's name in it
@@ -144,6 +144,14 @@ class ScoreSheet:
                            / sum(row["pixels"] for row in blank) if blank else None},
         }
 
+    def main_scores(self) -> dict[str, dict[str, float | None]]:
+        """The few scores of the report; empty without photos."""
+        if not self.rows:
+            return {}
+        total, names = self.summary()["total"], ("iou", "dice", "precision", "recall", "cldice")
+        return {title: {name: total[block][name] for name in names} for title, block in (
+            ("pooled", "pooled"), ("mean over the images with cracks", "mean_over_images"))}
+
     def table(self) -> str:
         """The summary for a terminal; headings are the keys of the JSON, broken at each `_`."""
         summary = self.summary()
@@ -175,9 +183,9 @@ class ScoreSheet:
 def found_by_width(prediction: Tensor, truth: Tensor) -> Tensor:
     """True crack pixels found, and all of them, in each class of crack width: (2, 4) int64.
 
-    Both masks (h, w) bool; the classes are those of `WIDTHS`.
+    Both masks (h, w) bool; the classes are those of `WIDTH_LIMITS`.
     """
-    classes = width_classes(truth.byte(), WIDTHS)
+    classes = width_classes(truth.byte(), WIDTH_LIMITS)
     return torch.stack([classes[mask].bincount(minlength=len(CLASSES))
                         for mask in (truth & prediction, truth)])
 
