@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from unet_resnet.measure.drawing import DARK, RAMP, SIDE, Scale, colours, draw, free_box
 from unet_resnet.measure.widths import Crack, measure
-from unet_resnet.measure.tables import class_names, tables
+from unet_resnet.measure.tables import class_names, main_numbers, tables
 
 WIDTHS = (1.5, 2.3, 3.0, 4.6, 6.0, 9.5, 15.0)
 # Never along rows or diagonals, where a mask keeps whole rows only: those are tested apart.
@@ -299,6 +299,16 @@ def test_tables(tmp_path):
         assert row["area_mm2"] == 4 * row["area_px"]
         assert sum(row[f"length_mm_{name}"] for name in class_names((5, 10))) == pytest.approx(
             row["length_mm"], abs=0.01)
+
+
+def test_the_main_numbers_of_a_photo():
+    found = measure(two_bands(), 0.1)
+    numbers = main_numbers(found)
+    assert [*numbers] == ["cracks", "length (mm)", "mean width (mm)", "greatest width (mm)"]
+    assert numbers["length (mm)"] == pytest.approx(60, abs=1) and numbers["cracks"] == 2
+    assert numbers["greatest width (mm)"] == pytest.approx(1.2, abs=0.05)
+    nothing = main_numbers(measure(torch.zeros(1, 9, 9)))
+    assert [*nothing.values()] == [0, 0, None, None] and "length (px)" in nothing
 
 
 def test_tables_without_a_scale_have_no_millimetres(tmp_path):

@@ -24,8 +24,8 @@ from unet_resnet.inference import overlay
 from unet_resnet.synthetic import pavement
 from unet_resnet.images import write_png
 from unet_resnet.report.page import (
-    PAGE, SIDE, WIDTH, WIDTHS, Histogram, Report, data_url, figures, link, thumbnails,
-    width_histogram)
+    PAGE, SIDE, WIDTH, WIDTHS, Histogram, Report, data_url, figures, lengths_by_width, link,
+    thumbnails, width_histogram)
 
 VOID = {"meta", "img", "input", "br", "link", "hr"}
 HOSTILE = ['<script>alert("x")</script>.png', "a'b\"c & d.png", "two\nlines.png",
@@ -92,7 +92,7 @@ def test_any_name_is_shown_and_linked(tmp_path):
             report.add(name, photo, mask, None, (folder / name, page.parent / name), {name: 1})
         report.fail(HOSTILE[0], f"{HOSTILE[0]}: broken & <b>bad</b>")
         report.write(ABOUT | {"<i>": "</code>"}, {HOSTILE[5]: {HOSTILE[1]: 0.5}},
-                     Histogram([0, 1], [1], "<width>", "&amount"))
+                     Histogram([0, 1], [1], "<mm> &"))
     html = Page(page)
     assert [row["data-value"] for row in html.all("th") if "data-value" in row] == names
     assert html.inside("bdi")[:len(names)] == names
@@ -100,6 +100,7 @@ def test_any_name_is_shown_and_linked(tmp_path):
     assert [tag["alt"] for tag in html.all("img")[:-1:2]] == [f"Photo: {name}" for name in names]
     assert len(html.all("script")) == 1 and not html.all("i") and not html.all("b")
     assert "broken & <b>bad</b>" in html.inside("code")
+    assert "width (<mm> &)" in html.inside("th")
     links = [tag["href"] for tag in html.all("a", **{"class": "picture"})]
     for name, url, beside in zip(names, links[::2], links[1::2], strict=True):
         assert not set(url) & set(" #?\n\"'<>&")
@@ -287,7 +288,7 @@ def test_bars_are_as_long_as_their_amounts(tmp_path, amounts):
     bars = [float(tag["width"]) for tag in html.all("rect") if tag["height"] == "1"][-3:]
     assert bars == pytest.approx([100 * amount / max(amounts) for amount in amounts], abs=0.01)
     texts = html.inside("th")
-    assert "crack width (px)" in texts and "0.5 to 1" in texts
+    assert "width (px)" in texts and "0.5 to 1" in texts
     assert set(map(figures, amounts)) <= set(html.inside("td"))
 
 
@@ -297,8 +298,17 @@ def test_the_histogram_of_widths_keeps_all_lengths():
     lengths[[0, 7, 99]] = 5, 10, 20
     histogram = width_histogram(lengths, "mm", 0.1)
     assert len(histogram.amounts) <= 24 and len(histogram.edges) == len(histogram.amounts) + 1
-    assert sum(histogram.amounts) == pytest.approx(3.5) and "mm" in histogram.width
+    assert sum(histogram.amounts) == pytest.approx(3.5) and histogram.unit == "mm"
     assert histogram.edges[0] == 0 and histogram.edges[-1] >= 100 * WIDTH * 0.1
+
+
+def test_lengths_fall_into_the_class_of_their_width():
+    """Steps of 5 pixels (3, 4); a width that is a class's first counts there, whatever floats do;
+    what is wider than all classes is in the last."""
+    line = np.array([(3 * i, 4 * i, width) for i, width in enumerate((9, 0.4, 1.5 - 1e-9, 1e6))])
+    lengths = lengths_by_width([line, line[:2]])
+    assert lengths[[0, 3, WIDTHS - 1]].tolist() == [10, 5, 5] and lengths.sum() == 20
+    assert not lengths_by_width([]).any()
 
 
 def test_a_third_picture_is_linked_and_shown(tmp_path):

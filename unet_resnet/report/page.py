@@ -41,11 +41,10 @@ Number = float | int | None  # None: not defined; shown as a dash, sorted last
 
 
 class Histogram(NamedTuple):
-    """Amount i lies between the widths edges[i] and edges[i + 1]; the labels name the units."""
+    """Lengths of centre line: amounts[i] is as wide as edges[i] to edges[i + 1]."""
     edges: Sequence[float]
     amounts: Sequence[float]
-    width: str = "crack width (px)"
-    amount: str = "centre line length (px)"
+    unit: str = "px"
 
 
 def lengths_by_width(lines: Iterable[np.ndarray]) -> np.ndarray:
@@ -69,8 +68,7 @@ def width_histogram(lengths: np.ndarray, unit: str, factor: float) -> Histogram 
     together = math.ceil(used / MOST_BARS)
     amounts = np.add.reduceat(lengths[:used], range(0, used, together))
     edges = np.arange(len(amounts) + 1) * together * WIDTH
-    return Histogram((edges * factor).tolist(), (amounts * factor).tolist(),
-                     f"crack width ({unit})", f"centre line length ({unit})")
+    return Histogram((edges * factor).tolist(), (amounts * factor).tolist(), unit)
 
 
 class Report(AbstractContextManager):
