@@ -150,7 +150,7 @@ def test_a_missing_extra_is_told_before_the_first_photo(trained, script, tmp_pat
     (tmp_path / "film.mp4").touch()
     monkeypatch.setitem(sys.modules, package, None)
     refused(script("infer.py", trained / "walls/images", more), "infer.py", package,
-            f"unet_resnet[{extra}]")
+            f".[{extra}]")
     assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
 
 

@@ -1,7 +1,7 @@
-"""Of which branches is a crack made? From the pixels of its skeleton to lines between nodes.
+"""Which branches does a crack have? From the pixels of its skeleton to paths between nodes.
 
-A skeleton is not yet what a person would draw: noise on the edge grows spurs, crossings fall apart
-into two forks, holes of a pixel become rings. A pixel is a (row, column) here.
+A skeleton is not yet what a person would draw: noise on the edge grows spurs, a crossing splits
+into two forks, a hole of a pixel becomes a ring. A pixel is a (row, column) here.
 """
 
 import math
@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import NamedTuple
 
-SLACK = 2.0  # pixels that noise may add to the length of a spur or of what joins two forks
+SLACK = 2.0  # pixels that noise may add to a spur or to the path between two forks
 
 Pixel = tuple[int, int]
 
@@ -55,10 +55,11 @@ def degrees(branches: list[Branch]) -> Counter[Pixel]:
 
 
 def superfluous(branches: list[Branch], radius: dict[Pixel, float]) -> list[Branch]:
-    """Spurs: free branches no longer than the crack is wide where they start. And of a ring no
-    longer than the circle inscribed there (a hole of a few pixels), the longer side.
+    """The branches that noise explains: spurs, and one side of each ring around a small hole.
 
-    Where all branches of a junction are spurs, the two longest stay.
+    A spur is a free branch no longer than the crack is wide where it starts; if all branches of a
+    junction are spurs, the two longest stay. A ring is small if it is no longer than the circle
+    inscribed there; its longer side goes.
     """
     degree, gone = degrees(branches), []
     spurs, sides = defaultdict(list), defaultdict(list)
@@ -78,9 +79,9 @@ def superfluous(branches: list[Branch], radius: dict[Pixel, float]) -> list[Bran
 
 
 def prune(radius: dict[Pixel, float]) -> list[Branch]:
-    """The branches of a connected skeleton, cut back until nothing is superfluous.
+    """The branches of a connected skeleton without its superfluous ones.
 
-    radius: of each of its pixels, the distance to the edge of the crack.
+    radius: from each pixel of the skeleton to the edge of the crack.
     """
     skeleton = list(radius)
     while True:
@@ -94,9 +95,9 @@ def prune(radius: dict[Pixel, float]) -> list[Branch]:
 
 def join_forks(branches: list[Branch], radius: dict[Pixel, float]
                ) -> tuple[list[Branch], dict[Pixel, list[Pixel]]]:
-    """Junctions whose inscribed circles touch are one: a crossing thins to two forks.
+    """Merge junctions with touching inscribed circles: a crossing thins to two forks.
 
-    Returns the branches without those that led from one to the other, and each node's pixels.
+    Returns the branches except those between merged junctions, and the pixels of each node.
     """
     degree = degrees(branches)
     members = {node: [node] for node in degree}  # what has become one node shares one list

@@ -40,11 +40,6 @@ class Draft(NamedTuple):
     sigma: float
 
 
-class Node(NamedTuple):
-    place: np.ndarray  # (2,) the middle of its pixels
-    reach: float  # in pixels; arms separate about as far out as the crack is wide there
-
-
 def smooth(points: np.ndarray, sigma: float, ring: bool) -> np.ndarray:
     """Gaussian means of points (n, 2) along the line; the ends of a line stay in place."""
     if ring:
@@ -59,16 +54,18 @@ def along(points: np.ndarray) -> np.ndarray:
     return np.insert(np.hypot(*np.diff(points, axis=0).T).cumsum(), 0, 0)
 
 
-def draft(branch: Branch, degree: Counter[Pixel], nodes: dict[Pixel, Node],
+def draft(branch: Branch, degree: Counter[Pixel], nodes: dict[Pixel, tuple[np.ndarray, float]],
           radius: dict[Pixel, float]) -> Draft:
-    """The branch, smooth, between the middles of its junctions, cut back at free ends."""
-    start, end = nodes[branch.start], nodes[branch.end]
+    """The branch, smooth, between the middles of its junctions, cut back at free ends.
+
+    nodes: the middle (2,) of a junction, and its reach in pixels.
+    """
     ring = branch.start == branch.end and degree[branch.start] == 2 and len(branch.pixels) > 1
     points = np.array(branch.pixels, float)
     if ring:
         points = points[:-1]
     else:
-        points[0], points[-1] = start.place, end.place
+        points[0], points[-1] = nodes[branch.start][0], nodes[branch.end][0]
     width = 2 * float(np.median([radius[pixel] for pixel in branch.pixels]))
     sigma = max(STAIRS, BENDS * width)
     points = smooth(points, sigma, ring)
@@ -76,8 +73,8 @@ def draft(branch: Branch, degree: Counter[Pixel], nodes: dict[Pixel, Node],
     at = along(points)
     cut = min(CUT * width, at[-1] / 4)
     kept = (at >= cut * free[0]) & (at <= at[-1] - cut * free[1])
-    reach = tuple(node.reach + sigma if degree[name] > 2 else 0.0
-                  for node, name in ((start, branch.start), (end, branch.end)))
+    reach = tuple(nodes[node][1] + sigma if degree[node] > 2 else 0.0
+                  for node in (branch.start, branch.end))
     return Draft(points[kept] if kept.any() else points, free, reach, ring, width, sigma)
 
 
@@ -128,8 +125,9 @@ def centre_lines(skeleton: np.ndarray, radii: np.ndarray, pixels: np.ndarray) ->
     nodes = {}
     for group in {id(group): group for group in members.values()}.values():
         place = np.mean(group, 0)
+        # Arms separate about as far out as the crack is wide where they meet.
         reach = max(2 * radius[pixel] + math.dist(pixel, place) for pixel in group)
-        nodes |= dict.fromkeys(group, Node(place, reach))
+        nodes |= dict.fromkeys(group, (place, reach))
     drafts = [draft(branch, degree, nodes, radius) for branch in branches]
     if len(branches) == 1 and not drafts[0].ring and branches[0].length <= 2 * radii.max():
         drafts = [drafts[0]._replace(points=pixels.mean(0)[None], free=(True, True))]
