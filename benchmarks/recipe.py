@@ -166,16 +166,16 @@ def evaluate(probability: Callable[[Tensor], Tensor], seen: Sequence[Pair],
     sheet = score(photos, 0.5)
     threshold = max((k / BINS for k in range(1, BINS)), key=lambda each: macro_dice(sheet, each))
     sheet = score(photos, threshold)
-    few = seen[::-(-len(seen) // FEW)]  # evenly from all sources, which stand in order
-    as_is = score([photo for photo in photos if photo[0] in few], threshold)
-    enlarged = score(predict(probability, few, ENLARGED), threshold)
+    cracked = [photo for photo in photos if photo[2].any()]
+    few = cracked[::-(-len(cracked) // FEW)]  # evenly from all sources
+    enlarged = score(predict(probability, [pair for pair, *_ in few], ENLARGED), threshold)
     unseen = pooled(score(predict(probability, left_out), threshold)) if left_out else {}
     total = sheet.summary()["total"]
     clean = [row["fp"] <= CLEAN for row in sheet.rows if not row["tp"] + row["fn"]]
     return {"threshold": threshold, "macro_dice": macro_dice(sheet, threshold),
-            "seen": pooled(sheet), "unseen": unseen,
-            "recall_by_width": total["recall_by_width"],
-            "enlarged": {"x1": macro_dice(as_is, threshold), "x4": macro_dice(enlarged, threshold)},
+            "seen": pooled(sheet), "unseen": unseen, "recall_by_width": total["recall_by_width"],
+            "enlarged": {"x1": macro_dice(score(few, threshold), threshold),
+                         "x4": macro_dice(enlarged, threshold)},
             "crack_free": total["crack_free"] | {"clean_share": mean(clean) if clean else None}}
 
 
