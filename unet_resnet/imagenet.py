@@ -5,9 +5,8 @@ from pathlib import Path
 import torch
 from torchvision import models
 
-from unet_resnet import tensors
+from unet_resnet.checkpoint import State, fits, fitted, read_tensors
 from unet_resnet.encoder import ResNetEncoder
-from unet_resnet.tensors import State
 
 # The first training recipe, not the newer "V2": longer, stronger regularised training classifies
 # better but transfers less well (Kornblith et al., 2021), and every peer's scores start here.
@@ -20,8 +19,8 @@ def load_encoder(encoder: ResNetEncoder, weights: str) -> str:
     """Fill the encoder with trained weights and say in one line what was done.
 
     `weights`: "none" keeps the random ones; "imagenet" takes torchvision's file of the encoder's
-    depth from torch's cache, or from the network with its hash checked; anything else is the path
-    of a ResNet state dict with torchvision's names. From a shallower ResNet the encoder is grown.
+    depth from torch's cache, or downloads it and checks its hash; anything else is the path of a
+    ResNet state dict with torchvision's names. From a shallower ResNet the encoder is grown.
 
     Raises FileNotFoundError where there is no such file, ConnectionError where it cannot be
     downloaded, ValueError where it does not fit.
@@ -29,32 +28,21 @@ def load_encoder(encoder: ResNetEncoder, weights: str) -> str:
     if weights == "none":
         return "encoder: random weights"
     path = _imagenet_file(encoder.blocks) if weights == "imagenet" else Path(weights)
-    state, found = _read(path, encoder.blocks)
-    encoder.load_state_dict(grow(state, encoder.blocks))
-    line = f"encoder: {weights}, blocks {found}"
-    return line if found == encoder.blocks else f"{line}, grown to {encoder.blocks} with identities"
-
-
-def _read(path: Path, most: tuple[int, ...]) -> tuple[State, tuple[int, ...]]:
-    """The checked state dict in a file, and its blocks; at most so many can be made use of."""
-    state = tensors.read(path)
-    if not (isinstance(state, dict) and "layer4.0.conv3.weight" in state
-            and all(isinstance(name, str) for name in state)):
+    state = read_tensors(path)
+    if not (fits(state, State) and "layer4.0.conv3.weight" in state):
         raise ValueError(f"{path}: not the state dict of a bottleneck ResNet with torchvision's "
                          "names (50, 101 or 152 layers)")
     state = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
-    found = blocks_of(state)
-    if any(have > want for have, want in zip(found, most)):
-        raise ValueError(f"{path}: blocks {found} do not fit into {most}; a ResNet can be grown, "
-                         "not cut")
-    if any(have == 1 < want for have, want in zip(found, most)):
-        raise ValueError(f"{path}: blocks {found}; a stage of a single block cannot be grown")
-    with tensors.sketched():
-        wanted = ResNetEncoder(found).state_dict()
-    # A count of batches that nothing here reads; torchvision's own files have none.
-    wanted = {name: tensor for name, tensor in wanted.items()
-              if name in state or not name.endswith("num_batches_tracked")}
-    return tensors.check(state, wanted, path), found
+    have = blocks_of(state)
+    if any(found > want or found == 1 < want for found, want in zip(have, encoder.blocks)):
+        raise ValueError(f"{path}: blocks {have} cannot be grown to {encoder.blocks}: no stage can "
+                         "be cut, and one of a single block cannot be grown")
+    wanted = ResNetEncoder(have).state_dict()
+    # Counts of batches that nothing here reads; torchvision's own files have none.
+    counts = {name: tensor for name, tensor in wanted.items() if name.endswith("batches_tracked")}
+    encoder.load_state_dict(grow(fitted(counts | state, wanted, path), encoder.blocks))
+    line = f"encoder: {weights}, blocks {have}"
+    return line if have == encoder.blocks else f"{line}, grown to {encoder.blocks} with identities"
 
 
 def blocks_of(state: State) -> tuple[int, ...]:
@@ -66,27 +54,25 @@ def blocks_of(state: State) -> tuple[int, ...]:
 def grow(state: State, blocks: tuple[int, ...]) -> State:
     """A state dict with `blocks` in its stages that computes the same maps.
 
-    A block that is missing becomes a copy of the stage's last one whose final BatchNorm has scale
-    and shift 0, so that it adds nothing to its input (Net2Net, Chen et al., 2016). The scale has
-    a gradient, through which the new block learns. A stage of one block cannot be grown: that
-    block changes the number of channels.
+    A missing block becomes a copy of the stage's last one, except that its final BatchNorm has
+    scale and shift 0, so that it adds nothing to its input (Net2Net, Chen et al., 2016). The scale
+    has a gradient, through which the new block learns.
     """
     grown = dict(state)
     for stage, (have, want) in enumerate(zip(blocks_of(state), blocks), start=1):
         last = f"layer{stage}.{have - 1}."
-        for new in range(have, want):
-            for name in [name for name in state if name.startswith(last)]:
-                part = name.removeprefix(last)
-                silent = part in ("bn3.weight", "bn3.bias")
-                copy = torch.zeros_like if silent else torch.clone
+        for name in [name for name in state if name.startswith(last)]:
+            part = name.removeprefix(last)
+            copy = torch.zeros_like if part in ("bn3.weight", "bn3.bias") else torch.clone
+            for new in range(have, want):
                 grown[f"layer{stage}.{new}.{part}"] = copy(state[name])
     return grown
 
 
 def _imagenet_file(blocks: tuple[int, ...]) -> Path:
-    """torchvision's file in torch's cache, which is downloaded where it is not there yet.
+    """torchvision's file in torch's cache, downloaded first if it is not there yet.
 
-    Not by torchvision's `get_state_dict`: that lets a file of the cache run code.
+    Not by torchvision's `get_state_dict`: it would run code in a file of the cache.
     """
     if blocks not in IMAGENET:
         raise ValueError(f"no ImageNet weights exist for blocks {blocks}; use one of "
