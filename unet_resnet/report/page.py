@@ -92,7 +92,8 @@ class Report(AbstractContextManager):
         """A row: photo (3, h, w) uint8; predicted and, if known, true cracks (1, h, w).
 
         files: the photo, its overlay and, if measured, the picture of its widths, to be linked.
-        numbers: more columns, by label; photos need not have the same ones.
+        numbers: more columns, by label; photos need not have the same ones. The page starts with
+        the sum of "length (mm)" and the most of "greatest width (mm)", or of those in (px).
         """
         crack, truth = (None if mask is None else mask.bool().cpu() for mask in (crack, truth))
         numbers = {SHARE: 100 * int(crack.count_nonzero()) / crack.numel(), **numbers}
@@ -117,7 +118,7 @@ class Report(AbstractContextManager):
         """Write the page, whole or not at all.
 
         about: facts of the run (command, checkpoint, threshold, date ...), in order. scores: lines
-        of a table, each with its numbers by column; may be empty. widths: those of all cracks.
+        of a table, all with the columns of the first; may be empty. widths: those of all cracks.
         """
         labels, order, cracked, length, begin, unit = {SHARE: None}, [], 0, 0.0, 0, None
         self._rows.seek(0)
