@@ -12,11 +12,12 @@ import pytest
 import torch
 from conftest import ROOT
 from hypothesis import example, given, settings, strategies as st
+from PIL import Image, ImageDraw, ImageFont
 from skimage.measure import regionprops
 from torch import Tensor
 from torch.nn import functional as F
 
-from unet_resnet.measure.drawing import DARK, RAMP, SIDE, Scale, colours, draw, free_box
+from unet_resnet.measure.drawing import DARK, RAMP, SIDE, Scale, colours, draw, draw_labels, free_box
 from unet_resnet.measure.widths import Crack, measure
 from unet_resnet.measure.tables import class_names, main_numbers, tables
 
@@ -412,6 +413,18 @@ def test_labels_overlap_neither_each_other_nor_any_mark(seed, count):
             taken.append(box)
     assert len(taken) > 1
     assert free_box(100, 100, 5, (300, 20), (200, 200), [], points) is None
+
+
+def test_labels_of_one_place_stand_beside_each_other(monkeypatch):
+    boxes, canvas = [], ImageDraw.Draw(Image.new("RGB", (300, 200)))
+    monkeypatch.setattr(canvas, "rectangle", lambda box, fill: boxes.append(box))
+    draw_labels(canvas, [(150, 100, 4, f"{i}: widest") for i in range(4)], np.empty((0, 2)),
+                ImageFont.load_default(12))
+    assert len(boxes) == 4
+    for i, (left, top, right, bottom) in enumerate(boxes):
+        assert not (left < 150 < right and top < 100 < bottom)
+        assert all(right <= box[0] or box[2] <= left or bottom <= box[1] or box[3] <= top
+                   for box in boxes[:i])
 
 
 def test_a_label_covers_as_little_crack_as_possible():
