@@ -17,7 +17,8 @@ from skimage.measure import regionprops
 from torch import Tensor
 from torch.nn import functional as F
 
-from unet_resnet.measure.drawing import DARK, RAMP, SIDE, Scale, colours, draw, draw_labels, free_box
+from unet_resnet.measure.drawing import (
+    DARK, RAMP, SIDE, Scale, colours, draw, draw_labels, free_box)
 from unet_resnet.measure.widths import Crack, measure
 from unet_resnet.measure.tables import class_names, main_numbers, tables
 

@@ -18,8 +18,9 @@ from test_train import same, strip
 from torch.utils.data import get_worker_info
 
 from unet_resnet import checkpoint, data, imagenet
+from unet_resnet.audit import split
 from unet_resnet.inference import predictor
-from unet_resnet.training import manifest, run
+from unet_resnet.training import manifest
 
 USAGE = namedtuple("USAGE", "total used free")
 
@@ -99,7 +100,7 @@ def test_the_commit_and_whether_files_were_changed(tmp_path, monkeypatch):
 @pytest.fixture
 def no_work(monkeypatch):
     """Nothing that takes time may be reached."""
-    for module, name in ((imagenet, "load_encoder"), (run, "load_pairs"), (predictor, "load")):
+    for module, name in ((imagenet, "load_encoder"), (split, "load_pairs"), (predictor, "load")):
         monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("work has begun"))
 
 
