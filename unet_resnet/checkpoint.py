@@ -101,8 +101,8 @@ def load(path: Path) -> tuple[UNetResNet, Checkpoint]:
         count * (maps // 4)**2 for count, maps in zip(found.blocks, ResNetEncoder.channels[1:]))
     claimed = sum(tensor.numel() for tensor in found.model.values())
     if max(least, claimed) > path.stat().st_size:
-        raise ValueError(f"{path}: does not fit this network: blocks {found.blocks!r:.60}, widths "
-                         f"{found.widths!r:.60} and {claimed} weights are more than the file has")
+        raise ValueError(f"{path}: does not fit this network: the file is too small for {claimed} "
+                         f"weights, blocks {found.blocks!r:.60} and widths {found.widths!r:.60}")
     network = UNetResNet(found.blocks, found.widths)
     network.load_state_dict(fitted(dequantize(found.model), network.state_dict(), path))
     found.model = network.state_dict()

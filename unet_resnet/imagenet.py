@@ -19,11 +19,9 @@ def load_encoder(encoder: ResNetEncoder, weights: str) -> str:
     """Fill the encoder with trained weights and say in one line what was done.
 
     `weights`: "none" keeps the random ones; "imagenet" takes torchvision's file of the encoder's
-    depth from torch's cache, or downloads it and checks its hash; anything else is the path of a
-    ResNet state dict with torchvision's names. From a shallower ResNet the encoder is grown.
-
-    Raises FileNotFoundError where there is no such file, ConnectionError where it cannot be
-    downloaded, ValueError where it does not fit.
+    depth, from torch's cache or the network; anything else is the path of a ResNet state dict with
+    torchvision's names. From a shallower ResNet the encoder is grown. Raises FileNotFoundError for
+    no such file, ConnectionError for a failed download, ValueError for weights that do not fit.
     """
     if weights == "none":
         return "encoder: random weights"
@@ -32,17 +30,17 @@ def load_encoder(encoder: ResNetEncoder, weights: str) -> str:
     if not (fits(state, State) and "layer4.0.conv3.weight" in state):
         raise ValueError(f"{path}: not the state dict of a bottleneck ResNet with torchvision's "
                          "names (50, 101 or 152 layers)")
-    state = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
-    have = blocks_of(state)
-    if any(found > want or found == 1 < want for found, want in zip(have, encoder.blocks)):
-        raise ValueError(f"{path}: blocks {have} cannot be grown to {encoder.blocks}: no stage can "
-                         "be cut, and one of a single block cannot be grown")
+    have, want = blocks_of(state), encoder.blocks
+    if any(old > new or old == 1 < new for old, new in zip(have, want)):
+        raise ValueError(f"{path}: blocks {have} cannot be grown to {want}: no stage can be cut, "
+                         "and one of a single block cannot be grown")
     wanted = ResNetEncoder(have).state_dict()
-    # Counts of batches that nothing here reads; torchvision's own files have none.
+    # torchvision's own files lack the counts of batches, which nothing here reads.
     counts = {name: tensor for name, tensor in wanted.items() if name.endswith("batches_tracked")}
-    encoder.load_state_dict(grow(fitted(counts | state, wanted, path), encoder.blocks))
-    line = f"encoder: {weights}, blocks {have}"
-    return line if have == encoder.blocks else f"{line}, grown to {encoder.blocks} with identities"
+    state = counts | {name: state[name] for name in state if not name.startswith("fc.")}
+    encoder.load_state_dict(grow(fitted(state, wanted, path), want))
+    return f"encoder: {weights}, blocks {have}" + (
+        f", grown to {want} with identities" if have != want else "")
 
 
 def blocks_of(state: State) -> tuple[int, ...]:
@@ -70,20 +68,19 @@ def grow(state: State, blocks: tuple[int, ...]) -> State:
 
 
 def _imagenet_file(blocks: tuple[int, ...]) -> Path:
-    """torchvision's file in torch's cache, downloaded first if it is not there yet.
+    """torchvision's file in torch's cache, downloaded first if necessary, its hash checked.
 
-    Not by torchvision's `get_state_dict`: it would run code in a file of the cache.
+    torchvision's own `get_state_dict` would run code in a file of the cache.
     """
     if blocks not in IMAGENET:
         raise ValueError(f"no ImageNet weights exist for blocks {blocks}; use one of "
                          f"{list(IMAGENET)} or --weights none")
     url = IMAGENET[blocks].url
-    path = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
-    if path.exists():
-        return path
+    path = Path(torch.hub.get_dir(), "checkpoints", Path(url).name)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(url, str(path), hash_prefix=path.stem.rpartition("-")[2])
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=path.stem.split("-")[-1])
     except (OSError, RuntimeError) as error:  # no network, no space, or a wrong hash
         raise ConnectionError(
             f"{url} could not be downloaded ({error}): fetch it elsewhere and pass --weights FILE, "

@@ -253,8 +253,8 @@ UNFIT = {
     "above float32": (swap(lambda tensor: spoilt(1e300)(tensor.double())), "infinity", SHORT),
     "one number for all": (lambda content: content | {"model": {
         name: tensor.flatten()[:1].clone().expand(tensor.numel()).view(tensor.shape)
-        for name, tensor in content["model"].items()}}, NO_FIT, "than the file has"),
-    "endless": (swap(lambda tensor: torch.ones(1).expand(10**12)), NO_FIT, "than the file has"),
+        for name, tensor in content["model"].items()}}, NO_FIT, "file is too small"),
+    "endless": (swap(lambda tensor: torch.ones(1).expand(10**12)), NO_FIT, "file is too small"),
 }
 
 

@@ -88,7 +88,7 @@ SPOILT = {
         SCALES: torch.ones(1, 10**5)}, "encoder.conv1.weight is"),
     "one number for all": (lambda state: state | {
         "encoder.conv1.weight": torch.ones(1, dtype=torch.int8).expand(10**10, 1),
-        SCALES: torch.ones(1).expand(10**10, 1)}, "more than the file"),
+        SCALES: torch.ones(1).expand(10**10, 1)}, "file is too small"),
     "no channels": (lambda state: state | {
         "encoder.conv1.weight": torch.ones(0, dtype=torch.int8)}, "encoder.conv1.weight is"),
     "no dimensions": (lambda state: state | {
