@@ -2,273 +2,261 @@
 
 import argparse
 import math
-import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
-from concurrent.futures import Future
-from contextlib import ExitStack, suppress
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import datetime
-from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from unet_resnet import tiling
-from unet_resnet.training.arguments import below
-from unet_resnet.checkpoint import SHIPPED
-from unet_resnet.audit.split import learned_from
-from unet_resnet.data import read_pair
-from unet_resnet.files import one_line, print_any_name
-from unet_resnet.video.frames import is_done, predict_video
-from unet_resnet.images import SUFFIXES, check_megapixels, is_ours, read_photo, remark
-from unet_resnet.inference.inputs import (
-    content_of, find_masks, find_photos, is_of, is_video, leave_out_trained, mark_of, name_results)
-from unet_resnet.inference.predictor import Network, load
-from unet_resnet.files import check_extra, check_folder
+from unet_resnet import checkpoint, tiling
+from unet_resnet.audit.split import unseen
+from unet_resnet.data import source_of
+from unet_resnet.evaluation.sheet import ScoreSheet, write_scores
+from unet_resnet.files import (
+    check_extra, check_folder, fingerprint, hash_of, one_line, print_any_name)
+from unet_resnet.images import SUFFIXES
+from unet_resnet.inference import inputs, outputs
+from unet_resnet.inference.index import Index, facts_of
+from unet_resnet.inference.overlay import overlay
+from unet_resnet.inference.predictor import Predictor, load
+from unet_resnet.report.page import WIDTHS, Report, lengths_by_width, width_histogram
 from unet_resnet.training.manifest import command, package_version
-from unet_resnet.inference.outputs import Results
-from unet_resnet.evaluation.scores import check_output, write_scores
-from unet_resnet.inference.stream import WriteBehind, read_ahead
-from unet_resnet.evaluation.stress import stressed
+from unet_resnet.video import frames
 
-MIN_AREA = 50  # pixels; MODEL_CARD.md has the scores with and without
-RESOLVED = 2  # pixels, below which a width in a mask says little
+TABLES = ("cracks.csv", "photos.csv", "measurements.json")
+SCORES = ("scores.json", "scores.csv", "worst.png")
+RANGES = {"tile": (32, math.inf), "batch": (1, math.inf), "every": (1, math.inf),
+          "min_area": (0, math.inf), "threshold": (0, 1), "overlap": (0, 1), "scale": (1e-3, 1e3),
+          "mm_per_pixel": (1e-9, 1e9), "scale_bar": (1e-9, 1e9), "width_classes": (1e-9, 1e9)}
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False,
+                                     formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     add = parser.add_argument
-    add("photos", nargs="+", help="files, folders (with all below them) or patterns")
-    add("--masks", type=Path, metavar="FOLDER", help="the true masks, by the photos' names: "
-        "scores the predictions")
-    add("--stress", action="store_true", help="with --masks: predict each photo six times more, "
-        "darkened, blurred, at half its size, with noise, JPEG blocks or painted lines, and tell "
-        "how much of the score survives")
-    add("--checkpoint", type=Path, default=SHIPPED, help="a run's folder (its best.pt) or a file "
-        "of train.py")
-    add("--output", type=Path, default=Path("predictions"), help="folder for the results")
-    add("--threshold", type=below(1), help="probability from which a pixel is crack, rounded to a "
-        "256th; without, the checkpoint's")
-    add("--min-area", type=int, default=MIN_AREA, metavar="PIXELS", help="smaller areas are no "
-        "cracks but pores, chips and noise: they are put below the threshold; 0 keeps all")
-    add("--tile", type=int, default=tiling.TILE, help="side in pixels of the pieces that a large "
-        "photo is predicted in; more is faster and takes more memory")
-    add("--overlap", type=below(1), default=0.5, help="share of a tile that its neighbour covers "
-        "too")
-    add("--batch", type=int, help="tiles that go through the network at once; without, 4 on a GPU, "
-        "1 on a CPU")
-    add("--scale", type=positive, nargs="+", default=[1.0], metavar="FACTOR", help="predict the "
-        "photo enlarged or reduced: 0.5 for thick cracks in close-ups, 2 for thin ones in large "
-        "views; results of several factors are averaged")
-    add("--tta", action="store_true", help="average the predictions of all flips and quarter "
-        "turns: eight times the work")
-    add("--measure", action="store_true", help="length and width of each crack: cracks.csv, "
-        "photos.csv, measurements.json and NAME_widths.png")
-    scale = parser.add_mutually_exclusive_group()
-    scale.add_argument("--mm-per-pixel", type=positive, metavar="MM", help="measure in mm, too")
-    scale.add_argument("--scale-bar", type=positive, nargs=2, metavar=("PIXELS", "MM"),
-                       help="the same, from a length seen in the photos")
-    add("--width-classes", type=positive, nargs="+", default=[], metavar="MM", help="limits of "
-        "classes of width, of which the lengths are given, such as 0.1 0.2 0.3")
-    add("--report", action="store_true", help="write report.html, a page to look through")
-    add("--every", type=int, metavar="N", help="of a video, every N-th frame as a photo in place "
-        "of a video")
-    add("--skip-existing", action="store_true", help="leave out photos that have results in "
-        "--output, of whatever checkpoint")
+    add("photos", nargs="+", help="files, folders (with everything below them) or patterns")
+    add("--output", type=Path, default=Path("predictions"), help="folder for the results, whose "
+        "index.json lists them. Those of an earlier run are replaced only if all their photos are "
+        "predicted again; anything else in the way ends the run before it begins")
+    add("--skip-existing", action="store_true", help="leave out photos that have not changed since "
+        "their results were finished, with any checkpoint")
+    add("--checkpoint", type=Path, default=checkpoint.SHIPPED, help="a run's folder, or a file")
+    add("--threshold", type=float, help="probability from which a pixel is crack, rounded to a "
+        "256th (default: the checkpoint's)")
+    add("--min-area", type=int, default=50, metavar="PIXELS", help="smaller areas are not cracks "
+        "but pores, chips and noise: put below the threshold; 0 keeps all")
+    add("--tile", type=int, default=tiling.TILE, help="side in pixels of the tiles that a large "
+        "photo is predicted in; larger is faster and takes more memory")
+    add("--overlap", type=float, default=0.5, help="of neighbouring tiles, as a share")
+    add("--batch", type=int, help="tiles at once (default: 4 on a GPU, 1 on a CPU)")
+    add("--scale", type=float, nargs="+", default=[1.0], metavar="FACTOR", help="enlarge or reduce "
+        "the photo: 0.5 for thick cracks in close-ups, 2 for thin ones in large views; predictions "
+        "at several factors are averaged")
+    add("--tta", action="store_true", help="average over flips and quarter turns: 8 times the work")
     add("--device", default="auto", help="cpu, cuda, cuda:1, mps; auto: the fastest present")
     add("--precision", choices=("auto", "fp32", "fp16", "bf16"), default="auto",
         help="auto: what the hardware is fast at")
-    args = parser.parse_args()
-    for name, least in (("tile", 32), ("batch", 1), ("every", 1), ("min_area", 0)):
-        value = getattr(args, name)
-        if value is not None and value < least:
-            parser.error(f"--{name.replace('_', '-')} {value}: at least {least}")
+    add("--every", type=int, metavar="N", help="of a video, take every N-th frame as a photo "
+        "instead of painting the video")
+    add("--masks", type=Path, metavar="FOLDER", help="true masks, with the photos' names, to score")
+    add("--measure", action="store_true", help="length and width of each crack: cracks.csv, "
+        "photos.csv, measurements.json and NAME_widths.png")
+    scale = parser.add_mutually_exclusive_group()
+    scale.add_argument("--mm-per-pixel", type=float, metavar="MM", help="measure in mm, too")
+    scale.add_argument("--scale-bar", type=float, nargs=2, metavar=("PIXELS", "MM"),
+                       help="the same, from a length seen in the photos")
+    add("--width-classes", type=float, nargs="+", default=[], metavar="MM", help="limits, such as "
+        "0.1 0.2 0.3, of the classes of width for which lengths are summed")
+    add("--report", action="store_true", help="write report.html, a page to look through")
+    return checked(parser, parser.parse_args())
+
+
+def checked(parser: argparse.ArgumentParser, args: argparse.Namespace) -> argparse.Namespace:
+    for name, (low, high) in RANGES.items():
+        values = getattr(args, name)
+        for value in values if isinstance(values, list) else [values]:
+            if value is not None and not low <= value < high:
+                parser.error(f"--{name.replace('_', '-')} {value:g}; wanted {low:g} or more, and "
+                             f"less than {high:g}")
     if args.scale_bar:
         args.mm_per_pixel = args.scale_bar[1] / args.scale_bar[0]
+    args.measure = args.measure or bool(args.mm_per_pixel)
     if args.width_classes and not args.mm_per_pixel:
         parser.error("--width-classes are in mm: give --mm-per-pixel or --scale-bar as well")
-    args.measure = args.measure or bool(args.mm_per_pixel)
-    if args.stress and not args.masks:
-        parser.error("--stress tells how much of a score survives: give --masks as well")
     if args.skip_existing and (args.masks or args.measure or args.report):
         parser.error("--skip-existing leaves photos out, but scores, measurements and the report "
                      "are of all photos: use it without these")
     return args
 
 
-def positive(text: str) -> float:
-    """An argparse type."""
-    with suppress(ValueError):
-        if 0 < float(text) < math.inf:
-            return float(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+class Collected(NamedTuple):
+    """What grows photo by photo."""
+
+    index: Index
+    sheet: ScoreSheet
+    report: Report | None
+    add_to_tables: Callable | None  # of measurements
+    widths: np.ndarray  # length of centre line by width, for the report
+    failed: dict[Path, str]
 
 
-def predict(path: Path, network: Network, args: argparse.Namespace, photo: Tensor) -> Tensor:
-    _, height, width = photo.shape
-    for scale in args.scale:
-        try:
-            check_megapixels(height * scale, width * scale)
-        except ValueError as error:
-            raise ValueError(f"{path}: with --scale {scale:g}, {error}") from None
-    return network(photo, args.tile, args.overlap, args.scale, args.tta, args.batch, torch.uint8,
-                   args.min_area)
+def save(args: argparse.Namespace, into: Collected, name: str, path: Path, photo: Tensor,
+         probability: Tensor, truth: Tensor | None = None, film: bool = False
+         ) -> tuple[dict[str, float | None], Tensor]:
+    """Threshold, measure, save, score and report a photo; returns numbers and a picture to show.
+
+    A frame of a painted film has no files of its own and is not in the report.
+    """
+    crack, numbers = probability >= into.sheet.threshold * 256, {}
+    pictures = {"probability": probability, "mask": crack.to(torch.uint8) * 255,
+                "overlay": overlay(photo, crack, truth)}
+    if args.measure:
+        from unet_resnet.measure import drawing, tables, widths  # an extra
+        found = widths.measure(crack, args.mm_per_pixel, args.width_classes)
+        numbers = tables.main_numbers(found)
+        pictures["widths"] = drawing.draw(overlay(photo, crack), found, legend=not film)
+    files = [] if film else outputs.write_pictures(args.output / name, pictures)
+    if args.measure:  # only now: what cannot be written is in no table
+        into.add_to_tables(name, found)
+        into.widths[:] += lengths_by_width(found.lines)
+    if truth is not None:
+        into.sheet.add(name, one_line(source_of(path.stem)), (probability + 0.5) / 256, truth)
+    if into.report and not film:
+        into.report.add(name, photo, crack, truth, [path, *files[2:]], numbers)
+    share = round(int(crack.count_nonzero()) / crack.numel(), 6)
+    return {"crack_share": share} | numbers, [*pictures.values()][-1]
 
 
-def predict_all(photos: Sequence[Path], names: Sequence[str], masks: dict[str, Path],
-                network: Network, args: argparse.Namespace, results: Results) -> None:
-    """Photo by photo: while one is predicted, the next is read and the last one written."""
-    def read(path: Path) -> tuple[Tensor, Tensor | None, str] | None:
-        if is_video(path):
-            return None
-        mask = masks.get(path.stem)
-        return *(read_pair(path, mask) if mask else (read_photo(path), None)), mark_of(path)
+def finish(args: argparse.Namespace, into: Collected, name: str, path: Path, read: inputs.Reading,
+           probability: Tensor) -> None:
+    """What is left to do with a photo while the next one is predicted."""
+    with outputs.reported(path, into.failed):
+        numbers, _ = save(args, into, name, path, read.photo, probability, read.truth)
+        into.index.finish(name, read.facts)
+        tqdm.write(outputs.line(path, name, numbers, read.has_pages))
 
-    def settle(path: Path, written: Future) -> None:
-        try:
-            line, _ = written.result()
-        except (OSError, ValueError, RuntimeError, MemoryError) as error:
-            results.fail(path, error)
-        else:
-            with suppress(OSError, ValueError):  # of a photo that has been moved meanwhile
-                if left_out := remark(path):
-                    line += f" ({left_out})"
-            tqdm.write(one_line(line))
 
-    began, pixels = time.perf_counter(), 0
-    with (WriteBehind(settle) as writer,
-          tqdm(total=len(photos), unit="photo", leave=False) as bar):
-        for name, (path, reading) in zip(names, read_ahead(read, photos)):
-            try:
-                if is_video(path):
-                    writer.wait()  # Results are not for two threads
-                    of_frame = partial(predict, path, network, args)
-                    tqdm.write(one_line(predict_video(path, name, of_frame, args, results)))
+def predict_all(args: argparse.Namespace, into: Collected, photos: dict[str, Path],
+                masks: dict[str, Path], predictor: Predictor) -> None:
+    """Photo by photo; meanwhile, the next one is read and the last one is written."""
+    def predict(photo: Tensor) -> Tensor:
+        return predictor(photo, args.tile, args.overlap, args.scale, args.tta, args.batch,
+                         torch.uint8, args.min_area)
+
+    with ThreadPoolExecutor(1) as writer, tqdm(total=len(photos), unit="photo", leave=False) as bar:
+        last = writer.submit(bool)  # nothing to write yet
+        for name, (path, reading) in zip(photos, inputs.read_ahead([*photos.values()], masks)):
+            with outputs.reported(path, into.failed):
+                if inputs.is_video(path):
+                    last.result()
+                    predict_video(args, into, name, path, predict)
                 else:
-                    photo, truth, mark = reading.result()
-                    probability = predict(path, network, args, photo)
-                    counts = {}
-                    if results.stress and truth is not None:
-                        counts = stressed(photo, probability >= results.level, truth.bool(),
-                                          lambda spoilt: predict(path, network, args, spoilt)
-                                          >= results.level)
-                    writer.submit(path, results.finish, path, name, photo, probability, truth, mark,
-                                  counts)
-                    pixels += probability.numel()
-            except (OSError, ValueError, RuntimeError, MemoryError) as error:
-                results.fail(path, error)
-            photo = reading = None  # not kept while the next one is waited for
+                    read = reading.result()
+                    probability = predict(read.photo)
+                    last.result()  # at most one photo waits
+                    last = writer.submit(finish, args, into, name, path, read, probability)
             bar.update()
-            bar.set_postfix_str(f"{pixels / 1e6 / (time.perf_counter() - began):.1f} megapixels/s")
+        last.result()
 
 
-def has_results(photo: Path, name: str, args: argparse.Namespace) -> bool:
-    """Whether a photo or video, as it is now, has its results in the folder."""
-    if is_video(photo):
-        return is_done(photo, name, args.output, args.every)
-    last = args.output / f"{name}_overlay.png"  # that is written
-    return is_ours(last) and is_of(last, photo)
+def predict_video(args: argparse.Namespace, into: Collected, name: str, path: Path,
+                  predict: Callable[[Tensor], Tensor]) -> None:
+    """Paint a video, or take every N-th frame as a photo; and write a table of the frames."""
+    facts = facts_of(path)
+    with frames.film(path, args.output / name, args.every) as film:
+        for frame in film:
+            film.add(frame, *save(args, into, f"{name}/{frame.index:06d}", path, frame.pixels,
+                                  predict(frame.pixels), film=not args.every))
+    into.index.finish(name, facts)
+    pictures = f"{name}/" if args.every else f"{name}_cracks.mp4"
+    tqdm.write(one_line(f"{path}: {film.count} frames, {name}_cracks.csv and {pictures}"))
 
 
-def counted(photos: Sequence[Path]) -> str:
-    videos = sum(map(is_video, photos))
-    parts = {"photo": len(photos) - videos, "video": videos}
-    return " and ".join(f"{number} {what}{'s' * (number != 1)}" for what, number in parts.items()
-                        if number) or "0 photos"
-
-
-def describe(args: argparse.Namespace, network: Network, given: str, seconds: float) -> dict:
-    return {"command": command(), "given": given, "checkpoint": str(args.checkpoint),
-            "threshold": f"{network.threshold:g}", "device": str(network.device),
-            "seconds": round(seconds, 1), "date": datetime.now().strftime("%Y-%m-%d %H:%M"),
-            "version": package_version("unet_resnet")}
-
-
-def look_ahead(args: argparse.Namespace, photos: Sequence[Path]) -> None:
-    """Raise what would otherwise be told only after long work."""
+def check(args: argparse.Namespace, photos: list[Path]) -> None:
+    """Raise early what would otherwise end long work."""
+    films = [photo for photo in photos if inputs.is_video(photo)]
     if not photos:
         raise ValueError(f"{args.photos[0]}: no photos in it ({' '.join(SUFFIXES)})")
     check_folder(args.output)
     if args.measure:
-        check_extra("measure", "--measure", "scipy", "skimage")
-    if args.masks:
-        check_output(args.output)
-    film = next(filter(is_video, photos), None)
-    if film and not args.masks:
-        check_extra("video", f"{film}: a video", "av")
+        from unet_resnet.measure.widths import check_scale
+        check_scale(args.mm_per_pixel, args.width_classes)
+    if films and not args.masks:
+        check_extra("video", f"{films[0]}: a video", "av")
+    if args.every and not films:
+        print("--every is for videos, and there is none: it changes nothing")
+    if args.report and not args.every and films:
+        print("--report shows photos; of a video only the stills of --every")
 
 
-def choose(args: argparse.Namespace, photos: Sequence[Path],
-           network: Network) -> tuple[list[Path], list[str], dict[str, Path]]:
-    """The photos that are to be predicted, the names of their results, and the masks by stem."""
-    masks = {}
-    if args.masks:
-        folder = os.path.join(os.path.realpath(args.masks), "")
-        photos = [photo for photo in photos if not os.path.realpath(photo).startswith(folder)]
-        if films := list(filter(is_video, photos)):
-            print(f"{counted(films)} left out: --masks scores photos")
-            photos = [photo for photo in photos if not is_video(photo)]
-        masks = find_masks(args.masks, photos)
-        photos = leave_out_trained(photos, learned_from(network.split))
-    names = name_results(photos, args.output, masks.values())
-    if args.every and not any(map(is_video, photos)):
-        print("--every is of videos, and there is none: it changes nothing")
-    if args.report and not args.every and any(map(is_video, photos)):
-        print("--report shows photos, of a video only the stills of --every")
-    if args.skip_existing:
-        left = [(photo, name) for photo, name in zip(photos, names)
-                if not has_results(photo, name, args)]
-        print(f"{len(photos) - len(left)} of {counted(photos)} left out: their results are in "
-              f"{args.output}")
-        photos, names = [photo for photo, _ in left], [name for _, name in left]
-    return photos, names, masks
+def conclude(args: argparse.Namespace, into: Collected, photos: dict[str, Path],
+             predictor: Predictor, given: str, seconds: float) -> None:
+    """The report and the scores."""
+    about = {"command": command(), "checkpoint": str(args.checkpoint)}
+    if into.report:
+        for path, reason in into.failed.items():
+            into.report.fail(one_line(path), reason)
+        more = {"given": given, "threshold": f"{predictor.threshold:g}",
+                "device": str(predictor.device), "seconds": round(seconds, 1),
+                "date": datetime.now().strftime("%Y-%m-%d %H:%M"),
+                "version": package_version("unet_resnet")}
+        unit, factor = ("mm", args.mm_per_pixel) if args.mm_per_pixel else ("px", 1)
+        into.report.write(about | more, into.sheet.main_scores(),
+                          width_histogram(into.widths, unit, factor))
+    if into.sheet.rows:
+        validated = set(predictor.split["validation"].values())
+        about["validation_photos"] = chose = len(validated & set(map(hash_of, photos.values())))
+        if chose:
+            print(f"{chose} of these photos chose the checkpoint's epoch and threshold: their "
+                  "scores are slightly flattered")
+        write_scores(into.sheet, photos, args.output, about)
 
 
 def main() -> int:
     print_any_name()
-    # SIGTERM, by which a cluster stops a job, ends like Ctrl-C: tables keep what was measured.
+    # SIGTERM, with which a cluster stops a job, ends like Ctrl-C: what is done is kept.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    args, began = parse_arguments(), time.perf_counter()
-    photos = find_photos(args.photos)
-    look_ahead(args, photos)
-    given = counted(photos)
-    network = load(args.checkpoint, args.device, args.precision)
+    args, began, masks = parse_arguments(), time.perf_counter(), {}
+    found, root = inputs.find_photos(args.photos)
+    check(args, found)
+    given = inputs.counted(found)
+    predictor = load(args.checkpoint, args.device, args.precision)
     if args.threshold is not None:
-        network.threshold = min(round(args.threshold * 256), 255) / 256
-    print(f"checkpoint {args.checkpoint}, threshold {network.threshold:g}, {network.device}")
-    if args.width_classes and min(args.width_classes) < RESOLVED * args.mm_per_pixel:
-        print(f"the narrowest class ends at {min(args.width_classes):g} mm, which is "
-              f"{min(args.width_classes) / args.mm_per_pixel:.1f} pixels: widths below about "
-              f"{RESOLVED} pixels cannot be told apart in these photos")
-    photos, names, masks = choose(args, photos, network)
+        predictor.threshold = min(round(args.threshold * 256), 255) / 256
+    print(f"checkpoint {args.checkpoint}, threshold {predictor.threshold:g}, {predictor.device}")
+    if args.masks:
+        found, masks = inputs.find_masks(args.masks, found)
+        found = unseen(found, predictor.split)
     args.output.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as stack:
-        results = Results(args, network.threshold, stack)
-        predict_all(photos, names, masks, network, args, results)
+    index = Index(args.output, fingerprint(checkpoint.located(args.checkpoint)))
+    tables = [*TABLES * args.measure, *SCORES * bool(masks), *["report.html"] * args.report]
+    photos = outputs.claim(index, found, root, masks.values(), args.every, args.measure, tables,
+                           args.skip_existing)
+    with index, ExitStack() as stack:
+        sheet, report, add_to_tables = ScoreSheet(predictor.threshold), None, None
         if args.report:
-            results.write_report(describe(args, network, given, time.perf_counter() - began))
-    sheet = results.sheet
-    done = len(photos) - results.failed
-    print(f"{done} of {counted(photos)} predicted" + f", results in {args.output}" * bool(done)
-          + f"; {results.failed} failed" * bool(results.failed))
-    if sheet.rows:
-        chose = len(set(map(content_of, photos)) & set(network.split["validation"].values()))
-        if chose:
-            print(f"{chose} of these photos chose the checkpoint's epoch and threshold: their "
-                  "scores are slightly flattered")
-        about = {"command": sys.argv, "checkpoint": str(args.checkpoint),
-                 "validation_photos": chose}
-        if results.stress:
-            about["stress"] = results.stress.summary()
-        write_scores(sheet, dict(zip(names, photos)), args.output, about)
-        if results.stress:
-            print(f"\n{results.stress.table()}")
-    return int(results.failed > 0)
+            report = stack.enter_context(Report(args.output / "report.html"))
+        if args.measure:
+            from unet_resnet.measure.tables import tables
+            add_to_tables = stack.enter_context(
+                tables(args.output, args.mm_per_pixel, args.width_classes))
+        into = Collected(index, sheet, report, add_to_tables, np.zeros(WIDTHS), {})
+        predict_all(args, into, photos, masks, predictor)
+        conclude(args, into, photos, predictor, given, time.perf_counter() - began)
+    done = len(photos) - len(into.failed)
+    print(f"{done} of {inputs.counted([*photos.values()])} predicted"
+          + f", results in {args.output}" * bool(done)
+          + f"; {len(into.failed)} failed" * bool(into.failed))
+    return int(bool(into.failed))
 
 
 if __name__ == "__main__":

@@ -4,21 +4,25 @@ import csv
 import json
 import re
 import shutil
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
 import torch
 from conftest import refused, write_pairs
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
-import infer
 from unet_resnet import checkpoint, tiling
-from unet_resnet.inference import overlay
+from unet_resnet.audit.split import unseen
 from unet_resnet.data import read_pair
+from unet_resnet.evaluation.sheet import ScoreSheet
 from unet_resnet.files import fingerprint
 from unet_resnet.images import read_grey, read_photo
-from unet_resnet.evaluation.sheet import ScoreSheet
+from unet_resnet.inference import overlay
+from unet_resnet.inference.inputs import find_photos, is_video
+from unet_resnet.inference.outputs import files_of, name_results
 from unet_resnet.inference.predictor import load
 
 KINDS = ("probability", "mask", "overlay")
@@ -46,7 +50,9 @@ def results_of(*names: str) -> list[str]:
 
 
 def names_in(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
+    """What a run left in a folder, but for its index and its lock."""
+    return sorted(path.name for path in folder.iterdir()
+                  if path.name not in ("index.json", ".lock"))
 
 
 def noise(path: Path, height: int, width: int, channels: int = 3) -> Path:
@@ -72,7 +78,7 @@ def test_find_photos(tmp_path, monkeypatch):
             (["[1].png"], ["[1].png"]),  # a file of that name comes before the pattern
             (["z.tif", "a", "./z.tif", "a/x.jpg", "*.tif"], ["z.tif", "a/b/c/y.PNG", "a/x.jpg"]),
             (["nowhere.jpg", "no*.png"], ["nowhere.jpg", "no*.png"])):
-        assert infer.find_photos(names) == list(map(Path, wanted))
+        assert find_photos(names)[0] == list(map(Path, wanted))
 
 
 def test_a_pattern_means_the_same_quoted_or_not(tmp_path, monkeypatch):
@@ -80,18 +86,29 @@ def test_a_pattern_means_the_same_quoted_or_not(tmp_path, monkeypatch):
     for name in ("set/x.jpg", "set/old/y.jpg"):
         noise(Path(name), 4, 4)
     expanded = ["set/old", "set/x.jpg"]  # what a shell makes of set/*
-    assert infer.find_photos(["set/*"]) == infer.find_photos(expanded)
+    assert find_photos(["set/*"]) == find_photos(expanded)
+
+
+@pytest.mark.parametrize("given, root", [
+    (["a"], "a"), (["a/b"], "a/b"), (["a/x.jpg"], "a"), (["a/x.jpg", "a/b/y.png"], "a"),
+    (["a", "c"], "."), (["a/b", "a/x.jpg"], "a"), (["a/*"], "a"), (["./c/../a/b", "a"], "a"),
+    (["nowhere.jpg"], "."), (["a/b/no*.jpg", "c/z.jpg"], ".")])
+def test_results_mirror_what_all_arguments_have_in_common(tmp_path, monkeypatch, given, root):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a/x.jpg", "a/b/y.png", "c/z.jpg"):
+        noise(Path(name), 4, 4)
+    assert find_photos(given)[1] == tmp_path.joinpath(root)
 
 
 @pytest.mark.parametrize("photos, wanted", [
     (["x.jpg", "y.jpg"], ["x", "y"]),
-    (["a/x.jpg", "b/y.jpg"], ["x", "y"]),
+    (["a/x.jpg", "b/y.jpg"], ["a/x", "b/y"]),
     (["x.jpg", "x.png"], ["x.jpg", "x.png"]),
-    (["a/x.jpg", "b/x.jpg"], ["a_x.jpg", "b_x.jpg"]),
+    (["a/x.jpg", "b/x.jpg"], ["a/x", "b/x"]),
     (["x.jpg", "X.png", "y.png"], ["x.jpg", "X.png", "y"]),
 ])
 def test_names_are_short_where_they_can_be(tmp_path, photos, wanted):
-    assert infer.name_results(list(map(Path, photos)), tmp_path) == wanted
+    assert name_results([tmp_path / photo for photo in photos], tmp_path) == wanted
 
 
 @pytest.mark.parametrize("photos", [
@@ -99,12 +116,35 @@ def test_names_are_short_where_they_can_be(tmp_path, photos, wanted):
     ["a/x.jpg", "b/x.jpg", "a_x.jpg.png", "A_x.jpg"],
     ["1/a/x.png", "2/a/x.png", "x.png_1.jpg", "x.png_1.png", "3/a/x.png"],
     ["x.jpg", "x.JPG", "X.JPG", "x.jpg.jpg", "x.jpg.png"],
+    ["x.mp4", "x_every5/000010.png", "x_every5.png", "X_EVERY5_/a.png", "x.mov"],
 ])
 def test_names_never_collide(tmp_path, photos):
-    """Nor on a disk that does not know letter case."""
-    names = infer.name_results(list(map(Path, photos)), tmp_path)
-    assert len({name.casefold() for name in names}) == len(photos)
-    assert not any("/" in name for name in names)
+    """Nor on a disk that does not know letter case, nor in a folder of stills."""
+    for every in (None, 5):
+        names = name_results([tmp_path / photo for photo in photos], tmp_path, every)
+        assert len({name.casefold() for name in names}) == len(photos)
+        stills = {name.casefold() for name, photo in zip(names, photos)
+                  if every and is_video(Path(photo))}
+        assert not stills & {str(parent).casefold() for name in names
+                             for parent in PurePosixPath(name).parents}
+
+
+NAMES = st.text("aAb.", min_size=1, max_size=3).filter(lambda name: name.strip("."))
+
+
+@given(st.lists(st.tuples(st.lists(NAMES, max_size=2).map(tuple), NAMES, st.sampled_from(
+    (".jpg", ".JPG", ".png", ".mp4"))), max_size=8, unique=True), st.sampled_from((None, 2)))
+@settings(max_examples=300, derandomize=True, deadline=None, database=None)
+def test_no_two_photos_have_files_in_common(places, every):
+    """Whatever they are called, and wherever they lie."""
+    photos = [Path("/photos", *folders, name + suffix) for folders, name, suffix in places]
+    names = name_results(photos, Path("/photos"), every)
+    files = [file for name, photo in zip(names, photos)
+             for file in files_of(name, photo, every, measured=True)]
+    assert len({file.casefold() for file in files}) == len(files)
+    stills = tuple(file.casefold() for file in files if file.endswith("/"))
+    assert not [file for file in files if file.casefold().startswith(stills) and file[-1] != "/"]
+    assert not any(part in ("", "..") for name in names for part in name.split("/"))
 
 
 # Predictions
@@ -118,10 +158,12 @@ def test_any_size_and_any_depth_of_folder(infer_with, tmp_path):
         noise(folder / f"{height}x{width}.png", height, width, 3 + i % 2)
     outcome = infer_with("photos")
     assert outcome.status == 0 and not outcome.err.count("infer.py")
-    assert names_in(tmp_path / "predictions") == results_of(*(f"{h}x{w}" for h, w in SIZES))
-    for height, width in SIZES:
+    found = [path for path in (tmp_path / "predictions").rglob("*.png")]
+    assert sorted(path.name for path in found) == results_of(*(f"{h}x{w}" for h, w in SIZES))
+    for i, (height, width) in enumerate(SIZES):
+        folder = tmp_path.joinpath("predictions", *["deeper"] * i)
         for kind in KINDS:
-            result = read_photo(tmp_path / "predictions" / f"{height}x{width}_{kind}.png")
+            result = read_photo(folder / f"{height}x{width}_{kind}.png")
             assert result.shape == (3, height, width)
         assert len(re.findall(rf"/{height}x{width}.png.*\d%", outcome.out)) == 1
 
@@ -176,10 +218,11 @@ def test_a_second_run_replaces_its_own_results_only(infer_with, tmp_path):
         noise(tmp_path / name, 9, 9)
     theirs = noise(tmp_path / "y_mask.png", 9, 9)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    refused(infer_with("x.png", "y.png", "--output", "."), "infer.py", theirs.name, "left alone")
+    assert names_in(tmp_path) == ["x.png", "y.png", "y_mask.png"], "nothing was done"
     for threshold in (0, 0.9999):
-        outcome = infer_with("x.png", "y.png", "--output", ".", "--threshold", threshold)
-        assert outcome.status == 1 and str(theirs.name) in outcome.err
-        assert "x.png" not in outcome.err
+        outcome = infer_with("x.png", "--output", ".", "--threshold", threshold)
+        assert outcome.status == 0, outcome.err
         assert read_grey(tmp_path / "x_mask.png").unique().tolist() == [0 if threshold else 255]
     assert before == {name: (tmp_path / name).read_bytes() for name in before}
 
@@ -219,19 +262,19 @@ def test_an_empty_folder_is_a_mistake(infer_with, tmp_path):
 # Scores
 
 @pytest.fixture
-def unseen(tmp_path) -> Path:
+def new_pairs(tmp_path) -> Path:
     """Six pairs that nothing was trained on; the last mask is black."""
     folder = write_pairs(tmp_path / "unseen", 20, 6)
     Image.new("L", (64, 64)).save(folder / "masks" / "wall_25.png")
     return folder
 
 
-def test_the_score_sheet(infer_with, best, probability, unseen, tmp_path):
+def test_the_score_sheet(infer_with, best, probability, new_pairs, tmp_path):
     outcome = infer_with("unseen/images", "--masks", "unseen/masks", "--output", "out")
     assert outcome.status == 0, outcome.err
     sheet = ScoreSheet(checkpoint.read(best).threshold)
-    for photo in sorted((unseen / "images").iterdir()):
-        image, truth = read_pair(photo, unseen / "masks" / photo.name)
+    for photo in sorted((new_pairs / "images").iterdir()):
+        image, truth = read_pair(photo, new_pairs / "masks" / photo.name)
         sheet.add(photo.stem, "wall", (tiling.to_bytes(probability(image)) + 0.5) / 256, truth)
         crack = probability(image) >= sheet.threshold
         assert torch.equal(read_photo(tmp_path / "out" / f"{photo.stem}_overlay.png"),
@@ -247,13 +290,13 @@ def test_the_score_sheet(infer_with, best, probability, unseen, tmp_path):
     assert read_photo(tmp_path / "out" / "worst.png").float().std() > 1
 
 
-def test_pictures_that_are_not_read_are_told_of(infer_with, trained, tmp_path):
+def test_pictures_that_cannot_be_read_are_counted(infer_with, trained, tmp_path):
     shutil.copytree(trained / "walls" / "images", tmp_path / "walls")
     for name in ("IMG_1.HEIC", "IMG_2.HEIC", "a.dng", ".hidden.heic", "notes.txt"):
         (tmp_path / "walls" / name).touch()
     outcome = infer_with("walls")
     assert outcome.status == 0, outcome.err
-    assert "walls: pictures that are not read: 3 (.HEIC .dng); save them as" in outcome.out
+    assert "walls: pictures that cannot be read: 3 (.HEIC .dng); save them as" in outcome.out
 
 
 def test_masks_below_the_photos_are_no_photos(infer_with, trained, tmp_path):
@@ -263,7 +306,7 @@ def test_masks_below_the_photos_are_no_photos(infer_with, trained, tmp_path):
     assert outcome.status == 0, outcome.err
     assert not any("masks" in line for line in outcome.out.splitlines() if "crack" in line)
     refused(infer_with("walls/masks", "--masks", "walls/masks"), "infer.py", "walls/masks",
-            "no photos but those in this folder")
+            "no photos except those in this folder")
 
 
 def test_two_photos_of_one_name_cannot_share_a_mask(infer_with, trained, tmp_path):
@@ -312,19 +355,20 @@ def test_trained_photos_are_left_out_and_counted(infer_with, trained, best, tmp_
 ])
 def test_crops_of_trained_photographs_are_left_out(tmp_path, trained_on, photo, left_out):
     path, other = noise(tmp_path / f"{photo}.png", 9, 9), noise(tmp_path / "other.png", 7, 7)
-    kept = infer.leave_out_trained([other, path], {f"{trained_on}.jpg": "0" * 16})
+    kept = unseen([other, path], {"train": {f"{trained_on}.jpg": "0" * 16}})
     assert kept == [other] + [path] * (not left_out)
 
 
 def test_a_copy_is_known_by_its_content(tmp_path):
     path, other = noise(tmp_path / "renamed.png", 9, 9), noise(tmp_path / "other.png", 7, 7)
-    assert infer.leave_out_trained([path, other], {"wall_1.png": fingerprint(path)}) == [other]
+    split = {"train": {}, "before": {"wall_1.png": fingerprint(path)}}
+    assert unseen([path, other], split) == [other]
     with pytest.raises(ValueError, match="no photo"):
-        infer.leave_out_trained([path], {"wall_1.png": fingerprint(path)})
+        unseen([path], split)
 
 
-def test_a_mask_of_another_size_is_reported_and_the_others_scored(infer_with, unseen, tmp_path):
-    Image.new("L", (64, 63)).save(unseen / "masks" / "wall_22.png")
+def test_a_mask_of_another_size_is_reported_and_the_others_scored(infer_with, new_pairs, tmp_path):
+    Image.new("L", (64, 63)).save(new_pairs / "masks" / "wall_22.png")
     outcome = infer_with("unseen/images", "--masks", "unseen/masks", "--output", "out")
     assert outcome.status == 1
     assert [line for line in outcome.err.splitlines()
@@ -333,14 +377,14 @@ def test_a_mask_of_another_size_is_reported_and_the_others_scored(infer_with, un
     assert found["total"]["pooled"]["images"] == 5
 
 
-def test_masks_that_fit_no_photo_score_nothing(infer_with, unseen, tmp_path):
+def test_masks_that_fit_no_photo_score_nothing(infer_with, new_pairs, tmp_path):
     noise(tmp_path / "x.png", 9, 9)
     outcome = infer_with("x.png", "--masks", "unseen/masks")
     assert outcome.status == 1 and "mask" in outcome.err.splitlines()[-1]
 
 
 @pytest.mark.parametrize("name", ["scores.json", "scores.csv", "worst.png"])
-def test_a_users_score_file_is_left_alone(infer_with, unseen, tmp_path, name):
+def test_a_users_score_file_is_left_alone(infer_with, new_pairs, tmp_path, name):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / name).write_text("years of work")
     refused(infer_with("unseen/images/wall_20.png", "--masks", "unseen/masks", "--output", "out"),

@@ -6,20 +6,20 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-# What a device says when its memory is full, where torch has no exception of its own for that.
+# Messages of a full memory that is not torch.OutOfMemoryError; the last is cuDNN's.
 COMPLAINTS = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED",
-              "unable to find an engine")  # cuDNN, when none of its workspaces fits
+              "unable to find an engine")
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def pick_device(name: str = "auto", local_rank: int = 0) -> torch.device:
-    """cuda, else mps, else cpu; or the one named ("cpu", "cuda", "cuda:1", "mps").
+    """The device named ("cpu", "cuda", "cuda:1", "mps"); auto is cuda, else mps, else cpu.
 
-    Of several processes on one machine each takes the GPU of its number, `local_rank`.
+    Of several processes on one machine each takes the GPU with its number, `local_rank`.
 
-    Raises ValueError for a device that this machine has not, or that this torch cannot use.
+    Raises ValueError for a device that this machine lacks or that this torch cannot use.
     """
-    # Cards are counted also where the driver is too old for this torch.
+    # Cards are counted even if the driver is too old for this torch.
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     mps = torch.backends.mps.is_available()
     if name == "auto":
@@ -37,7 +37,7 @@ def pick_device(name: str = "auto", local_rank: int = 0) -> torch.device:
 
 
 def _has_kernels(gpu: int) -> bool:
-    """Whether torch was built for this GPU: else, on an old one, the first operation would fail."""
+    """Whether torch was built for this GPU; otherwise its first operation would fail."""
     major, minor = torch.cuda.get_device_capability(gpu)
     for name in torch.cuda.get_arch_list():  # as sm_86, sm_90a, compute_120; on ROCm gfx90a
         kind, number = re.fullmatch(r"([a-z]+_?)(\d*)\w*", name).groups()
@@ -50,28 +50,27 @@ def _has_kernels(gpu: int) -> bool:
 
 
 def memory_format(device: torch.device) -> torch.memory_format:
-    """Of pictures and weights: channels last, in which convolutions are faster; but on MPS, where
-    BatchNorm's gradients were long wrong then (issue 175189 of pytorch), channels first."""
+    """Channels last, in which convolutions are faster; but channels first on MPS, where the
+    gradients of BatchNorm were wrong in it (issue 175189 of pytorch)."""
     return torch.contiguous_format if device.type == "mps" else torch.channels_last
 
 
 def check_compiler(device: torch.device) -> None:
-    """Raise ValueError where torch.compile does not work: without a C++ compiler, say."""
+    """Raise ValueError where torch.compile does not work, e.g. without a C++ compiler."""
     try:
         torch.compile(torch.sin)(torch.zeros(2, device=device))
-    except Exception as error:  # of many kinds, and none that is public
+    except Exception as error:  # of many kinds, none of them public
         raise ValueError("--compile: torch.compile does not work here "
-                         f"({type(error).__name__}); leave it away") from error
+                         f"({type(error).__name__}); omit it") from error
 
 
 def pick_precision(name: str, device: torch.device) -> torch.dtype:
-    """The type of the forward pass: float32, or 16 bits where the hardware computes in them.
+    """The type of the forward pass; auto is 16 bits where the hardware computes in them.
 
-    bfloat16 has float32's range and needs no care; float16 needs a gradient scaler. Without
-    instructions for it a CPU emulates bfloat16, which took 15 times as long as float32 where
-    measured (ResNet-101, AVX2).
+    bfloat16 has the range of float32; float16 needs a gradient scaler. A CPU that emulates bfloat16
+    takes 15 times as long as with float32 (measured with ResNet-101 on AVX2).
 
-    Raises ValueError for float16 outside CUDA, and for no precision.
+    Raises ValueError for float16 outside CUDA, and for an unknown name.
     """
     if name not in ("auto", *PRECISIONS):
         raise ValueError(f"precision {name!r}; wanted auto, {', '.join(PRECISIONS)}")
@@ -96,8 +95,8 @@ def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:
     return torch.autocast(device.type, precision, enabled=precision != torch.float32)
 
 
-def predictor(model: nn.Module, device: torch.device,
-              precision: torch.dtype) -> Callable[[Tensor], Tensor]:
+def probability_function(model: nn.Module, device: torch.device,
+                         precision: torch.dtype) -> Callable[[Tensor], Tensor]:
     """A function from tiles (N, 3, h, w) uint8 to their probabilities (N, 1, h, w) float32."""
     def probability(tiles: Tensor) -> Tensor:
         # Sent as bytes: a quarter of the traffic of floats.

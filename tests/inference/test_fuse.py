@@ -8,7 +8,7 @@ from torch import nn
 
 from conftest import stir
 from unet_resnet import UNetResNet
-from unet_resnet.inference.fuse import fold_batchnorm
+from unet_resnet.inference.fuse import fuse_batchnorm
 
 
 def test_same_logits_without_a_batchnorm():
@@ -17,7 +17,7 @@ def test_same_logits_without_a_batchnorm():
     image = torch.rand(2, 3, 70, 45, dtype=torch.float64)
     with torch.no_grad():
         expected = model(image)
-        folded = fold_batchnorm(copy.deepcopy(model))
+        folded = fuse_batchnorm(copy.deepcopy(model))
         torch.testing.assert_close(folded(image), expected)
         assert torch.equal(model(image), expected) and expected.std() > 0
     assert not [module for module in folded.modules() if isinstance(module, nn.BatchNorm2d)]
@@ -25,4 +25,4 @@ def test_same_logits_without_a_batchnorm():
 
 def test_a_network_in_training_is_refused():
     with pytest.raises(AssertionError):
-        fold_batchnorm(UNetResNet((1, 1, 1, 1), (8, 8, 8, 8, 8)).train())
+        fuse_batchnorm(UNetResNet((1, 1, 1, 1), (8, 8, 8, 8, 8)).train())

@@ -11,14 +11,14 @@ from torch.nn import functional as F
 
 import unet_resnet
 from unet_resnet import checkpoint, tiling
-from unet_resnet.device import predictor
-from unet_resnet.inference.predictor import Network, load, lower_specks, predict, to_photo
+from unet_resnet.device import probability_function
+from unet_resnet.inference.predictor import Predictor, load, lower_specks, predict, to_photo
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def network(trained) -> Network:
+def network(trained) -> Predictor:
     return load(trained / "runs/walls-1/best.pt", "cpu", "fp32")
 
 
@@ -40,7 +40,7 @@ def test_the_package_offers_both_by_name():
 
 def test_equals_the_unfolded_model(network, trained, photo):
     model, content = checkpoint.load(trained / "runs/walls-1/best.pt")
-    wanted = predictor(model, CPU, torch.float32)(photo[None])[0]
+    wanted = probability_function(model, CPU, torch.float32)(photo[None])[0]
     torch.testing.assert_close(network(photo), wanted, rtol=0, atol=1e-5)
     assert network.threshold == content.threshold and network.split == content.split
 
@@ -137,8 +137,9 @@ def test_tta_makes_any_network_symmetric(network):
 @pytest.mark.parametrize("dtype", (torch.float32, torch.uint8))
 def test_scales_are_predicted_apart_and_averaged(monkeypatch, photo, dtype):
     """With a network that gives back brightness, what is left is the resizing."""
-    network = Network(None, 0.5, {}, CPU, torch.float32)
-    monkeypatch.setattr("unet_resnet.inference.predictor.predictor", lambda *_: brightness)
+    network = Predictor(None, 0.5, {}, CPU, torch.float32)
+    monkeypatch.setattr("unet_resnet.inference.predictor.probability_function",
+                        lambda *_: brightness)
 
     def at(height, width):
         small = F.interpolate(photo[None], (height, width), mode="bilinear", antialias=True)

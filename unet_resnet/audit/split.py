@@ -8,7 +8,7 @@ from pathlib import Path
 from unet_resnet.audit.findings import audit
 from unet_resnet.audit.groups import group_of, join, related, split_groups
 from unet_resnet.data import Pair, find
-from unet_resnet.files import fingerprint
+from unet_resnet.files import fingerprint, hash_of
 from unet_resnet.images import SUFFIXES
 
 VALIDATION_SHARE = 0.15
@@ -122,6 +122,27 @@ def recognised(photos: Sequence[Path], learned: Side,
     names, marks = [Path(name) for name in learned], set(learned.values())
     crops = related([*names, *photos], border=len(names))
     return [i in crops or mark(photo) in marks for i, photo in enumerate(photos, len(names))]
+
+
+def unseen(photos: Sequence[Path], split: Split) -> list[Path]:
+    """The photos on which a network trained by that split can be scored; prints how many are not.
+
+    Raises ValueError if none is left.
+    """
+    known = recognised(photos, learned_from(split), hash_of)
+    kept = [photo for photo, trained in zip(photos, known) if not trained]
+    if len(kept) < len(photos):
+        print(f"{len(photos) - len(kept)} of {len(photos)} photos left out: they or other crops of "
+              "them were trained on, so a score on them would mean nothing")
+    if not kept:
+        raise ValueError("no photo is left to score")
+    return kept
+
+
+def known_photos(split: Split) -> int:
+    """How many validation photos the weights that a run started from were trained on."""
+    held_out = {Path(name): mark for name, mark in split["validation"].items()}
+    return sum(recognised(list(held_out), split.get("before", {}), held_out.get))
 
 
 def check_masks(masks: Split, before: Split) -> None:

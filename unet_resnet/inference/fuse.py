@@ -12,8 +12,8 @@ from unet_resnet.decoder import Level
 from unet_resnet.model import UNetResNet
 
 
-def fold_batchnorm(model: UNetResNet) -> UNetResNet:
-    """Fold each BatchNorm into the convolution before it, in place; returns the model.
+def fuse_batchnorm(model: UNetResNet) -> UNetResNet:
+    """Fuse each BatchNorm with the convolution before it, in place; returns the model.
 
     Outputs stay the same up to rounding. For prediction only: the model must be in eval mode, or
     torch raises AssertionError, and can be neither trained nor saved afterwards.

@@ -2,9 +2,9 @@
 
     from unet_resnet import load, predict
 
-    network = load()                              # or load("runs/my_cracks-1")
-    probability = predict(network, "bridge.jpg")  # or a PIL image, an array, a tensor
-    crack = probability >= network.threshold
+    predictor = load()                              # or load("runs/my_cracks-1")
+    probability = predict(predictor, "bridge.jpg")  # or a PIL image, an array, a tensor
+    crack = probability >= predictor.threshold
 """
 
 import math
@@ -20,22 +20,22 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unet_resnet import checkpoint, tiling
-from unet_resnet.inference.fuse import fold_batchnorm
-from unet_resnet.device import memory_format, pick_device, pick_precision, predictor
-from unet_resnet.images import read_photo, to_rgb, upright
-from unet_resnet.model import UNetResNet
+from unet_resnet.device import memory_format, pick_device, pick_precision, probability_function
+from unet_resnet.images import check_megapixels, read_photo, to_rgb, upright
 from unet_resnet.inference.components import without_specks
+from unet_resnet.inference.fuse import fuse_batchnorm
+from unet_resnet.model import UNetResNet
 
 Picture = str | Path | Image.Image | np.ndarray | Tensor
 
 
 @dataclass
-class Network:
+class Predictor:
     """A trained network on its device, ready to predict; `load` makes it."""
 
-    model: UNetResNet  # as `prepare` makes it: for prediction only
+    model: UNetResNet  # from `prepare`: for prediction only
     threshold: float  # probability from which a pixel is crack, k/256
-    split: dict[str, dict[str, str]]  # the photos it was trained and validated on
+    split: dict[str, dict[str, str | None]]  # the photos it was trained and validated on
     device: torch.device
     precision: torch.dtype
 
@@ -44,33 +44,51 @@ class Network:
                  dtype: torch.dtype = torch.float32, min_area: int = 0) -> Tensor:
         """Probability of crack for each pixel of a photo of any size.
 
-        photo: (3, h, w) uint8 RGB. Returns (1, h, w), float32 in 0..1 or, with dtype uint8, in
-        256ths (`tiling.to_bytes`). `scales`: the photo is predicted enlarged or reduced by each of
-        them, and the results averaged. `tta`: so are the eight flips and turns of each tile.
-        `batch` tiles go through the network at once; without, 4 on a GPU and 1 on a CPU, where
-        more take more memory and no less time. What reaches the threshold in areas of fewer than
-        `min_area` pixels is put just below it: pores, chips and noise.
+        photo: (3, h, w) uint8 RGB. Returns (1, h, w) on the CPU, float32 in 0..1 or, with dtype
+        uint8, in 256ths (`tiling.to_bytes`). `scales`: the photo is enlarged or reduced by each of
+        them, and the predictions are averaged. `tta` averages the eight flips and turns of each
+        tile. `batch` tiles go through the network at once; by default 4 on a GPU and 1 on a CPU,
+        where more take more memory and no less time. Areas of fewer than `min_area` pixels that
+        reach the threshold are put just below it: pores, chips and noise.
 
-        Raises ValueError for scales that are not above 0, and what `tiling.predict` does.
+        Raises ValueError for scales that are not above 0 or that enlarge the photo beyond the
+        limit of megapixels, and what `tiling.predict` raises.
         """
         if not scales or not all(0 < scale < math.inf for scale in scales):
             raise ValueError(f"scales {list(scales)}; wanted one or more above 0, such as [1.0]")
         if batch is None:
             batch = 1 if self.device.type == "cpu" else 4
-        probability = predictor(self.model, self.device, self.precision)
+        probability = probability_function(self.model, self.device, self.precision)
         if tta:
             probability = tiling.symmetric(probability)
         size, total = photo.shape[1:], None
         for scale in scales:
-            scaled = photo if scale == 1 else _resize(photo, [max(1, round(side * scale))
-                                                              for side in size])
-            result = _resize(tiling.predict(probability, scaled, tile, overlap, batch, dtype), size)
-            if len(scales) == 1:
-                return lower_specks(result, self.threshold, min_area)
-            part = result.to(torch.int16 if dtype == torch.uint8 else dtype)
-            total = part if total is None else total.add_(part)
-        mean = (total // len(scales) if dtype == torch.uint8 else total / len(scales)).to(dtype)
-        return lower_specks(mean, self.threshold, min_area)
+            image = photo if scale == 1 else _resize(photo, _scaled(size, scale))
+            result = _resize(tiling.predict(probability, image, tile, overlap, batch, dtype), size)
+            if len(scales) > 1:  # bytes are summed in 16 bits
+                result = result.to(torch.int16 if dtype == torch.uint8 else dtype)
+            total = result if total is None else total.add_(result)
+        if len(scales) > 1:
+            mean = total // len(scales) if dtype == torch.uint8 else total / len(scales)
+            total = mean.to(dtype)
+        return lower_specks(total, self.threshold, min_area)
+
+
+def _scaled(size: Sequence[int], scale: float) -> list[int]:
+    """Height and width enlarged or reduced; ValueError where that is beyond the limit."""
+    height, width = (max(1, side * scale) for side in size)
+    try:
+        check_megapixels(height, width)
+    except ValueError as error:
+        raise ValueError(f"with --scale {scale:g}, {error}") from None
+    return [round(height), round(width)]
+
+
+def _resize(picture: Tensor, size: Sequence[int]) -> Tensor:
+    """(c, h, w) of bytes or floats at another size; the same tensor if it has that already."""
+    if list(picture.shape[1:]) == list(size):
+        return picture
+    return F.interpolate(picture[None], list(size), mode="bilinear", antialias=True)[0]
 
 
 def lower_specks(probability: Tensor, threshold: float, min_area: int) -> Tensor:
@@ -84,46 +102,38 @@ def lower_specks(probability: Tensor, threshold: float, min_area: int) -> Tensor
     return probability
 
 
-def _resize(picture: Tensor, size: Sequence[int]) -> Tensor:
-    """(c, h, w) of bytes or floats at another size; the same tensor where it has that already."""
-    if list(picture.shape[1:]) == list(size):
-        return picture
-    return F.interpolate(picture[None], list(size), mode="bilinear", antialias=True)[0]
-
-
 def load(path: str | Path = checkpoint.SHIPPED, device: str = "auto",
-         precision: str = "auto") -> Network:
-    """The network in a checkpoint of train.py (a file, or a run's folder with best.pt; without,
-    that which comes with the package) on a device ("cpu", "cuda", ...; auto: the fastest present),
-    computing in a precision ("fp32", "bf16", "fp16"; auto: what the hardware is fast at).
+         precision: str = "auto") -> Predictor:
+    """The network in a checkpoint of train.py: a file, a run's folder with best.pt, or by default
+    the weights that are part of the package. device: "cpu", "cuda", ..., auto for the fastest
+    present; precision: "fp32", "bf16", "fp16", auto for what the hardware is fast at.
 
     Raises FileNotFoundError, or ValueError for a file that is not such a checkpoint.
     """
     place = pick_device(device)
     dtype = pick_precision(precision, place)
     model, content = checkpoint.load(Path(path))
-    return Network(prepare(model, place, dtype), content.threshold, content.split, place,
-                   dtype)
+    return Predictor(prepare(model, place, dtype), content.threshold, content.split, place, dtype)
 
 
 def prepare(model: UNetResNet, device: torch.device, precision: torch.dtype) -> UNetResNet:
     """The model as it predicts fastest, changed in place: it can be neither trained nor saved
     afterwards."""
-    model = fold_batchnorm(model).to(device, memory_format=memory_format(device))
+    model = fuse_batchnorm(model).to(device, memory_format=memory_format(device))
     for part in model.children():  # normalisation, in the model itself, stays in float32
-        part.to(precision)  # once, where autocast would convert all weights for each batch of tiles
+        part.to(precision)  # once; autocast would convert all weights for each batch of tiles
     return model
 
 
-def predict(network: Network, picture: Picture, **options: Any) -> np.ndarray:
+def predict(predictor: Predictor, picture: Picture, **options: Any) -> np.ndarray:
     """Probability of crack for each pixel of a picture, (h, w) float32 in 0..1.
 
     picture: the path of a photo, a PIL image, an array (h, w, 3) or (h, w) or a tensor (3, h, w),
-    of bytes or of floats in 0..1. options: those of calling the `network`.
+    of bytes or of floats in 0..1. options: those of calling the predictor.
 
-    Raises FileNotFoundError, or ValueError for what is no picture.
+    Raises FileNotFoundError, or ValueError for anything else.
     """
-    return network(to_photo(picture), **options)[0].numpy()
+    return predictor(to_photo(picture), **options)[0].numpy()
 
 
 def to_photo(picture: Picture) -> Tensor:
