@@ -1,9 +1,9 @@
 """How does a U-Net climb back to full resolution?
 
 U-Net (Ronneberger et al., 2015) doubles the resolution level by level and joins each encoder map
-of that resolution. Departures from the paper: nearest upsampling in place of free transposed
-convolutions, which leave a checkerboard (Odena et al., 2016); padded convolutions, so that nothing
-is cropped; BatchNorm after each.
+of that resolution. Departures from the paper: nearest upsampling instead of untied transposed
+convolutions, which can leave a checkerboard (Odena et al., 2016); padded convolutions, so that
+nothing is cropped; BatchNorm after each.
 """
 
 from collections.abc import Sequence
@@ -16,17 +16,17 @@ from torch.nn import functional as F
 class UpConv(nn.Conv2d):
     """Nearest upsampling by 2 and a 3x3 convolution, in one: (N, C, h, w) to (N, C', 2h, 2w).
 
-    Of the nine taps on an upsampled map, each falls on one of only four pixels of the small one. So
-    the same comes from a transposed convolution of the small map, with the taps that meet added
-    beforehand: 4/9 of the multiplications, and no large map to keep for the backward pass. As the
-    weights stay tied, no checkerboard can be learned.
+    The nine taps on the upsampled map fall on only four pixels of the small one. So the taps that
+    meet are summed first, and one transposed 4x4 convolution gives the same result: 4/9 of the
+    multiplications, and no upsampled map kept for the backward pass. The weights stay tied, so no
+    checkerboard can be learned.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, 3, bias=False)  # for its weights; stride 1/2, in effect
+        super().__init__(inputs, outputs, 3, bias=False)  # holds the weights; `forward` transposes
 
     def forward(self, x: Tensor) -> Tensor:
-        kernel = self.weight
+        kernel = self.weight  # its bias is None until inference/fuse.py adds one
         for dim in (2, 3):
             first, second, third = kernel.unbind(dim)
             kernel = torch.stack((third, second + third, first + second, first), dim)
@@ -36,9 +36,10 @@ class UpConv(nn.Conv2d):
 class Level(nn.Module):
     """Doubles the resolution, joins the skip (if there is one), and mixes with a 3x3 convolution.
 
-    A 3x3 convolution over the upsampled map and the skip side by side, as in the paper, is the sum
-    of two: `up` of the one and `side` of the other. The skip is first brought to the level's width
-    by a 1x1 convolution, without which `side` would be half of the decoder's work.
+    A 3x3 convolution over the upsampled map and the skip, concatenated as in the paper, is the sum
+    of two: `up` of the one and `side` of the other. A 1x1 convolution, linear like a factor of the
+    3x3 one, first brings the skip to the level's width: without it, `side` would take more than
+    half of the decoder's multiplications.
     """
 
     def __init__(self, inputs: int, skip: int, outputs: int) -> None:
@@ -76,7 +77,7 @@ class UNetDecoder(nn.Module):
         self.up8 = Level(widths[0], channels[2], widths[1])
         self.up4 = Level(widths[1], channels[1], widths[2])
         self.up2 = Level(widths[2], channels[0], widths[3])
-        self.up1 = Level(widths[3], 0, widths[4])  # the encoder has no map at full resolution
+        self.up1 = Level(widths[3], skip=0, outputs=widths[4])  # no encoder map has that resolution
         for module in self.modules():  # He et al., 2015, Delving Deep into Rectifiers
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")

@@ -1,4 +1,4 @@
-"""The encoder and the decoder joined: a photograph in, logits out."""
+"""How does a photo become one crack logit per pixel?"""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ class UNetResNet(nn.Module):
     `blocks` sets the encoder's depth (ResNet-101 by default), `widths` the channels of the five
     decoder levels. The weights are random; checkpoint.py loads trained ones.
 
-    Input: (N, 3, H, W) RGB in 0..1, any H and W from 1 up.
+    Input: (N, 3, H, W) RGB in 0..1 (not checked), any H and W from 1 up.
     Output: (N, 1, H, W) logits; their sigmoid is the probability of crack.
     """
 
