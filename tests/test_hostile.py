@@ -12,6 +12,7 @@ import re
 import runpy
 import shutil
 import struct
+import subprocess
 import sys
 import warnings
 import zlib
@@ -30,7 +31,7 @@ from PIL import Image
 from unet_resnet import UNetResNet, checkpoint
 from unet_resnet.inference import inputs
 from unet_resnet.files import one_line
-from unet_resnet.images import LIMIT, read_mask, read_photo, size_of, write_png
+from unet_resnet.images import LIMIT, read_mask, read_photo, size_of
 from unet_resnet.inference.inputs import find_photos
 
 # The filter that images.py sets when it is imported is not in force under pytest's own.
@@ -301,7 +302,7 @@ def test_patterns_do_not_run_in_circles(tmp_path, monkeypatch, pattern, found):
         picture().save(name)
     for name in ("up", "again"):
         Path("photos/below", name).symlink_to("..")
-    given_links = [path for path in map(str, inputs.find_photos([pattern]))
+    given_links = [path for path in map(str, inputs.find_photos([pattern])[0])
                    if not {"up", "again"} & set(Path(path).parts)]
     assert given_links == found
 
@@ -482,32 +483,27 @@ def test_nothing_of_the_users_is_written_over(weights, tmp_path, trap):
                          "--output", "out", *INFER, weights)
     after = contents(tmp_path)
     assert before == {path: after.get(path) for path in before}
-    line, = lines_about(outcome.err, "infer.py: ")
-    assert outcome.status == 1 and "out/x_mask.png" in line and "left alone" in line
-    assert (tmp_path / "out/png_named_overlay.png").exists()
+    refused(outcome, "infer.py", "out/x_mask.png", "left alone")
+    assert not (tmp_path / "out/png_named_overlay.png").exists(), "work before the refusal"
 
 
-def test_a_result_that_leads_to_the_photo_gets_another_name(weights, tmp_path):
+def test_no_input_is_written_over(weights, tmp_path):
+    """Neither where it was put by the user, nor where an earlier run wrote it."""
     picture().save(tmp_path / "x.png")
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out/x_mask.png").symlink_to("../x.png")
+    picture().save(tmp_path / "x_mask.png")
     before = contents(tmp_path)
-    outcome = run_script(tmp_path, "infer.py", "x.png", "--output", "out", *INFER, weights)
-    after = contents(tmp_path)
-    assert outcome.status == 0 and before == {path: after[path] for path in before}
-    assert (tmp_path / "out/x.png_mask.png").exists()
-
-
-def test_a_photo_with_our_mark_is_still_a_photo(weights, tmp_path):
-    """A result that was given back as a photo would be taken for one to replace."""
-    picture().save(tmp_path / "x.png")
-    write_png(tmp_path / "x_mask.png", read_photo(tmp_path / "x.png"))
+    photos = ("x.png", "x_mask.png", "--output", ".")
+    refused(run_script(tmp_path, "infer.py", *photos, *INFER, weights), "infer.py", "x_mask.png")
+    assert before == {path: contents(tmp_path)[path] for path in before}
+    (tmp_path / "x_mask.png").unlink()
+    assert run_script(tmp_path, "infer.py", "x.png", "--output", ".", *INFER, weights).status == 0
     before = contents(tmp_path)
-    outcome = run_script(tmp_path, "infer.py", "x.png", "x_mask.png", "--output", ".", *INFER,
-                         weights)
-    after = contents(tmp_path)
-    assert outcome.status == 0 and before == {path: after[path] for path in before}
-    assert (tmp_path / "x.png_mask.png").exists() and (tmp_path / "x_mask_mask.png").exists()
+    refused(run_script(tmp_path, "infer.py", *photos, *INFER, weights), "infer.py", "x_mask.png")
+    (tmp_path / "true").mkdir()
+    (tmp_path / "true/x.png").symlink_to("../x_mask.png")  # our mask, taken for the truth
+    refused(run_script(tmp_path, "infer.py", "x.png", "--masks", "true", "--output", ".", *INFER,
+                       weights), "infer.py", "x_mask.png", "left alone")
+    assert before == {path: contents(tmp_path)[path] for path in before}
 
 
 def test_photos_of_one_name_in_two_runs(weights, tmp_path):
@@ -521,30 +517,40 @@ def test_photos_of_one_name_in_two_runs(weights, tmp_path):
         out = tmp_path / "predictions"
         before = {path: path.stat().st_ino for path in out.glob("*")}
         outcome = run_script(tmp_path, "infer.py", photo, *options, *INFER, weights)
-        assert outcome.status == 0, outcome.err
-        return [path.name for path in out.glob("*_mask.png")
-                if before.get(path) != path.stat().st_ino]
+        written = [path.name for path in out.glob("*_mask.png")
+                   if before.get(path) != path.stat().st_ino]
+        if outcome.status:
+            refused(outcome, "infer.py", "x_probability.png", "/a/x.png", "left alone")
+            assert not written
+        return written
 
     assert run("a/x.png") == ["x_mask.png"]
-    assert run("b/x.png", "--skip-existing") == ["x.png_mask.png"]
-    assert run("b/x.png", "--skip-existing") == []
-    assert run("a/x.png") == ["x_mask.png"] and run("b/x.png") == ["x.png_mask.png"]
+    assert run("b/x.png") == run("b/x.png", "--skip-existing") == []
+    assert run("a/x.png", "--skip-existing") == []
     picture().save(tmp_path / "a/x.png")
-    assert run("a/x.png") == ["x_mask.png"], "changed, but where it was"
-    (tmp_path / "b").rename(tmp_path / "c")
-    assert run("c/x.png") == ["x.png_mask.png"], "moved, but the same"
+    assert run("b/x.png") == []
+    assert run("a/x.png", "--skip-existing") == ["x_mask.png"], "changed, but where it was"
+    (tmp_path / "a").rename(tmp_path / "c")
+    assert run("c/x.png", "--skip-existing") == [], "moved, but the same"
+    assert run("c/x.png") == ["x_mask.png"]
 
 
-def test_a_name_that_another_run_takes_meanwhile_is_left_to_it(tmp_path):
-    first, second = ("1" * 16 + " " + "2" * 16, "3" * 16 + " " + "4" * 16)
-    write_png(tmp_path / "x_mask.png", torch.zeros(1, 8, 8, dtype=torch.uint8), first)
-    before = (tmp_path / "x_mask.png").read_bytes()
-    with pytest.raises(FileExistsError, match="x_mask.png: meanwhile another process"):
-        write_png(tmp_path / "x_mask.png", torch.ones(1, 8, 8, dtype=torch.uint8), second)
-    assert (tmp_path / "x_mask.png").read_bytes() == before
-    for moved_or_changed in ("1" * 16 + " " + "5" * 16, "6" * 16 + " " + "2" * 16):
-        write_png(tmp_path / "x_mask.png", torch.ones(1, 8, 8, dtype=torch.uint8), first)
-        write_png(tmp_path / "x_mask.png", torch.ones(1, 8, 8, dtype=torch.uint8), moved_or_changed)
+def test_two_processes_do_not_share_an_output(weights, tmp_path):
+    pytest.importorskip("fcntl")
+    picture().save(tmp_path / "x.png")
+    (tmp_path / "predictions").mkdir()
+    code = ("import sys, time; from pathlib import Path; from unet_resnet.files import lock; "
+            "lock(Path('predictions')); print(flush=True); time.sleep(60)")
+    other = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE,
+                             env=os.environ | {"PYTHONPATH": str(ROOT)})
+    try:
+        other.stdout.readline()
+        refused(run_script(tmp_path, "infer.py", "x.png", *INFER, weights), "infer.py",
+                "predictions", "another process")
+    finally:
+        other.kill()
+        other.communicate()
+    assert run_script(tmp_path, "infer.py", "x.png", *INFER, weights).status == 0
 
 
 def test_hidden_folders_and_other_spellings_of_a_photo_are_left_out(tmp_path, monkeypatch):
@@ -553,7 +559,7 @@ def test_hidden_folders_and_other_spellings_of_a_photo_are_left_out(tmp_path, mo
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         picture().save(name)
     names = ["photos", tmp_path / "photos", "photos/../photos/x.png", "photos/*.png"]
-    assert find_photos(names) == [Path("photos/x.png")]
+    assert find_photos(names)[0] == [Path("photos/x.png")]
 
 
 def test_a_circle_of_links_beside_masks_is_reported(weights, tmp_path):
@@ -576,41 +582,47 @@ def test_videos_of_one_name_in_two_runs(weights, tmp_path):
             for _ in range(frames):
                 container.mux(stream.encode(av.VideoFrame.from_image(picture())))
             container.mux(stream.encode(None))
-        for options in ([], ["--every", "2"], ["--every", "3"]):
-            outcome = run_script(tmp_path, "infer.py", f"{folder}/x.mp4", *options, *INFER, weights)
-            assert outcome.status == 0 and "1 of 1 video predicted" in outcome.out, outcome.err
     out = tmp_path / "predictions"
-    assert {path.name for path in out.iterdir()} == {
-        "x", "x.mp4", "x_cracks.mp4", "x_cracks.csv", "x.mp4_cracks.mp4", "x.mp4_cracks.csv"}
-    assert {path.name for path in (out / "x.mp4").glob("*_mask.png")} == {
-        "000000_mask.png", "000003_mask.png"}, "stills of --every 2 stay beside those of 3"
-    assert "2 photos" not in outcome.out and "pictures of an earlier --every" in outcome.out
+    for options in ([], ["--every", "2"], ["--every", "3"]):
+        outcome = run_script(tmp_path, "infer.py", "a/x.mp4", *options, *INFER, weights)
+        assert outcome.status == 0 and "1 of 1 video predicted" in outcome.out, outcome.err
+    before = contents(out)
+    for options in ([], ["--every", "2"]):
+        refused(run_script(tmp_path, "infer.py", "b/x.mp4", *options, *INFER, weights), "infer.py",
+                "/a/x.mp4", "left alone")
+    assert contents(out) == before
+    assert {path.name for path in out.glob("[!.]*")} == {
+        "index.json", "x_cracks.mp4", "x_cracks.csv", "x_every2", "x_every2_cracks.csv",
+        "x_every3", "x_every3_cracks.csv"}
+    outcome = run_script(tmp_path, "infer.py", "a", "b", "--every", "3", *INFER, weights)
+    assert outcome.status == 0 and {path.name for path in (out / "b/x_every3").glob("*_mask.png")
+                                    } == {"000000_mask.png", "000003_mask.png"}
 
 
 def test_every_without_a_video_is_told(weights, tmp_path):
     picture().save(tmp_path / "x.png")
     outcome = run_script(tmp_path, "infer.py", "x.png", "--every", 5, *INFER, weights)
-    assert outcome.status == 0 and "--every is of videos, and there is none" in outcome.out
+    assert outcome.status == 0 and "--every is for videos, and there is none" in outcome.out
 
 
-@pytest.mark.parametrize("set_up, words", [
-    (lambda path: path.write_text("years of work"), "left alone"),
-    (lambda path: path.symlink_to("best.pt"), "left alone"),
-    (lambda path: os.link(path.with_name("best.pt"), path), "left alone"),
-    (lambda path: path.symlink_to("nowhere"), "left alone"),
-    (lambda path: path.symlink_to(path.name), "left alone"),
-    (Path.mkdir, "left alone"),
-    (os.mkfifo, "left alone"),
-    (Path.touch, "left alone"),
+@pytest.mark.parametrize("set_up", [
+    lambda path: path.write_text("years of work"),
+    lambda path: path.symlink_to("best.pt"),
+    lambda path: os.link(path.with_name("best.pt"), path),
+    lambda path: path.symlink_to("nowhere"),
+    lambda path: path.symlink_to(path.name),
+    Path.mkdir,
+    os.mkfifo,
+    Path.touch,
 ], ids=["text", "link to the checkpoint", "the checkpoint", "link to nothing", "link to itself",
         "folder", "pipe", "empty"])
-def test_export_leaves_what_stands_there(weights, tmp_path, set_up, words):
+def test_export_leaves_what_stands_there(weights, tmp_path, set_up):
     pytest.importorskip("onnxscript")
     shutil.copy(weights, tmp_path / "best.pt")
     set_up(tmp_path / "my\nfile.onnx")
     before = contents(tmp_path)
     outcome = run_script(tmp_path, "unet_resnet/export/__main__.py", "best.pt", "my\nfile.onnx")
-    refused(outcome, "unet_resnet.export", r"my\nfile.onnx", words)
+    refused(outcome, "unet_resnet.export", r"my\nfile.onnx exists", "choose another name")
     assert outcome.status == 1 and contents(tmp_path) == before
     (tmp_path / "best.pt").unlink()
 

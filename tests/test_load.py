@@ -41,10 +41,10 @@ finally:
 # to the disk. Both would take minutes.
 INFER = """
 from unet_resnet import model
-from unet_resnet.inference import outputs
+from unet_resnet.inference import index
 os.fsync = lambda file: None
 model.UNetResNet.forward = lambda self, image: image.mean(1, keepdim=True)
-finish, count = outputs.Results.finish, 0
+finish, count = index.Index.finish, 0
 
 def counted(*arguments):
     global count
@@ -53,7 +53,7 @@ def counted(*arguments):
         note()
     return finish(*arguments)
 
-outputs.Results.finish = counted
+index.Index.finish = counted
 """
 TRAIN = """
 sys.path.append("{tests}")
@@ -95,7 +95,7 @@ def test_ten_thousand_photos(trained, tmp_path):
         (tmp_path / f"photos/{i}.png").hardlink_to(kinds[i % KINDS])
     notes, last = run_noted(tmp_path, INFER, "infer.py", "photos", "--device", "cpu",
                             "--checkpoint", trained / "runs/walls-1/best.pt")
-    written = len(os.listdir(tmp_path / "predictions"))
+    written = len(list((tmp_path / "predictions").glob("*.png")))
     for folder in ("predictions", "photos"):  # pytest keeps three sessions of tmp_path
         shutil.rmtree(tmp_path / folder)
     assert last.startswith(f"{PHOTOS} of {PHOTOS} photos predicted") and written == 3 * PHOTOS

@@ -209,23 +209,11 @@ def test_write_png_round_trip(tmp_path):
         assert (colour.format, colour.mode, grey.mode) == ("PNG", "RGB", "L")
 
 
-def test_write_png_replaces_its_own(tmp_path):
+def test_write_png_replaces_the_file_whole(tmp_path):
     for picture in (COLOUR, COLOUR.flip(1)):
         write_png(tmp_path / "x.png", picture)
     assert torch.equal(read_photo(tmp_path / "x.png"), COLOUR.flip(1))
     assert [path.name for path in tmp_path.iterdir()] == ["x.png"]
-
-
-@pytest.mark.parametrize("theirs", [
-    lambda path: of(GREY).save(path), lambda path: path.write_text("years of work"), cut_short,
-    Path.touch], ids=["picture", "text", "damaged", "empty"])
-def test_write_png_leaves_what_is_not_its_own(tmp_path, theirs):
-    path = tmp_path / "x.png"
-    theirs(path)
-    before = path.read_bytes()
-    with pytest.raises(FileExistsError, match=re.escape(str(path))):
-        write_png(path, COLOUR)
-    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
