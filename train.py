@@ -1,42 +1,62 @@
 """Train a crack detector: `python train.py` on drawn pavement, `--data FOLDER` on photographs."""
 
+import argparse
 import math
-import os
-import re
 import shlex
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from statistics import fmean
 
 import torch
-from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import Tensor, nn
+from torch.amp import GradScaler
+from torch.optim import Adam, Optimizer
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from unet_resnet import checkpoint, tiling
-from unet_resnet.inference import overlay
-from unet_resnet.training.arguments import parse_arguments
+from unet_resnet import UNetResNet, checkpoint, files, imagenet, metrics, tiling
+from unet_resnet.audit.split import sides_of_run
 from unet_resnet.augment import Augment
-from unet_resnet.data import Crops, WholePhotos
-from unet_resnet.files import csv_lines, one_line, print_any_name, written_whole
-from unet_resnet.training.processes import Group
+from unet_resnet.checkpoint import Checkpoint
+from unet_resnet.data import Crops, Pair, WholePhotos, balanced
 from unet_resnet.device import (
-    autocast, is_out_of_memory, memory_format, pick_device, pick_precision, predictor)
+    autocast, check_compiler, memory_format, pick_device, pick_precision, probability_function)
 from unet_resnet.images import write_png
+from unet_resnet.inference import overlay
 from unet_resnet.losses import crack_loss
-from unet_resnet.evaluation.sheet import ScoreSheet
-from unet_resnet.metrics import BINS, best_threshold, counts_at
-from unet_resnet.data import Pair
-from unet_resnet.training.run import Run, find_pairs, look_ahead, make_model, start
-from unet_resnet.training.signals import ignore_signals
-from unet_resnet.synthetic.confusers import confuse
-from unet_resnet.synthetic.photometric import photometric
-from unet_resnet.training.windows import check_streak, extent, undone_on_failure
+from unet_resnet.synthetic import confusers, pavement, photometric
+from unet_resnet.training import failures, memory, resume, settings, windows
+from unet_resnet.training.processes import Group
+from unet_resnet.training.recompute import recompute_activations
+from unet_resnet.training.signals import Stop, ignore_signals
+from unet_resnet.training.windows import Window
 
+DRAWN_SET, DRAWN_COUNT = Path("sample_set"), 240
 WARMUP = 0.05  # share of all updates
-PREVIEWS = 6
+PREVIEWS = 6  # validation photos in preview.png
+
+
+def make_model(args: argparse.Namespace, saved: Checkpoint | None, device: torch.device,
+               group: Group) -> UNetResNet:
+    """The network on its device, with its first weights or those that were saved."""
+    torch.manual_seed(args.seed)
+    model = UNetResNet(args.blocks, args.widths)
+    if saved:
+        model.load_state_dict(saved.model)
+    else:
+        with group.first_goes_ahead():  # one process downloads
+            print(imagenet.load_encoder(model.encoder, args.weights))
+    return model.to(device, memory_format=memory_format(device))
+
+
+def make_optimizer(model: UNetResNet, encoder_lr: float) -> Adam:
+    """Adam with two learning rates, the schedule's times a factor: trained weights move slowly."""
+    new = [*model.decoder.parameters(), *model.head.parameters()]
+    return Adam([{"params": new, "factor": 1.0},
+                 {"params": model.encoder.parameters(), "factor": encoder_lr}],
+                fused=True)  # one pass over the weights instead of ten
 
 
 def schedule(update: int, updates: int) -> float:
@@ -51,214 +71,172 @@ def schedule(update: int, updates: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (update - warmup) / max(1, updates - warmup)))
 
 
-def accumulate(run: Run, images: Tensor, masks: Tensor, weights: Tensor) -> float:
-    """Add up the gradients of a window of crops, a micro-batch at a time; returns the mean loss.
+def accumulate(network: nn.Module, scaler: GradScaler, parts: Iterable[Window],
+               precision: torch.dtype) -> Tensor:
+    """Sum the gradients of a window's micro-batches; returns its loss, ().
 
-    Each crop's loss counts with its weight in the mean over the window (`Group.weights`), so
-    micro-batches add up to the gradient of the window whole, also when the last ones are smaller.
-    Only BatchNorm, which sees one micro-batch at a time, can tell the difference.
-
-    Raises FloatingPointError where loss or gradients are not finite; but gradients that only
-    float16's scale has made infinite are the scaler's, which leaves the step out and scales less.
+    Each crop counts with its weight in the mean over the window, so the sum is the gradient of the
+    whole window. Only BatchNorm, which sees one micro-batch at a time, makes a difference.
     """
-    total, pinned = torch.zeros((), device=run.device), run.device.type == "cuda"
-    parts = list(zip(*(tensor.split(run.args.micro_batch) for tensor in (images, masks, weights))))
-    for part, (image, mask, weight) in enumerate(parts, start=1):
-        run.stop.check()
-        image = image.to(run.device, memory_format=memory_format(run.device), non_blocking=pinned)
-        mask, weight = (tensor.to(run.device, non_blocking=pinned) for tensor in (mask, weight))
-        with run.group.held_back(run.network, last=part == len(parts)):
-            with autocast(run.device, run.precision):
-                logits = run.network(image)
-            loss = crack_loss(logits, mask, weights=weight)
-            run.scaler.scale(loss).backward()
-        total += loss.detach()
-    # What one process of a group knows, all must: to stop after different updates would leave the
-    # last ones waiting. Before the step, so that where another process has died nothing is half.
-    known = torch.stack((total / run.group.size, extent(run.model),
-                         total.new_tensor(run.stop.signals)))
-    mean, norm, run.stop.agreed = run.group.sum(known).tolist()
-    if not math.isfinite(mean) or not math.isfinite(norm) and run.scaler.get_scale() <= 1:
-        raise FloatingPointError
-    return mean
+    total = torch.zeros(())
+    for images, masks, weights in parts:
+        with autocast(images.device, precision):
+            logits = network(images)
+        loss = crack_loss(logits, masks, weights=weights)
+        scaler.scale(loss).backward()
+        total = total + loss.detach()
+    return total
 
 
-def train_window(run: Run, images: Tensor, masks: Tensor, weights: Tensor) -> float | None:
-    """One update from a window of crops; returns the mean loss. None where `accumulate` finds loss
-    or gradients not finite: then nothing is changed.
-
-    Where the device's memory does not suffice, the micro-batch is halved for the rest of the run
-    and the window taken again: no crop is lost and the batch stays what it was.
-    """
-    loss = None
-    while loss is None:
-        try:
-            with undone_on_failure(run.model):
-                loss = accumulate(run, images, masks, weights)
-        except FloatingPointError:
-            return None
-        except RuntimeError as error:
-            # In a group the others wait for this pass: the run ends, and can be resumed.
-            if not is_out_of_memory(error) or run.args.micro_batch == 1 or (
-                    run.group.size > 1):
-                raise
-            run.args.micro_batch = (run.args.micro_batch + 1) // 2
-        if loss is None:  # here, not above, where the error still holds the failed pass's tensors
-            torch.cuda.empty_cache()
-            tqdm.write(f"out of memory: going on with --micro-batch {run.args.micro_batch}")
-    run.scaler.step(run.optimizer)
-    run.scaler.update()
-    run.optimizer.zero_grad(set_to_none=True)
-    return loss
+def train_window(network: nn.Module, optimizer: Optimizer, scaler: GradScaler, window: Window,
+                 micro_batch: int, precision: torch.dtype, group: Group,
+                 stop: Stop) -> tuple[float | None, int]:
+    """One update; returns the window's mean loss, None if it was skipped because loss or gradients
+    are not finite, and the micro-batch that fits into memory."""
+    mean, attempts = None, windows.Attempts(network, micro_batch, group)
+    for micro_batch in attempts:
+        with attempts:
+            parts = windows.micro_batches(window, micro_batch, network, group, stop)
+            loss = accumulate(network, scaler, parts, precision)
+            mean = windows.agreed_mean(loss, network, scaler, group)
+    if mean is not None:
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad(set_to_none=True)
+    return mean, micro_batch
 
 
-def train_epoch(run: Run, crops: Crops) -> None:
-    """The updates of one epoch, from where the run stands in it."""
-    args, epoch = run.args, len(run.history)
-    positions = range(epoch * len(crops), (epoch + 1) * len(crops))
-    windows = [positions[first:first + args.batch_size]  # the last one may be short
-               for first in range(0, len(crops), args.batch_size)]
-    left = windows[len(run.losses):]
-    loader = DataLoader(crops, batch_sampler=[run.group.share(window) for window in left],
-                        num_workers=args.workers, worker_init_fn=ignore_signals,
-                        pin_memory=run.device.type == "cuda")
-    run.network.train()
-    if args.freeze_bn:
-        for module in run.model.encoder.modules():
-            if isinstance(module, _BatchNorm):
-                module.eval()
-    with tqdm(
-            zip(left, loader), f"epoch {epoch + 1}/{args.epochs}", len(windows),
-            initial=len(run.losses), unit="update", leave=False,
-            disable=not run.group.first) as bar:
-        for window, (images, masks) in bar:
-            factor = schedule(epoch * len(windows) + len(run.losses), args.epochs * len(windows))
-            for parameters in run.optimizer.param_groups:
-                parameters["lr"] = args.lr * parameters["factor"] * factor
-            weights = run.group.weights(len(window))
-            loss = train_window(run, images, masks, weights)
-            run.losses.append(loss)
-            if loss is None:
-                tqdm.write(f"epoch {epoch + 1}, update {len(run.losses)}: left out, its loss or "
-                           "gradients are not finite")
-                check_streak(run.losses, len(windows))
-            else:
-                bar.set_postfix(loss=f"{loss:.3f}", lr=f"{args.lr * factor:.1e}")
-            if run.stop.agreed:
-                raise KeyboardInterrupt
-            run.save_when_due()
+def train(args: argparse.Namespace, model: UNetResNet, network: nn.Module, optimizer: Optimizer,
+          scaler: GradScaler, crops: Crops, held_out: Sequence[Pair], progress: resume.Progress,
+          precision: torch.dtype, group: Group) -> None:
+    """Epoch by epoch: an update per window of crops, then validation and saving."""
+    losses, history, device = progress.losses, progress.history, model.mean.device
+    stop, updates = Stop(alone=group.size == 1), -(-len(crops) // args.batch_size)
+    while len(history) < args.epochs:
+        epoch, began = len(history), time.perf_counter()
+        network.train()
+        if args.freeze_bn:
+            model.encoder.eval()  # of which only BatchNorm takes notice
+        left = windows.of_epoch(epoch, crops, args.batch_size, len(losses), args.workers, group,
+                                device)
+        with tqdm(left, f"epoch {epoch + 1}/{args.epochs}", updates, initial=len(losses),
+                  unit="update", leave=False, disable=not group.first) as bar:
+            for window in bar:
+                rate = schedule(epoch * updates + len(losses), args.epochs * updates)
+                for parameters in optimizer.param_groups:
+                    parameters["lr"] = args.lr * parameters["factor"] * rate
+                loss, args.micro_batch = train_window(network, optimizer, scaler, window,
+                                                      args.micro_batch, precision, group, stop)
+                losses.append(loss)
+                if loss is None:
+                    windows.report_skipped(losses, epoch, updates)
+                if group.any(stop.signals > 0, device):
+                    raise KeyboardInterrupt
+                progress.save_when_due()
+        seconds = time.perf_counter() - began
+        if group.size > 1:  # torchrun waits 30 s for processes to stop, validation may take more
+            progress.save()
+        counts, shown = validate(model, held_out, precision, args.workers, group, stop)
+        row = summary(epoch, losses, seconds, counts)
+        if group.first:
+            write_epoch(progress, row, args.epochs, shown)
+        history.append(row)
+        losses.clear()
+        progress.save()
 
 
-def validate(run: Run, pairs: Sequence[Pair]) -> tuple[Tensor, list[list[Tensor]]]:
-    """The histogram of all photographs (`metrics.histogram`), and of some a corner to look at:
-    [photo, truth, probability].
-    """
-    run.group.share_buffers(run.model)
-    pairs = pairs[run.group.rank::run.group.size]
-    probability = predictor(run.model.eval(), run.device, run.precision)
-    sheet, shown = ScoreSheet(0.5, tolerances=(), skeletons=False), []
+def validate(model: UNetResNet, pairs: Sequence[Pair], precision: torch.dtype, workers: int,
+             group: Group, stop: Stop) -> tuple[Tensor, list[list[Tensor]]]:
+    """The histogram of all validation photos (`metrics.histogram`), and of some a corner to look
+    at: [photo, truth, probability]."""
+    group.share_buffers(model)
+    pairs, device = pairs[group.rank::group.size], model.mean.device
+    probability = probability_function(model.eval(), device, precision)
+    total, shown = torch.zeros(2, metrics.BINS, dtype=torch.int64), []
     wanted = {round(i * (len(pairs) - 1) / (PREVIEWS - 1)) for i in range(PREVIEWS)}
-    loader = DataLoader(WholePhotos(pairs), batch_size=None, num_workers=run.args.workers,
+    loader = DataLoader(WholePhotos(pairs), None, num_workers=workers,
                         worker_init_fn=ignore_signals)
-    bar = tqdm(zip(pairs, loader), "validation", len(pairs), unit="photo", leave=False,
-               disable=not run.group.first)
-    for i, (pair, (photo, mask)) in enumerate(bar):
-        run.stop.check()
+    bar = tqdm(loader, "validation", unit="photo", leave=False, disable=not group.first)
+    for i, (photo, mask) in enumerate(bar):
+        stop.check()
         prediction = tiling.predict(probability, photo)
-        sheet.add(pair.image.name, pair.source, prediction, mask)
+        total += metrics.histogram(prediction, mask.bool())
         if i in wanted:
             shown.append([tensor[:, :tiling.TILE, :tiling.TILE].clone()
                           for tensor in (photo, mask, prediction)])
-    counts = sum(sheet.histograms.values(), torch.zeros(2, BINS, dtype=torch.int64))
-    return run.group.sum(counts.to(run.device)).cpu(), shown
+    return group.sum(total.to(device)).cpu(), shown
 
 
-def finish_epoch(run: Run, held_out: Sequence[Pair], seconds: float) -> None:
-    """Validate, choose the threshold, and write last.pt, best.pt, history.csv and preview.png."""
-    if run.group.size > 1:  # torchrun waits 30 s for processes to stop, less than this may take
-        run.save()
-    histogram, shown = validate(run, held_out)
-    threshold, _ = best_threshold(histogram)
-    scores = counts_at(histogram, threshold)
-    losses = [loss for loss in run.losses if loss is not None]
-    row = {"epoch": len(run.history) + 1, "loss": sum(losses) / len(losses),
-           "seconds": round(seconds, 1), "threshold": threshold,
-           **{name: getattr(scores, name) for name in
-              ("iou", "dice", "precision", "recall", "accuracy", "black_accuracy")}}
-    best = all(row["iou"] > earlier["iou"] for earlier in run.history)
-    history = [*run.history, row]
-    if not run.group.first:
-        run.history, run.losses = history, []
-        return
+def summary(epoch: int, losses: Sequence[float | None], seconds: float,
+            counts: Tensor) -> dict[str, float]:
+    """A row of history.csv: the scores are over the pixels of all photos, at the best threshold."""
+    threshold, _ = metrics.best_threshold(counts)
+    scores = metrics.counts_at(counts, threshold)
+    return {"epoch": epoch + 1, "loss": fmean(loss for loss in losses if loss is not None),
+            "seconds": round(seconds, 1), "threshold": threshold,
+            **{name: getattr(scores, name) for name in
+               ("iou", "dice", "precision", "recall", "accuracy", "black_accuracy")}}
+
+
+def write_epoch(progress: resume.Progress, row: dict[str, float], epochs: int,
+                shown: Sequence[Sequence[Tensor]]) -> None:
+    """Write best.pt if the epoch is the best, history.csv and preview.png; print its scores."""
+    folder, history = progress.folder, [*progress.history, row]
+    best = all(row["iou"] > earlier["iou"] for earlier in progress.history)
     if best:
-        checkpoint.save(run.folder / "best.pt", run.model, settings=run.settings,
-                        threshold=threshold, history=history, split=run.split)
-    rows = [[photo, overlay.grey(truth), overlay.grey(probability),
-             overlay.overlay(photo, probability >= threshold, truth)]
-            for photo, truth, probability in shown]
+        checkpoint.save(folder / "best.pt", progress.model, row["threshold"], history=history,
+                        split=progress.content["split"], settings=progress.content["settings"])
+    pictures = [[photo, overlay.grey(truth), overlay.grey(probability),
+                 overlay.overlay(photo, probability >= row["threshold"], truth)]
+                for photo, truth, probability in shown]
     try:
-        with written_whole(run.folder / "history.csv") as file:
-            file.write(csv_lines(row, *(earlier.values() for earlier in history)))
-        write_png(run.folder / "preview.png", overlay.sheet(rows))
+        with files.written_whole(folder / "history.csv") as file:
+            file.write(files.csv_lines(row, *(each.values() for each in history)))
+        write_png(folder / "preview.png", overlay.sheet(pictures))
     except PermissionError as error:  # on Windows, while another program has one of them open
         tqdm.write(f"{error}; training goes on")
-    # Last of all: a run that dies before this does the epoch's end again when it is resumed.
-    run.history, run.losses = history, []
-    run.save()
-    print(f"epoch {row['epoch']}/{run.args.epochs}  loss {row['loss']:.3f}  " + "  ".join(
-        f"{name} {row[name]:.3f}" for name in ("iou", "dice", "precision", "recall"))
-        + f"  at threshold {threshold:.2f}{'  (best so far)' * best}")
-
-
-def train(run: Run, crops: Crops, held_out: Sequence[Pair]) -> None:
-    """Epoch by epoch to the last one. What ends it before, ends the program, with all it has
-    reached in last.pt."""
-    try:
-        while len(run.history) < run.args.epochs:
-            began = time.perf_counter()
-            train_epoch(run, crops)
-            finish_epoch(run, held_out, time.perf_counter() - began)
-    except KeyboardInterrupt:
-        run.save()
-        processes = run.group.size
-        program = f"torchrun --nproc-per-node {processes}" if processes > 1 else "python"
-        sys.exit(f"stopped in epoch {len(run.history) + 1}; go on with: {program} train.py "
-                 f"--resume {shlex.quote(run.folder.as_posix())}" if run.group.first else 1)
-    except FloatingPointError as error:  # not saved: what comes before it may be spoilt as well
-        sys.exit(f"train.py: {error}" if run.group.first else 1)
-    # A damaged photo, no memory, the end of another process: once it is mended, the run can go on.
-    except (OSError, ValueError, RuntimeError, MemoryError):
-        with suppress(OSError):  # a full disk may be the error itself
-            run.save()
-        raise
+    scores = "  ".join(f"{name} {row[name]:.3f}"
+                       for name in ("loss", "iou", "dice", "precision", "recall"))
+    print(f"epoch {row['epoch']}/{epochs}  {scores}  at threshold {row['threshold']:.2f}"
+          + "  (best so far)" * best)
 
 
 def main() -> None:
-    print_any_name()
+    files.print_any_name()
     group = Group.from_environment()
-    if not group.first:
-        sys.stdout = open(os.devnull, "w")
-    args, last = parse_arguments(__doc__, group.first)
+    group.silence_others()
+    args, folder, last, start = settings.from_flags(__doc__, writes=group.first)
     device = pick_device(args.device, group.local_rank)
     precision = pick_precision(args.precision, device)
-    split = look_ahead(args, last, device, group)
+    if args.compile:
+        check_compiler(device)
     group.join(device)
-    model, before = make_model(args, last, group)
-    pairs, held_out, split, masks = find_pairs(args, split, last, group, before)
-    if last and len(last.history) >= args.epochs:
-        group.leave()
-        print(f"{args.output} is finished: {len(last.history)} of {args.epochs} epochs; resume "
-              "with a higher --epochs for more")
-        return
-    run = start(args, model, device, precision, split, masks, last, group)
-    last = None  # its tensors are no longer needed
-    print(f"{len(pairs)} photos to train on, {len(held_out)} to validate on; {run.device}, "
-          f"{str(run.precision).removeprefix('torch.')}; files go to {run.folder}")
-    train(run, Crops(pairs, Augment(args.crop, confuse, photometric), args.seed), held_out)
+    if not args.data:
+        with group.first_goes_ahead():
+            pavement.write(DRAWN_SET, DRAWN_COUNT)
+    folders = [Path(folder) for folder in args.data or [DRAWN_SET]]
+    pairs, held_out, split, masks = sides_of_run(folders, args.seed, args.split, last, start)
+    crops = Crops(balanced(pairs), Augment(args.crop, confusers.confuse,
+                                           photometric.photometric), args.seed)
+    model = make_model(args, last or start, device, group)
+    crops_at_once = min(args.micro_batch, -(-args.batch_size // group.size))
+    model = group.share_norms(model, crops_at_once, device)
+    if args.recompute:
+        recompute_activations(model)
+    print(memory.estimate(model, args.crop, crops_at_once, precision))
+    network = group.wrap(torch.compile(model) if args.compile else model, device)
+    optimizer = make_optimizer(model, args.encoder_lr)
+    scaler = GradScaler(device.type, enabled=precision == torch.float16)
+    progress = resume.begin(folder, last, model, optimizer, scaler, vars(args), split, masks,
+                            precision, group)
+    print(f"{len(pairs)} photos to train on, {len(held_out)} to validate on; {device}, "
+          f"{str(precision).removeprefix('torch.')}; files go to {progress.folder}")
+    with progress.saved_on_failure():
+        train(args, model, network, optimizer, scaler, crops, held_out, progress, precision, group)
     group.leave()
-    command = ["python", "infer.py", held_out[0].image.as_posix(), "--checkpoint",
-               run.folder.as_posix()]
-    print(f"look at {run.folder / 'preview.png'}, then try: {shlex.join(command)}")
+    command = shlex.join(["python", "infer.py", held_out[0].image.as_posix(), "--checkpoint",
+                          progress.folder.as_posix()])
+    print(f"look at {progress.folder / 'preview.png'}, then try: {command}")
 
 
 if __name__ == "__main__":
@@ -266,15 +244,7 @@ if __name__ == "__main__":
         main()
     except KeyboardInterrupt:
         sys.exit("train.py: stopped before the first update")
-    except (RuntimeError, MemoryError) as error:
-        if is_out_of_memory(error):
-            sys.exit("train.py: out of memory; use a smaller --micro-batch, --recompute, a smaller "
-                     "--crop, or --device cpu")
-        if "DataLoader worker" in str(error):  # killed: memory is short, or a decoder crashed
-            sys.exit("train.py: " + one_line(str(error).splitlines()[0]))
-        if isinstance(error, torch.distributed.DistError) or "Connection" in str(error):
-            sys.exit("train.py: another process of this training has ended; what was reached is "
-                     "saved")
-        raise
-    except (OSError, ValueError) as error:  # one from a worker carries a traceback; its end counts
-        sys.exit("train.py: " + one_line(re.sub(r"^\w+Error: ", "", str(error).splitlines()[-1])))
+    except (OSError, ValueError, RuntimeError, MemoryError) as error:
+        if not (line := failures.explain(error)):
+            raise
+        sys.exit(f"train.py: {line}")

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import ROOT, TINY
+from torch.amp import GradScaler
 from torch.optim import SGD
 
 import train
@@ -19,11 +20,10 @@ from unet_resnet import UNetResNet, checkpoint, tiling
 from unet_resnet.audit.split import load_pairs
 from unet_resnet.data import read_pair
 from unet_resnet.training.processes import Group
-from unet_resnet.device import pick_device, predictor
+from unet_resnet.device import pick_device, probability_function
 from unet_resnet.losses import crack_loss
-from unet_resnet.evaluation.sheet import ScoreSheet
-from unet_resnet.metrics import counts_at
-from unet_resnet.training.run import Run
+from unet_resnet.metrics import counts_at, histogram
+from unet_resnet.training.windows import Window
 
 CPU = torch.device("cpu")
 
@@ -56,9 +56,10 @@ def test_alone_nothing_is_exchanged():
     """Without a process group torch.distributed would raise."""
     group, model, values = Group(), UNetResNet((1, 1, 1, 1), (8,) * 5), torch.tensor([1.0, 2.0])
     group.join(CPU)
-    group.wait()
-    group.share_buffers(model)
+    with group.first_goes_ahead():
+        group.share_buffers(model)
     assert group.first and group.wrap(model, CPU) is model
+    assert group.any(True, CPU) and not group.any(False, CPU)
     assert torch.equal(group.sum(values.clone()), values)
     group.leave()
 
@@ -78,34 +79,42 @@ def test_each_process_takes_the_gpu_of_its_number(monkeypatch):
         pick_device("auto", 2)
 
 
-def one_window() -> tuple[Run, torch.Tensor, torch.Tensor]:
-    """A run whose BatchNorm does not look at the batch, and five crops, one without cracks."""
+def one_window() -> tuple[UNetResNet, torch.Tensor, torch.Tensor]:
+    """A network whose BatchNorm does not look at the batch, and five crops, one without cracks."""
     torch.manual_seed(0)
     model, images = UNetResNet((1, 1, 1, 1), (8,) * 5).eval(), torch.rand(5, 3, 64, 64)
     masks = (torch.rand(5, 1, 64, 64) < torch.tensor([0, .02, .1, .3, .8]).view(5, 1, 1, 1)).float()
-    group = Group.from_environment()
-    group.join(CPU)
-    run = Run(Path(), Namespace(micro_batch=2), CPU, torch.float32, model, group.wrap(model, CPU),
-              SGD(model.parameters(), lr=64.0), torch.amp.GradScaler("cpu", enabled=False), {}, {},
-              Namespace(signals=0, check=lambda: None), group)
-    return run, images, masks
+    return model, images, masks
 
 
 def step_in_a_group() -> None:
     """What each of two processes does; the first leaves its weights and the loss behind."""
-    run, images, masks = one_window()
-    mine = run.group.share(range(5))  # 0 1 2, and 3 4 0 with the last one counting for nothing
-    loss = train.train_window(run, images[mine], masks[mine], run.group.weights(5))
-    counts = run.group.sum(torch.tensor([run.group.rank + 1, 10]))
-    after = {name: value.clone() for name, value in run.model.state_dict().items()}
+    group = Group.from_environment()
+    group.join(CPU)
+    model, images, masks = one_window()
+    network, mine = group.wrap(model, CPU), group.share(range(5))
+    optimizer = SGD(model.parameters(), lr=64.0)
+
+    def update() -> float | None:
+        # 0 1 2, and 3 4 0 with the last one counting for nothing
+        window: Window = images[mine], masks[mine], group.weights(5)
+        loss, fits = train.train_window(network, optimizer, GradScaler("cpu", enabled=False),
+                                        window, 2, torch.float32, group,
+                                        Namespace(check=lambda: None))
+        assert fits == 2
+        return loss
+
+    loss, counts = update(), group.sum(torch.tensor([group.rank + 1, 10]))
+    known = group.any(group.rank == 1, CPU)
+    after = {name: value.clone() for name, value in model.state_dict().items()}
     images[3] = torch.nan  # in the second process alone
-    left_out = train.train_window(run, images[mine], masks[mine], run.group.weights(5)) is None
+    skipped = update() is None
     unchanged = all(torch.equal(value, after[name])
-                    for name, value in run.model.state_dict().items())
-    if run.group.first:
-        torch.save({"model": after, "loss": loss, "counts": counts,
-                    "left out by both": left_out and unchanged}, "step.pt")
-    run.group.leave()
+                    for name, value in model.state_dict().items())
+    if group.first:
+        torch.save({"model": after, "loss": loss, "counts": counts, "known": known,
+                    "skipped by both": skipped and unchanged}, "step.pt")
+    group.leave()
 
 
 @pytest.mark.slow
@@ -119,13 +128,15 @@ def test_two_processes_step_as_one(tmp_path):
     assert process.returncode == 0, err
     found = torch.load(tmp_path / "step.pt", weights_only=True)
     assert found["counts"].tolist() == [3, 20]
-    assert found["left out by both"]
+    assert found["skipped by both"] and found["known"], "what one knows, all do"
 
-    run, images, masks = one_window()
-    crack_loss(run.model(images), masks).backward()
-    before = {name: value.clone() for name, value in run.model.state_dict().items()}
-    run.optimizer.step()
-    for name, parameter in run.model.named_parameters():
+    model, images, masks = one_window()
+    loss = crack_loss(model(images), masks)
+    assert found["loss"] == pytest.approx(loss.item(), rel=1e-5)
+    loss.backward()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    SGD(model.parameters(), lr=64.0).step()
+    for name, parameter in model.named_parameters():
         step, wanted = found["model"][name] - before[name], parameter.detach() - before[name]
         assert (step - wanted).norm() < 1e-4 * wanted.norm(), name
     (tmp_path / "step.pt").unlink()
@@ -149,12 +160,10 @@ def test_torchrun_trains_and_scores_as_one_process_would(trained, tmp_path):
     with open(tmp_path / "run/history.csv", newline="") as file:
         row = max(csv.DictReader(file), key=lambda row: float(row["iou"]))
     model, content = checkpoint.load(tmp_path / "run/best.pt")
-    sheet = ScoreSheet(0.5, (), skeletons=False)
-    for pair in load_pairs([trained / "walls"])[1]:
-        photo, mask = read_pair(pair.image, pair.mask)
-        probability = tiling.predict(predictor(model, CPU, torch.float32), photo)
-        sheet.add(pair.image.stem, pair.source, probability, mask)
-    counts = counts_at(sum(sheet.histograms.values()), content.threshold)
+    probability = probability_function(model, CPU, torch.float32)
+    photos = [read_pair(pair.image, pair.mask) for pair in load_pairs([trained / "walls"])[1]]
+    counts = counts_at(sum(histogram(tiling.predict(probability, photo), mask.bool())
+                           for photo, mask in photos), content.threshold)
     assert float(row["iou"]) == pytest.approx(counts.iou, abs=1e-3)
     assert float(row["accuracy"]) == pytest.approx(counts.accuracy, abs=1e-3)
     for file in tmp_path.rglob("*.pt"):

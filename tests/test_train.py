@@ -18,20 +18,24 @@ import pytest
 import torch
 from conftest import ROOT, TINY, Outcome, refused, run_script
 from PIL import Image
-from torch.optim import SGD, Optimizer
+from torch.amp import GradScaler
+from torch.optim import SGD, Adam, Optimizer
 from torchvision import models
 
 import train
 from unet_resnet import UNetResNet, checkpoint, losses, tiling
+from unet_resnet.export.small import shrink
 from unet_resnet.synthetic import pavement
-from unet_resnet.audit.split import Split, describe_split, load_pairs
+from unet_resnet.audit.split import Split, describe_split, known_photos, load_pairs
 from unet_resnet.data import Crops, read_pair
-from unet_resnet.device import predictor
+from unet_resnet.device import probability_function
 from unet_resnet.images import read_photo
 from unet_resnet.losses import crack_loss
-from unet_resnet.evaluation.sheet import ScoreSheet
-from unet_resnet.metrics import best_threshold, counts_at
-from unet_resnet.training.run import Run, known_photos
+from unet_resnet.metrics import best_threshold, counts_at, histogram
+from unet_resnet.training import settings
+from unet_resnet.training.processes import Group
+from unet_resnet.training.resume import Progress
+from unet_resnet.training.windows import Window
 
 FILES = {"last.pt", "best.pt", "history.csv", "preview.png", "run.json", "split.json", ".lock"}
 NO_PHOTOS: Split = {"train": {}, "validation": {}}
@@ -69,17 +73,15 @@ def test_the_files_of_a_run(trained):
 
 def test_the_scores_of_best_are_those_of_its_model(trained):
     model, content = checkpoint.load(trained / "runs" / "walls-1" / "best.pt")
-    probability = predictor(model, torch.device("cpu"), torch.float32)
+    probability = probability_function(model, torch.device("cpu"), torch.float32)
     validation = load_pairs([trained / "walls"])[1]
-    sheet = ScoreSheet(0.5, (), skeletons=False)
-    for pair in validation:
-        photo, mask = read_pair(pair.image, pair.mask)
-        sheet.add(pair.image.stem, pair.source, tiling.predict(probability, photo), mask)
-    histogram = sum(sheet.histograms.values())
-    threshold, dice = best_threshold(histogram)
+    photos = [read_pair(pair.image, pair.mask) for pair in validation]
+    counts = sum(histogram(tiling.predict(probability, photo), mask.bool())
+                 for photo, mask in photos)
+    threshold, dice = best_threshold(counts)
     row = content.history[-1]
     assert threshold == row["threshold"] and dice == pytest.approx(row["dice"], abs=1e-3)
-    assert counts_at(histogram, threshold).iou == pytest.approx(row["iou"], abs=1e-3)
+    assert counts_at(counts, threshold).iou == pytest.approx(row["iou"], abs=1e-3)
 
 
 # Windows and schedule
@@ -93,45 +95,44 @@ class Watched(SGD):
         super().step(closure)
 
 
-def bare_run(model: UNetResNet, optimizer: Optimizer, folder: Path = Path(),
-             **settings: object) -> Run:
-    return Run(folder, Namespace(**settings), torch.device("cpu"), torch.float32, model, model,
-               optimizer, torch.amp.GradScaler("cpu", enabled=False), NO_PHOTOS, NO_PHOTOS,
-               Namespace(signals=0, check=lambda: None))
+def update(model: UNetResNet, optimizer: Optimizer, window: Window, micro_batch: int,
+           scaler: GradScaler | None = None) -> tuple[float | None, int]:
+    """`train.train_window` in a single process that no signal disturbs."""
+    return train.train_window(model, optimizer, scaler or GradScaler("cpu", enabled=False), window,
+                              micro_batch, torch.float32, Group(), Namespace(check=lambda: None))
 
 
 @pytest.fixture(scope="module")
-def window() -> tuple[UNetResNet, torch.Tensor, torch.Tensor]:
+def whole() -> tuple[UNetResNet, Window]:
     """A network whose BatchNorm does not look at the batch, and five crops, one without cracks."""
     torch.manual_seed(0)
     model, images = UNetResNet((1, 1, 1, 1), (8,) * 5).eval(), torch.rand(5, 3, 32, 32)
     masks = (torch.rand(5, 1, 32, 32) < torch.tensor([0, .02, .1, .3, .8]).view(5, 1, 1, 1)).float()
-    return model, images, masks
+    return model, (images, masks, torch.full((5,), 1 / 5))
 
 
 @pytest.mark.parametrize("micro_batch", (1, 2, 3, 4, 5))
-def test_micro_batches_add_up_to_the_gradient_of_the_window(window, micro_batch):
+def test_micro_batches_add_up_to_the_gradient_of_the_window(whole, micro_batch):
     """Five crops: the last micro-batch is short with 2, 3 and 4."""
-    model, images, masks = window
+    model, window = whole
+    images, masks, _ = window
     model.zero_grad()
     loss = crack_loss(model(images), masks)
     loss.backward()
     wanted = torch.cat([value.grad.flatten() for value in model.parameters()])
     model.zero_grad()
     optimizer = Watched(model.parameters(), lr=0.0)  # 0, so that the model stays as it is
-    run = bare_run(model, optimizer, micro_batch=micro_batch)
     for _ in range(2):  # a gradient left over from the first window would show in the second
-        assert train.train_window(run, images, masks, torch.full((5,), 1 / 5)) == pytest.approx(
-            loss.item(), rel=1e-5)
+        mean, fits = update(model, optimizer, window, micro_batch)
+        assert mean == pytest.approx(loss.item(), rel=1e-5) and fits == micro_batch
         assert (optimizer.seen - wanted).norm() < 1e-4 * wanted.norm()
 
 
-def test_running_out_of_memory_halves_the_micro_batch_and_loses_nothing(window, monkeypatch):
+def test_running_out_of_memory_halves_the_micro_batch_and_loses_nothing(whole, monkeypatch):
     """A device that holds at most two crops: 5 are tried, then 3, then 2."""
-    model, images, masks = window
-    run = bare_run(model, Watched(model.parameters(), lr=0.0), micro_batch=5)
-    weights = torch.full((5,), 1 / 5)
-    loss, tried = crack_loss(model(images), masks).item(), []
+    model, window = whole
+    optimizer = Watched(model.parameters(), lr=0.0)
+    loss, tried = crack_loss(model(window[0]), window[1]).item(), []
 
     def small_device(batch):
         tried.append(len(batch))
@@ -140,12 +141,13 @@ def test_running_out_of_memory_halves_the_micro_batch_and_loses_nothing(window, 
         return type(model).forward(model, batch)
 
     monkeypatch.setattr(model, "forward", small_device)
-    assert train.train_window(run, images, masks, weights) == pytest.approx(loss, rel=1e-5)
-    assert tried == [5, 3, 2, 2, 1] and run.args.micro_batch == 2
-    assert run.optimizer.seen.isfinite().all() and run.optimizer.seen.norm() > 0
+    mean, fits = update(model, optimizer, window, micro_batch=5)
+    assert mean == pytest.approx(loss, rel=1e-5)
+    assert tried == [5, 3, 2, 2, 1] and fits == 2
+    assert optimizer.seen.isfinite().all() and optimizer.seen.norm() > 0
     monkeypatch.setattr(model, "forward", lambda batch: small_device(batch.repeat(3, 1, 1, 1)))
     with pytest.raises(torch.OutOfMemoryError):  # not even one crop fits
-        train.train_window(run, images, masks, weights)
+        update(model, optimizer, window, micro_batch=2)
 
 
 @pytest.mark.slow
@@ -175,7 +177,7 @@ def test_what_compile_cannot_do_is_refused(trained, script, monkeypatch):
         raise RuntimeError("No working C++ compiler found")
 
     monkeypatch.setattr(torch, "compile", no_compiler)
-    refused(script(*start), "train.py", "--compile", "leave it away")
+    refused(script(*start), "train.py", "--compile", "omit it")
 
 
 @pytest.mark.parametrize("updates", (1, 2, 3, 20, 101, 1000))
@@ -190,23 +192,22 @@ def test_schedule(updates):
 
 
 @pytest.mark.usefixtures("script")  # it removes the large files
-def test_best_stays_when_later_epochs_are_worse(window, tmp_path, monkeypatch):
+def test_best_stays_when_later_epochs_are_worse(whole, tmp_path):
     """Three epochs whose predictions lie 10, 2 and 5 rows beside the truth."""
-    model, images, _ = window
-    run = bare_run(model, torch.optim.Adam(model.parameters()), tmp_path, epochs=3)
+    model, (images, *_) = whole
+    progress = Progress(tmp_path, 10.0, Group(), model, Adam(model.parameters()),
+                        GradScaler("cpu", enabled=False), [], [], settings={}, split=NO_PHOTOS)
     truth = (torch.arange(32) < 16).float()[:, None].expand(1, 32, 32)
     for rows in (10, 2, 5):
-        sheet, prediction = ScoreSheet(0.5, (), skeletons=False), truth.roll(rows, dims=1)
-        sheet.add("x", "wall", prediction, truth)
-        shown = [[(images[0] * 255).byte(), truth, prediction]]
-        monkeypatch.setattr(train, "validate", lambda *_: (sheet.histograms["wall"], shown))
-        run.losses = [1.0, 3.0]
-        train.finish_epoch(run, [], seconds=1.0)
+        prediction = truth.roll(rows, dims=1)
+        counts = histogram(prediction, truth.bool())
+        row = train.summary(len(progress.history), [1.0, None, 3.0], 1.0, counts)
+        train.write_epoch(progress, row, 3, [[(images[0] * 255).byte(), truth, prediction]])
+        progress.history.append(row)
     assert [row["iou"] for row in history(tmp_path)] == [
         (16 - rows) / (16 + rows) for rows in (10, 2, 5)]
-    assert [row["loss"] for row in run.history] == [2.0] * 3 and not run.losses
-    assert checkpoint.read(tmp_path / "best.pt").history == run.history[:2]
-    assert checkpoint.read(tmp_path / "last.pt").history == run.history
+    assert [row["loss"] for row in progress.history] == [2.0] * 3
+    assert checkpoint.read(tmp_path / "best.pt").history == progress.history[:2]
 
 
 # Resumption
@@ -285,7 +286,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(trained, script, tmp_
 def test_a_network_learns_on_from_a_checkpoint(trained, script, tmp_path, start):
     """With a rate of 0 it stays what it was; photos that it has learned from are told."""
     run = trained / "runs/walls-1"
-    checkpoint.shrink(run / "best.pt", tmp_path / "small.pt")
+    shrink(run / "best.pt", tmp_path / "small.pt")
     path = {"folder": run, "file": run / "best.pt", "small": tmp_path / "small.pt"}[start]
     outcome = script("train.py", "--data", trained / "walls", *TINY, "--weights", path, "--lr", 0,
                      "--epochs", 1, "--output", "on", "--seed", 1)
@@ -339,7 +340,7 @@ def test_the_word_cracks_is_the_shipped_network(tmp_path, monkeypatch):
 
 def test_a_run_in_its_first_epoch_has_no_network_yet(tmp_path):
     (tmp_path / "last.pt").touch()
-    with pytest.raises(FileNotFoundError, match=f"no best.pt in it yet.*--resume {tmp_path}"):
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path}: .*best.pt.*first epoch.*--resume"):
         checkpoint.load(tmp_path)
 
 
@@ -380,8 +381,8 @@ def test_resuming_another_run_than_the_old_is_refused(trained, change, named):
 def test_resuming_on_changed_data_is_refused(trained, script, tmp_path, change, named):
     shutil.copytree(trained / "walls", tmp_path / "walls")
     change(tmp_path / "walls")
-    refused(script("train.py", "--resume", trained / "runs" / "walls-1", "--data", "walls"),
-            "train.py", "wall_2", named)
+    refused(script("train.py", "--resume", trained / "runs" / "walls-1", "--data", "walls",
+                   "--epochs", 3), "train.py", "wall_2", named)
 
 
 def test_resuming_best_is_refused(trained, script, tmp_path):
@@ -449,11 +450,11 @@ def test_without_a_network_imagenet_is_refused_with_the_choices(trained, script,
 
 def test_defaults_with_data(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train.py", "--data", "cracks"])
-    args, last = train.parse_arguments("")
-    assert last is None
+    args, folder, last, start = settings.from_flags("", writes=True)
+    assert folder is last is start is None
     assert (args.weights, args.blocks, args.epochs) == ("imagenet", [3, 4, 23, 3], 50)
     assert (args.batch_size, args.micro_batch, args.crop) == (8, 8, 448)
-    assert (args.precision, args.device, args.output) == ("auto", "auto", None)
+    assert (args.precision, args.device) == ("auto", "auto")
     assert 0 < args.encoder_lr < 1, "a trained encoder learns at a lower rate"
 
 

@@ -172,6 +172,6 @@ def test_a_worker_that_is_killed_is_one_line(trained, script, tmp_path, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr(data, "read_pair", deadly)
         outcome = script("train.py", "--data", "walls", "--output", "run", *TINY, "--workers", 1)
-    refused(outcome, "train.py", "DataLoader worker", "killed")
+    refused(outcome, "train.py", "DataLoader worker (pid")
     assert script("train.py", "--resume", "run", "--workers", 0).status == 0
     assert same(state(tmp_path / "run"), state(trained / "runs/walls-1"))

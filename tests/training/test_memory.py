@@ -33,7 +33,7 @@ def test_small_crops_tell_what_large_ones_keep(precision, recomputed):
     if recomputed:
         recompute_activations(model)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    told = memory.activation_bytes(model, crack_loss, 150, precision)
+    told = memory.activation_bytes(model, 150, precision)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
     def forward(count):
@@ -62,7 +62,7 @@ def test_state_is_what_adam_holds():
 @pytest.mark.parametrize("free, advice", [(64e9, False), (1e6, True), (None, False)])
 def test_the_estimate_advises_where_memory_is_short(monkeypatch, free, advice):
     monkeypatch.setattr(memory, "free_bytes", lambda device: free)
-    line = memory.estimate(UNetResNet((1, 1, 1, 1), (8,) * 5), crack_loss, 64, 4, torch.float32)
+    line = memory.estimate(UNetResNet((1, 1, 1, 1), (8,) * 5), 64, 4, torch.float32)
     assert "\n" not in line and "4 x 0.0" in line and ("free" in line) == (free is not None)
     assert all((flag in line) == advice for flag in ("--micro-batch", "--recompute", "--crop"))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from unet_resnet.audit.findings import audit
 from unet_resnet.audit.groups import group_of, join, related, split_groups
+from unet_resnet.checkpoint import Checkpoint
 from unet_resnet.data import Pair, find
 from unet_resnet.files import fingerprint, hash_of
 from unet_resnet.images import SUFFIXES
@@ -67,6 +68,31 @@ def _notes_on(train: Sequence[Pair], validation: Sequence[Pair], count: int) -> 
         notes.append(f"warning: photographs on both sides of the split, in different crops: "
                      f"{len(shared)}, e.g. {min(shared)}; scores will be too good")
     return notes
+
+
+def sides_of_run(paths: Sequence[Path], seed: int, split: str | None, last: Checkpoint | None,
+                 start: Checkpoint | None) -> tuple[list[Pair], list[Pair], Split, Split]:
+    """The pairs a run trains on, those it validates on, and the hashes of their photos and masks;
+    prints the notes on them.
+
+    split: a file, "groups" or None. A resumed run keeps the split and the masks of its `last`
+    checkpoint; a new one counts the photos of its `start` as trained on before. Raises what
+    `load_pairs` and `read_split` raise, and ValueError if the data of a run have changed.
+    """
+    wanted = last.split if last else split if split in (None, "groups") else read_split(Path(split))
+    train, validation, notes = load_pairs(paths, seed, wanted, strict=last is not None)
+    described, masks = (describe_split(train, validation, part) for part in ("image", "mask"))
+    if last:
+        check_masks(masks, last.masks or masks)
+    before = last.split.get("before") if last else start and learned_from(start.split)
+    if before:
+        described["before"] = before
+    if known := known_photos(described):
+        notes.append(f"warning: --weights has learned from {known} of the {len(validation)} "
+                     "validation photos, or from other crops of them: scores will be too good")
+    for note in notes:
+        print(note)
+    return train, validation, described, masks
 
 
 def read_split(path: Path) -> Split:

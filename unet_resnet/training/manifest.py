@@ -1,6 +1,6 @@
-"""What must be known to run a training again? run.json in its folder says it.
+"""What must be known to repeat a training? run.json and split.json in its folder say it.
 
-    {"settings": {...}, "starts": [{one for each start or resumption}, ...]}
+    {"settings": {...}, "starts": [{one per start or resumption}, ...]}
 """
 
 import json
@@ -17,16 +17,18 @@ from typing import Any
 
 import torch
 
-from unet_resnet.files import written_whole
+from unet_resnet.checkpoint import located
+from unet_resnet.files import fingerprint, written_whole
 
 PACKAGES = ("unet_resnet", "torch", "torchvision", "numpy", "pillow")
 NAME = "run.json"
 
 
-def note_start(folder: Path, settings: Mapping[str, Any], **about: Any) -> None:
-    """Add this start, with what is known of it besides, to the run's record.
+def note_start(folder: Path, settings: Mapping[str, Any], split: Mapping[str, Any],
+               device: torch.device, precision: torch.dtype, processes: int) -> None:
+    """Add this start to the record of the run in run.json, and write its split to split.json.
 
-    Raises ValueError where the record is there and cannot be read: it is not written over.
+    Raises ValueError if run.json cannot be read: it is not overwritten.
     """
     path, starts = folder / NAME, []
     if path.exists():
@@ -35,9 +37,15 @@ def note_start(folder: Path, settings: Mapping[str, Any], **about: Any) -> None:
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"{path}: not the record of a run ({type(error).__name__}); move it "
                              "away") from error
-    content = {"settings": dict(settings), "starts": [*starts, describe_start() | about]}
-    with written_whole(path) as file:
-        file.write((json.dumps(content, indent=1) + "\n").encode())
+    weights = located(Path(settings["weights"]))
+    start = {**describe_start(), "processes": processes, "device": str(device),
+             "device_name": device_name(device),
+             "precision": str(precision).removeprefix("torch."),
+             "weights_hash": fingerprint(weights) if weights.is_file() else None}
+    for name, content in (("split.json", split),
+                          (NAME, {"settings": dict(settings), "starts": [*starts, start]})):
+        with written_whole(folder / name) as file:
+            file.write((json.dumps(content, indent=1) + "\n").encode())
 
 
 def describe_start() -> dict[str, Any]:
@@ -61,7 +69,7 @@ def package_version(package: str) -> str:
 
 
 def code_version() -> str:
-    """The git commit of this code, ended by "-dirty" where files were changed since; or "" """
+    """The git commit of this code, with "-dirty" if files were changed since; "" if unknown."""
     here = Path(__file__)
 
     def git(*arguments: str) -> str:
@@ -69,14 +77,14 @@ def code_version() -> str:
                               capture_output=True, text=True, timeout=20, check=True).stdout.strip()
 
     try:
-        git("ls-files", "--error-unmatch", here.name)  # not a checkout that merely lies around it
+        git("ls-files", "--error-unmatch", here.name)  # not a checkout of something else around it
         return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
     except (OSError, subprocess.SubprocessError):  # no git, no checkout
         return ""
 
 
 def device_name(device: torch.device) -> str:
-    """The model of a GPU; of the processor, where the system tells it."""
+    """The model of the GPU, or of the processor as far as the system knows it."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     table = Path("/proc/cpuinfo")  # Linux

@@ -1,13 +1,14 @@
 """How do several processes train one network as one would?
 
-`torchrun --nproc-per-node N train.py ...` starts the processes and tells each its rank. Each takes
-a share of every window of crops and of the photos to validate on; gradients, losses and counts are
-added up over all of them.
+`torchrun --nproc-per-node N train.py ...` starts the processes and gives each its rank. Each takes
+a share of every window of crops and of the validation photos; gradients, losses and counts are
+summed over all of them.
 """
 
 import os
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -15,7 +16,8 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-PATIENCE = timedelta(hours=1)  # while the first one downloads weights and reads all photos
+PATIENCE = timedelta(hours=1)  # while the first process downloads weights and reads all photos
+SMALL_BATCH = 8  # crops, below which the BatchNorm statistics of one process are rough
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,15 @@ class Group:
         """Whether this process is the one that prints and writes."""
         return self.rank == 0
 
-    def join(self, device: torch.device) -> None:
-        """Meet the others; of several GPUs, `device` is from now on the current one.
+    def silence_others(self) -> None:
+        """Only the first process prints."""
+        if not self.first:
+            sys.stdout = open(os.devnull, "w")
 
-        Raises ValueError for a device on which no group can train.
+    def join(self, device: torch.device) -> None:
+        """Meet the other processes; a GPU `device` becomes the current one.
+
+        Raises ValueError for a device that several processes cannot train on.
         """
         gpu = device.type == "cuda"
         if gpu:
@@ -56,49 +63,64 @@ class Group:
         if self.size > 1:
             distributed.destroy_process_group()
 
-    def wait(self) -> None:
-        """Until all are here."""
-        if self.size > 1:
+    @contextmanager
+    def first_goes_ahead(self) -> Iterator[None]:
+        """The first process runs the block alone, then the others: they find its files."""
+        if self.size > 1 and not self.first:
+            distributed.barrier()
+        yield
+        if self.size > 1 and self.first:
             distributed.barrier()
 
+    def share_norms(self, model: nn.Module, crops: int, device: torch.device) -> nn.Module:
+        """The model; with few `crops` in a forward pass, BatchNorm averages over all GPUs."""
+        if self.size == 1 or device.type != "cuda" or crops >= SMALL_BATCH:
+            return model
+        return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+
     def wrap(self, model: nn.Module, device: torch.device) -> nn.Module:
-        """The model, whose gradients are averaged over all processes in each backward pass."""
+        """The model, with its gradients averaged over all processes in each backward pass."""
         if self.size == 1:
             return model
         return DistributedDataParallel(model, [device] if device.type == "cuda" else None,
                                        gradient_as_bucket_view=True)  # no second copy of them
 
     def held_back(self, network: nn.Module, last: bool) -> AbstractContextManager[None]:
-        """In this context gradients stay in the process, but for the last micro-batch of a window.
+        """Gradients are exchanged once per window, in the backward pass of its `last` micro-batch.
         """
         return nullcontext() if last or self.size == 1 else network.no_sync()
 
     def share(self, window: Sequence[int]) -> list[int]:
-        """This process's part of a window of crops, of equal length on all.
+        """This process's part of a window of crops; all parts have the same length.
 
-        Where the window cannot be divided, the last ones get its first crop again; `weights` makes
-        it count for nothing.
+        If the window cannot be divided, the last parts are filled up with its first crop, which
+        `weights` then counts as zero.
         """
         each = -(-len(window) // self.size)
         mine = list(window[self.rank * each:(self.rank + 1) * each])
         return mine + [window[0]] * (each - len(mine))
 
     def weights(self, crops: int) -> Tensor:
-        """What each crop of `share` weighs in the mean over a window of `crops`, (n,) float32.
+        """The weight of each crop of `share` in the mean over a window of `crops`, (n,) float32.
 
-        The backward pass averages over processes, which `size` takes back.
+        The backward pass averages over processes; the factor `size` makes that a sum.
         """
         each = -(-crops // self.size)
         mine = min(max(crops - self.rank * each, 0), each)
         return (torch.arange(each) < mine) * (self.size / crops)
 
     def sum(self, values: Tensor) -> Tensor:
+        """The sum over all processes, in place."""
         if self.size > 1:
             distributed.all_reduce(values)
         return values
 
+    def any(self, condition: bool, device: torch.device) -> bool:
+        """Whether the condition holds in one of the processes."""
+        return bool(self.sum(torch.tensor(float(condition), device=device)))
+
     def share_buffers(self, model: nn.Module) -> None:
-        """All take the first process's BatchNorm statistics, so that all predict the same."""
+        """Copy the first process's BatchNorm statistics to all, so that all predict the same."""
         if self.size > 1:
             for buffer in model.buffers():
                 distributed.broadcast(buffer, 0)

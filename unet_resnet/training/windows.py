@@ -1,53 +1,124 @@
-"""When does a window of crops count, and how is one undone?"""
+"""Which crops make up an update, and what if an update fails?"""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import math
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
 
-LEFT_OUT = 5  # windows in a row, after which training does not help itself any more
+from unet_resnet.data import Crops
+from unet_resnet.device import is_out_of_memory, memory_format
+from unet_resnet.training.processes import Group
+from unet_resnet.training.signals import Stop, ignore_signals
 
+SKIPPED = 5  # windows in a row, after which training will not recover by itself
 
-def buffers_of(model: nn.Module) -> Callable[[], None]:
-    """A function that gives the buffers, BatchNorm's running statistics, their present values."""
-    before = [buffer.clone() for buffer in model.buffers()]
-
-    def put_back() -> None:
-        with torch.no_grad():
-            for buffer, value in zip(model.buffers(), before):
-                buffer.copy_(value)
-
-    return put_back
+Window = tuple[Tensor, Tensor, Tensor]
 
 
-@contextmanager
-def undone_on_failure(model: nn.Module) -> Iterator[None]:
-    """A window counts whole or not at all: where the block raises, gradients are dropped and
-    BatchNorm's running statistics are what they were before it."""
-    put_back = buffers_of(model)
-    try:
-        yield
-    except BaseException:
-        model.zero_grad(set_to_none=True)
-        put_back()
-        raise
+def of_epoch(epoch: int, crops: Crops, size: int, done: int, workers: int, group: Group,
+             device: torch.device) -> Iterator[Window]:
+    """The windows of an epoch that follow the first `done`, this process's share of each.
 
-
-def extent(model: nn.Module) -> Tensor:
-    """The norm of all gradients and BatchNorm statistics, (); not finite where one of them is not.
-
-    While it is finite so are the weights after a step of Adam, whose averages of gradients and of
-    their squares are no larger, and whose step is bounded (Kingma and Ba, 2015).
+    Yields images (n, 3, h, w) and masks (n, 1, h, w), float32 in 0..1, and the weight of each crop
+    in the window's mean, (n,). The last window of an epoch may be shorter than `size` crops.
     """
-    gradients = [value.grad for value in model.parameters() if value.grad is not None]
-    statistics = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+    positions = range(epoch * len(crops), (epoch + 1) * len(crops))
+    left = [positions[first:first + size] for first in range(done * size, len(crops), size)]
+    gpu = device.type == "cuda"
+    loader = DataLoader(crops, batch_sampler=[group.share(window) for window in left],
+                        num_workers=workers, worker_init_fn=ignore_signals, pin_memory=gpu)
+    for window, (images, masks) in zip(left, loader):
+        yield (images.to(device, memory_format=memory_format(device), non_blocking=gpu),
+               masks.to(device, non_blocking=gpu),
+               group.weights(len(window)).to(device, non_blocking=gpu))
+
+
+class Attempts:
+    """Attempts at a window: it counts as a whole or not at all.
+
+        for micro_batch in attempts:  # at first the size that fitted last time
+            with attempts:
+                ...
+
+    If the block fails, gradients are dropped and BatchNorm's running statistics are put back. When
+    memory runs out, the next attempt has half the micro-batch; a FloatingPointError skips the
+    window. Other errors pass.
+    """
+
+    def __init__(self, network: nn.Module, micro_batch: int, group: Group) -> None:
+        self.network, self.micro_batch, self.group = network, micro_batch, group
+        self.again, self.statistics = False, []
+
+    def __iter__(self) -> Iterator[int]:
+        self.again = True
+        while self.again:
+            self.again = False
+            yield self.micro_batch
+            if self.again:  # here, where the error no longer holds the failed pass's tensors
+                torch.cuda.empty_cache()
+
+    def __enter__(self) -> None:
+        self.statistics = [buffer.clone() for buffer in self.network.buffers()]
+
+    def __exit__(self, kind: type | None, error: BaseException | None, _: object) -> bool:
+        if error is None:
+            return False
+        self.network.zero_grad(set_to_none=True)
+        for buffer, value in zip(self.network.buffers(), self.statistics):
+            buffer.copy_(value)
+        # Of several processes, the others wait for this pass: only one alone can repeat it.
+        if is_out_of_memory(error) and self.micro_batch > 1 and self.group.size == 1:
+            self.again, self.micro_batch = True, (self.micro_batch + 1) // 2
+            tqdm.write(f"out of memory: going on with --micro-batch {self.micro_batch}")
+        return self.again or isinstance(error, FloatingPointError)
+
+
+def micro_batches(window: Window, size: int, network: nn.Module, group: Group,
+                  stop: Stop) -> Iterator[Window]:
+    """The window in parts of `size` crops. Processes exchange gradients in the last part's
+    backward pass; KeyboardInterrupt if a signal has arrived before a part."""
+    parts = list(zip(*(tensor.split(size) for tensor in window)))
+    for number, part in enumerate(parts, start=1):
+        stop.check()
+        with group.held_back(network, last=number == len(parts)):
+            yield part
+
+
+def agreed_mean(loss: Tensor, network: nn.Module, scaler: torch.amp.GradScaler,
+                group: Group) -> float:
+    """The mean of the loss, (), over all processes.
+
+    Raises FloatingPointError, in all of them, if it or the gradients are not finite. Gradients that
+    float16's scale alone made infinite are left to the scaler, which skips the step and lowers it.
+    """
+    mean, norm = group.sum(torch.stack((loss / group.size, total_norm(network)))).tolist()
+    if not math.isfinite(mean) or not math.isfinite(norm) and scaler.get_scale() <= 1:
+        raise FloatingPointError
+    return mean
+
+
+def total_norm(network: nn.Module) -> Tensor:
+    """The norm of all gradients and BatchNorm statistics, (); not finite if one of them is not.
+
+    While it is finite, so are the weights after a step of Adam: its averages are no larger, and
+    its step is bounded (Kingma and Ba, 2015).
+    """
+    gradients = [value.grad for value in network.parameters() if value.grad is not None]
+    statistics = [buffer for buffer in network.buffers() if buffer.is_floating_point()]
     return nn.utils.get_total_norm(gradients + statistics)
 
 
-def check_streak(losses: Sequence[float | None], windows: int) -> None:
-    """Raise FloatingPointError where the last ones of an epoch's `windows` were all left out."""
-    most = min(LEFT_OUT, windows)
+def report_skipped(losses: Sequence[float | None], epoch: int, updates: int) -> None:
+    """Print that the last window was skipped, `losses` being those of the epoch so far.
+
+    Raises FloatingPointError for the fifth in a row, or if an epoch's `updates` are all skipped.
+    """
+    tqdm.write(f"epoch {epoch + 1}, update {len(losses)}: skipped, its loss or gradients are not "
+               "finite")
+    most = min(SKIPPED, updates)
     if len(losses) >= most and set(losses[-most:]) == {None}:
         raise FloatingPointError(
             f"loss or gradients were not finite in {most} updates in a row; last.pt is from before "

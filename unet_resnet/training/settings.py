@@ -1,0 +1,187 @@
+"""What can be set for a training, and what must a resumed run keep?
+
+Settings are a dict, one entry per flag of train.py; last.pt and run.json hold it.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from unet_resnet import checkpoint
+from unet_resnet.checkpoint import Checkpoint
+from unet_resnet.files import lock
+from unet_resnet.training import resume
+
+Settings = dict[str, Any]
+
+ENCODERS = {"resnet50": [3, 4, 6, 3], "resnet101": [3, 4, 23, 3], "resnet152": [3, 8, 36, 3]}
+DEFAULTS = {
+    "data": None, "weights": "imagenet", "blocks": ENCODERS["resnet101"],
+    "widths": [256, 128, 64, 32, 16], "epochs": 50, "batch_size": 8, "micro_batch": None,
+    "recompute": False, "freeze_bn": False, "compile": False, "crop": 448, "lr": 5e-4,
+    "encoder_lr": None, "precision": "auto", "device": "auto",
+    "workers": min(2, os.cpu_count() or 1), "seed": 0, "split": None, "save_every": 10.0}
+# Without --data. The drawn set is small and easy: a small network learns it from random weights in
+# minutes on a CPU.
+DRAWN = {"weights": "none", "blocks": [1, 1, 1, 1], "widths": [64, 48, 32, 24, 16], "epochs": 6,
+         "batch_size": 4, "crop": 160, "lr": 2e-3}
+# What --resume must not change.
+FIXED = ("weights", "blocks", "widths", "batch_size", "crop", "seed", "split")
+LEAST = {"blocks": 1, "widths": 1, "epochs": 1, "batch_size": 1, "micro_batch": 1, "crop": 64,
+         "workers": 0, "seed": 0, "lr": 0.0, "encoder_lr": 0.0, "save_every": 0.0}
+
+
+def from_flags(description: str, writes: bool) -> tuple[
+        argparse.Namespace, Path | None, Checkpoint | None, Checkpoint | None]:
+    """The settings, the run's folder if it is known, the last.pt of a resumed run, and the
+    checkpoint with the weights of a new one.
+
+    A process that `writes` locks the folder of a resumed run; one that is finished ends the
+    program. Raises ValueError or OSError for settings that make no sense.
+    """
+    given = vars(make_parser(description).parse_args())
+    folder, run = (given.pop(name, None) for name in ("output", "resume"))
+    if encoder := given.pop("encoder", None):
+        given["blocks"] = ENCODERS[encoder]
+    last = start = None
+    if run:
+        folder = resume.newest() if run == "newest" else Path(run)
+        settings, last = of_resumed_run(given, folder, writes)
+        if (done := len(last.history)) >= settings["epochs"]:
+            print(f"{folder} is finished: {done} of {settings['epochs']} epochs; resume with a "
+                  "higher --epochs for more")
+            sys.exit()
+    else:
+        if folder and folder.is_dir() and any(folder.iterdir()):
+            raise FileExistsError(f"{folder} is not empty; choose another --output, or --resume "
+                                  f"{folder}")
+        settings, start = of_new_run(given)
+    if writes:
+        resume.check_room(folder or Path("runs"), settings["blocks"], settings["widths"])
+    return argparse.Namespace(**settings), folder, last, start
+
+
+def default_of(flag: str) -> str:
+    """How the help of a flag ends."""
+    name = flag.removeprefix("--").replace("-", "_")
+    real, drawn = (" ".join(map(str, value)) if isinstance(value, list) else value
+                   for value in (DEFAULTS.get(name), DRAWN.get(name)))
+    if real is None or real is False:
+        return ""
+    return f" (default: {real}" + f"; {drawn} without --data" * (name in DRAWN) + ")"
+
+
+def make_parser(description: str) -> argparse.ArgumentParser:
+    """A parser that returns only the flags that were given."""
+    parser = argparse.ArgumentParser(description=description, allow_abbrev=False,
+                                     argument_default=argparse.SUPPRESS)
+    depth, folder = (parser.add_mutually_exclusive_group() for _ in range(2))
+
+    def add(flag: str, text: str, to: Any = parser, **options: Any) -> None:
+        to.add_argument(flag, help=text + default_of(flag), **options)
+
+    add("--data", "data sets (images/ and masks/, or train/ and test/ with these in them), or the "
+        "two folders of one; without, a drawn set", nargs="+",
+        type=os.path.abspath, metavar="FOLDER")
+    add("--output", "the run's folder (default: the next free runs/NAME-N)", folder, type=Path)
+    add("--resume", "go on with a run, with its settings (without RUN: the newest)", folder,
+        nargs="?", const="newest", metavar="RUN")
+    add("--weights", "to start from: for the encoder imagenet, none or a ResNet's state dict; for "
+        "the whole network cracks (bundled), a run's folder or a checkpoint")
+    add("--encoder", "the encoder's depth by name", depth, choices=ENCODERS)
+    add("--blocks", "bottlenecks in the encoder's four stages", depth, type=int, nargs=4,
+        metavar="N")
+    add("--widths", "channels of the decoder's five levels", type=int, nargs=5, metavar="N")
+    add("--epochs", "passes over the training photos", type=int)
+    add("--batch-size", "crops per update", type=int)
+    add("--micro-batch", "crops per forward pass: less memory, same gradients up to BatchNorm "
+        "(default: the batch size; halved when memory runs out)", type=int)
+    add("--recompute", "less memory, more time: compute activations twice", action="store_true")
+    add("--freeze-bn", "keep the encoder's BatchNorm statistics, e.g. for micro-batches of 1 or 2",
+        action="store_true")
+    add("--compile", "the network: a slow start, then faster updates", action="store_true")
+    add("--crop", "side of a training crop in pixels", type=int)
+    add("--lr", "Adam's highest learning rate", type=float)
+    add("--encoder-lr", "the encoder's learning rate as a factor of --lr (default: 0.2 for "
+        "trained weights, 1 for random ones)", type=float, metavar="FACTOR")
+    add("--precision", "of the forward pass", choices=("auto", "fp32", "fp16", "bf16"))
+    add("--device", "cpu, cuda, cuda:1, mps; auto for the fastest present")
+    add("--workers", "processes that read and augment", type=int)
+    add("--seed", "of weights, crops and split", type=int)
+    add("--split", "a split.json or your own {\"train\": [names], \"validation\": [names]}; groups "
+        "to draw one by photograph even if there is a test/",
+        type=lambda name: name if name == "groups" else os.path.abspath(name))
+    add("--save-every", "minutes between saves within an epoch", type=float, metavar="MINUTES")
+    return parser
+
+
+def of_new_run(given: Settings) -> tuple[Settings, Checkpoint | None]:
+    """The settings of a new run from the flags `given`, and the checkpoint that --weights means.
+
+    A checkpoint sets the network's size. Raises ValueError for settings that make no sense, and
+    what `checkpoint.read` raises.
+    """
+    settings, start = DEFAULTS | ({} if "data" in given else DRAWN) | given, None
+    if path := checkpoint.find(settings["weights"]):
+        start = checkpoint.read(path)
+        for name in ("blocks", "widths"):
+            settings[name] = found = getattr(start, name)
+            if given.get(name, found) != found:
+                raise ValueError(f"{path}: a network of {name} {found}, not {given[name]}; leave "
+                                 f"out --{name}")
+    if settings["micro_batch"] is None:
+        settings["micro_batch"] = settings["batch_size"]
+    if settings["encoder_lr"] is None:
+        settings["encoder_lr"] = 1.0 if settings["weights"] == "none" else 0.2
+    check(settings)
+    return settings, start
+
+
+def of_resumed_run(given: Settings, run: Path, writes: bool) -> tuple[Settings, Checkpoint]:
+    """The settings of a run with those `given` now, and its last.pt; prints what changes.
+
+    A process that `writes` locks the folder first. Raises ValueError for what a run must keep, and
+    ValueError or OSError if the run cannot go on, e.g. because another process trains in it.
+    """
+    if writes:
+        lock(run, new=False)  # before reading: another process may be about to save
+    last = checkpoint.read_last(run / "last.pt")
+    settings = DEFAULTS | last.settings
+    try:
+        if odd := settings.keys() - DEFAULTS.keys() | set(FIXED) - last.settings.keys():
+            raise ValueError(f"a setting {min(odd)!r} too many or too few")
+        check(settings)
+    except ValueError as error:
+        raise ValueError(f"{run / 'last.pt'}: damaged, or not written by train.py: {error}"
+                         ) from None
+    for name, new in given.items():
+        old, flag = settings[name], flag_of(name)
+        if new != old and name in FIXED:
+            raise ValueError(f"--resume {run}: {flag} was {old}, now {new}; leave it out, or start "
+                             "a new run")
+        if new != old:
+            print(f"{flag} was {old}, now {new}")
+    settings |= given
+    check(settings)
+    return settings, last
+
+
+def check(settings: Settings) -> None:
+    """Raise ValueError for a number that is too small or not a number, and for a contradiction."""
+    for name, least in LEAST.items():
+        found = settings[name]
+        if not all(type(value) in (int, type(least)) and least <= value < 2**31
+                   for value in (found if isinstance(found, list) else [found])):
+            raise ValueError(f"{flag_of(name)} {found}: wanted {least} or more, below 2**31")
+    if settings["micro_batch"] > settings["batch_size"]:
+        raise ValueError(f"--micro-batch {settings['micro_batch']} is above --batch-size "
+                         f"{settings['batch_size']}: a batch is cut into micro-batches")
+    if settings["compile"] and settings["recompute"]:
+        raise ValueError("--compile and --recompute do not go together: torch.compile knows no "
+                         "recomputation that leaves BatchNorm's statistics alone")
+
+
+def flag_of(name: str) -> str:
+    return "--" + name.replace("_", "-")
