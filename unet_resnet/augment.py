@@ -1,6 +1,6 @@
 """How does one photo become many crops, with image and mask in step?
 
-Geometry, here, moves both together; confusers and photometric transforms are passed in. All
+Geometry, here, moves both together; confusers and photometric transforms come from synthetic/. All
 randomness comes from the torch.Generator passed in: same state, same crop.
 """
 

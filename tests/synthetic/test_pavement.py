@@ -135,6 +135,13 @@ def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("wrong", [{"count": 0}, {"size": 1}])
+def test_a_set_of_nothing_is_refused(tmp_path, wrong):
+    with pytest.raises(ValueError, match="at least 1 picture of 32 pixels"):
+        write(tmp_path / "set", **wrong)
+    assert not list(tmp_path.iterdir())
+
+
 def test_command_line(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", [
         "synthetic", str(tmp_path / "set"), "--count", "2", "--size", "64"])
