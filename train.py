@@ -31,7 +31,6 @@ from unet_resnet.training import failures, memory, resume, settings, windows
 from unet_resnet.training.processes import Group
 from unet_resnet.training.recompute import recompute_activations
 from unet_resnet.training.signals import Stop, ignore_signals
-from unet_resnet.training.windows import Window
 
 DRAWN_SET, DRAWN_COUNT = Path("sample_set"), 240
 WARMUP = 0.05  # share of all updates
@@ -71,7 +70,7 @@ def schedule(update: int, updates: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (update - warmup) / max(1, updates - warmup)))
 
 
-def accumulate(network: nn.Module, scaler: GradScaler, parts: Iterable[Window],
+def accumulate(network: nn.Module, scaler: GradScaler, parts: Iterable[windows.Window],
                precision: torch.dtype) -> Tensor:
     """Sum the gradients of a window's micro-batches; returns its loss, ().
 
@@ -88,8 +87,8 @@ def accumulate(network: nn.Module, scaler: GradScaler, parts: Iterable[Window],
     return total
 
 
-def train_window(network: nn.Module, optimizer: Optimizer, scaler: GradScaler, window: Window,
-                 micro_batch: int, precision: torch.dtype, group: Group,
+def train_window(network: nn.Module, optimizer: Optimizer, scaler: GradScaler,
+                 window: windows.Window, micro_batch: int, precision: torch.dtype, group: Group,
                  stop: Stop) -> tuple[float | None, int]:
     """One update; returns the window's mean loss, None if it was skipped because loss or gradients
     are not finite, and the micro-batch that fits into memory."""
@@ -229,6 +228,7 @@ def main() -> None:
     scaler = GradScaler(device.type, enabled=precision == torch.float16)
     progress = resume.begin(folder, last, model, optimizer, scaler, vars(args), split, masks,
                             precision, group)
+    del last, start  # their tensors take as much memory as the model's and Adam's
     print(f"{len(pairs)} photos to train on, {len(held_out)} to validate on; {device}, "
           f"{str(precision).removeprefix('torch.')}; files go to {progress.folder}")
     with progress.saved_on_failure():

@@ -126,6 +126,28 @@ def test_a_folder_that_cannot_be_written_in(scripts, tmp_path, monkeypatch, no_w
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
+def test_masks_are_checked_before_weights_are_loaded(trained, script, tmp_path, monkeypatch):
+    shutil.copytree(trained / "walls", tmp_path / "walls")
+    (tmp_path / "walls/masks/wall_3.png").write_text("no picture")
+    monkeypatch.setattr(imagenet, "load_encoder", lambda *_: pytest.fail("work has begun"))
+    refused(script("train.py", "--data", "walls", *TINY), "train.py", "wall_3.png")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_checkpoint_to_start_from_is_read_once(trained, script, monkeypatch):
+    seen, real = [], checkpoint.read
+
+    def read(path: Path) -> checkpoint.Checkpoint:
+        seen.append(path)
+        return real(path)
+
+    monkeypatch.setattr(checkpoint, "read", read)
+    run = trained / "runs/walls-1"
+    assert script("train.py", "--data", trained / "walls", *TINY, "--epochs", 1, "--weights",
+                  run).status == 0
+    assert seen == [run / "best.pt"]
+
+
 def test_a_disk_without_space_for_the_checkpoints(scripts, tmp_path, monkeypatch, no_work):
     wanted = checkpoint.space_wanted(tmp_path, [1] * 4, [8] * 5)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: USAGE(10**12, 0, wanted - 1))
