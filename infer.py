@@ -1,14 +1,12 @@
 """Find cracks in photographs and videos: `python infer.py photo.jpg`, or folders, or patterns."""
 
 import argparse
-import math
 import signal
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from datetime import datetime
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +21,6 @@ from unet_resnet.data import source_of
 from unet_resnet.evaluation.sheet import ScoreSheet, write_scores
 from unet_resnet.files import (
     check_extra, check_folder, fingerprint, hash_of, one_line, print_any_name)
-from unet_resnet.images import SUFFIXES
 from unet_resnet.inference import inputs, outputs
 from unet_resnet.inference.index import Index, facts_of
 from unet_resnet.inference.overlay import overlay
@@ -32,39 +29,37 @@ from unet_resnet.report.page import WIDTHS, Report, lengths_by_width, width_hist
 from unet_resnet.training.manifest import command, package_version
 from unet_resnet.video import frames
 
-TABLES = ("cracks.csv", "photos.csv", "measurements.json")
-SCORES = ("scores.json", "scores.csv", "worst.png")
-RANGES = {"tile": (32, math.inf), "batch": (1, math.inf), "every": (1, math.inf),
-          "min_area": (0, math.inf), "threshold": (0, 1), "overlap": (0, 1), "scale": (1e-3, 1e3),
-          "mm_per_pixel": (1e-9, 1e9), "scale_bar": (1e-9, 1e9), "width_classes": (1e-9, 1e9)}
+RANGES = {"tile": (32, 1e6), "batch": (1, 1e6), "every": (1, 1e9), "min_area": (0, 1e9),
+          "threshold": (0, 1), "overlap": (0, 1), "scale": (1e-3, 1e3), "mm_per_pixel": (1e-9, 1e9),
+          "scale_bar": (1e-9, 1e9), "width_classes": (1e-9, 1e9)}  # from, to below
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False,
-                                     formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     add = parser.add_argument
     add("photos", nargs="+", help="files, folders (with everything below them) or patterns")
-    add("--output", type=Path, default=Path("predictions"), help="folder for the results, whose "
-        "index.json lists them. Those of an earlier run are replaced only if all their photos are "
-        "predicted again; anything else in the way ends the run before it begins")
+    add("--output", type=Path, default=Path("predictions"), help="folder for the results "
+        "(default: %(default)s). Those of an earlier run, listed in its index.json, are replaced "
+        "only if all their photos are predicted again; any other file in the way ends the run "
+        "before it begins")
     add("--skip-existing", action="store_true", help="leave out photos that have not changed since "
         "their results were finished, with any checkpoint")
-    add("--checkpoint", type=Path, default=checkpoint.SHIPPED, help="a run's folder, or a file")
+    add("--checkpoint", type=Path, default=checkpoint.SHIPPED, help="a run's folder "
+        "or a file of train.py (default: the bundled weights)")
     add("--threshold", type=float, help="probability from which a pixel is crack, rounded to a "
         "256th (default: the checkpoint's)")
     add("--min-area", type=int, default=50, metavar="PIXELS", help="smaller areas are not cracks "
-        "but pores, chips and noise: put below the threshold; 0 keeps all")
+        "but pores, chips and noise: put below the threshold; 0 keeps all (default: %(default)s)")
     add("--tile", type=int, default=tiling.TILE, help="side in pixels of the tiles that a large "
-        "photo is predicted in; larger is faster and takes more memory")
-    add("--overlap", type=float, default=0.5, help="of neighbouring tiles, as a share")
+        "photo is predicted in; larger is faster and takes more memory (default: %(default)s)")
+    add("--overlap", type=float, default=0.5, help="share of a tile (default: %(default)s)")
     add("--batch", type=int, help="tiles at once (default: 4 on a GPU, 1 on a CPU)")
     add("--scale", type=float, nargs="+", default=[1.0], metavar="FACTOR", help="enlarge or reduce "
-        "the photo: 0.5 for thick cracks in close-ups, 2 for thin ones in large views; predictions "
-        "at several factors are averaged")
+        "the photo: 0.5 for thick cracks, 2 for thin ones; several factors are averaged")
     add("--tta", action="store_true", help="average over flips and quarter turns: 8 times the work")
-    add("--device", default="auto", help="cpu, cuda, cuda:1, mps; auto: the fastest present")
+    add("--device", default="auto", help="cpu, cuda, cuda:1, mps (default: the fastest present)")
     add("--precision", choices=("auto", "fp32", "fp16", "bf16"), default="auto",
-        help="auto: what the hardware is fast at")
+        help="default: what the hardware is fast at")
     add("--every", type=int, metavar="N", help="of a video, take every N-th frame as a photo "
         "instead of painting the video")
     add("--masks", type=Path, metavar="FOLDER", help="true masks, with the photos' names, to score")
@@ -93,8 +88,7 @@ def checked(parser: argparse.ArgumentParser, args: argparse.Namespace) -> argpar
     if args.width_classes and not args.mm_per_pixel:
         parser.error("--width-classes are in mm: give --mm-per-pixel or --scale-bar as well")
     if args.skip_existing and (args.masks or args.measure or args.report):
-        parser.error("--skip-existing leaves photos out, but scores, measurements and the report "
-                     "are of all photos: use it without these")
+        parser.error("--skip-existing: scores, measurements and report would lack what is skipped")
     return args
 
 
@@ -112,10 +106,8 @@ class Collected(NamedTuple):
 def save(args: argparse.Namespace, into: Collected, name: str, path: Path, photo: Tensor,
          probability: Tensor, truth: Tensor | None = None, film: bool = False
          ) -> tuple[dict[str, float | None], Tensor]:
-    """Threshold, measure, save, score and report a photo; returns numbers and a picture to show.
-
-    A frame of a painted film has no files of its own and is not in the report.
-    """
+    """Threshold, measure, save, score and report a photo, of which a frame of a painted `film` has
+    measurements only; returns numbers and a picture to show."""
     crack, numbers = probability >= into.sheet.threshold * 256, {}
     pictures = {"probability": probability, "mask": crack.to(torch.uint8) * 255,
                 "overlay": overlay(photo, crack, truth)}
@@ -138,7 +130,6 @@ def save(args: argparse.Namespace, into: Collected, name: str, path: Path, photo
 
 def finish(args: argparse.Namespace, into: Collected, name: str, path: Path, read: inputs.Reading,
            probability: Tensor) -> None:
-    """What is left to do with a photo while the next one is predicted."""
     with outputs.reported(path, into.failed):
         numbers, _ = save(args, into, name, path, read.photo, probability, read.truth)
         into.index.finish(name, read.facts)
@@ -177,19 +168,17 @@ def predict_video(args: argparse.Namespace, into: Collected, name: str, path: Pa
             film.add(frame, *save(args, into, f"{name}/{frame.index:06d}", path, frame.pixels,
                                   predict(frame.pixels), film=not args.every))
     into.index.finish(name, facts)
-    pictures = f"{name}/" if args.every else f"{name}_cracks.mp4"
-    tqdm.write(one_line(f"{path}: {film.count} frames, {name}_cracks.csv and {pictures}"))
+    tqdm.write(one_line(f"{path}: {film.count} frames, results in {name}*"))
 
 
 def check(args: argparse.Namespace, photos: list[Path]) -> None:
     """Raise early what would otherwise end long work."""
     films = [photo for photo in photos if inputs.is_video(photo)]
-    if not photos:
-        raise ValueError(f"{args.photos[0]}: no photos in it ({' '.join(SUFFIXES)})")
     check_folder(args.output)
     if args.measure:
-        from unet_resnet.measure.widths import check_scale
+        from unet_resnet.measure.widths import check_scale, unresolved
         check_scale(args.mm_per_pixel, args.width_classes)
+        print(end=unresolved(args.mm_per_pixel, args.width_classes))
     if films and not args.masks:
         check_extra("video", f"{films[0]}: a video", "av")
     if args.every and not films:
@@ -199,18 +188,16 @@ def check(args: argparse.Namespace, photos: list[Path]) -> None:
 
 
 def conclude(args: argparse.Namespace, into: Collected, photos: dict[str, Path],
-             predictor: Predictor, given: str, seconds: float) -> None:
-    """The report and the scores."""
-    about = {"command": command(), "checkpoint": str(args.checkpoint)}
+             predictor: Predictor, seconds: float) -> None:
+    about = {"command": command(), "photos": inputs.counted([*photos.values()]),
+             "checkpoint": str(args.checkpoint), "threshold": predictor.threshold,
+             "device": str(predictor.device), "seconds": round(seconds, 1),
+             "date": time.strftime("%Y-%m-%d %H:%M"), "version": package_version("unet_resnet")}
     if into.report:
         for path, reason in into.failed.items():
             into.report.fail(one_line(path), reason)
-        more = {"given": given, "threshold": f"{predictor.threshold:g}",
-                "device": str(predictor.device), "seconds": round(seconds, 1),
-                "date": datetime.now().strftime("%Y-%m-%d %H:%M"),
-                "version": package_version("unet_resnet")}
         unit, factor = ("mm", args.mm_per_pixel) if args.mm_per_pixel else ("px", 1)
-        into.report.write(about | more, into.sheet.main_scores(),
+        into.report.write(about, into.sheet.main_scores(),
                           width_histogram(into.widths, unit, factor))
     if into.sheet.rows:
         validated = set(predictor.split["validation"].values())
@@ -228,7 +215,6 @@ def main() -> int:
     args, began, masks = parse_arguments(), time.perf_counter(), {}
     found, root = inputs.find_photos(args.photos)
     check(args, found)
-    given = inputs.counted(found)
     predictor = load(args.checkpoint, args.device, args.precision)
     if args.threshold is not None:
         predictor.threshold = min(round(args.threshold * 256), 255) / 256
@@ -238,24 +224,20 @@ def main() -> int:
         found = unseen(found, predictor.split)
     args.output.mkdir(parents=True, exist_ok=True)
     index = Index(args.output, fingerprint(checkpoint.located(args.checkpoint)))
-    tables = [*TABLES * args.measure, *SCORES * bool(masks), *["report.html"] * args.report]
-    photos = outputs.claim(index, found, root, masks.values(), args.every, args.measure, tables,
-                           args.skip_existing)
+    photos = outputs.claim(index, found, root, masks.values(), args.every, args.measure,
+                           args.report, args.skip_existing)
     with index, ExitStack() as stack:
-        sheet, report, add_to_tables = ScoreSheet(predictor.threshold), None, None
-        if args.report:
-            report = stack.enter_context(Report(args.output / "report.html"))
+        page = Report(args.output / "report.html") if args.report else nullcontext()
+        into = Collected(index, ScoreSheet(predictor.threshold), stack.enter_context(page), None,
+                         np.zeros(WIDTHS), {})
         if args.measure:
             from unet_resnet.measure.tables import tables
-            add_to_tables = stack.enter_context(
-                tables(args.output, args.mm_per_pixel, args.width_classes))
-        into = Collected(index, sheet, report, add_to_tables, np.zeros(WIDTHS), {})
+            into = into._replace(add_to_tables=stack.enter_context(
+                tables(args.output, args.mm_per_pixel, args.width_classes)))
         predict_all(args, into, photos, masks, predictor)
-        conclude(args, into, photos, predictor, given, time.perf_counter() - began)
-    done = len(photos) - len(into.failed)
-    print(f"{done} of {inputs.counted([*photos.values()])} predicted"
-          + f", results in {args.output}" * bool(done)
-          + f"; {len(into.failed)} failed" * bool(into.failed))
+        conclude(args, into, photos, predictor, time.perf_counter() - began)
+    print(f"{len(photos) - len(into.failed)} of {inputs.counted([*photos.values()])} predicted, "
+          f"{len(into.failed)} failed; results are in {args.output}")
     return int(bool(into.failed))
 
 

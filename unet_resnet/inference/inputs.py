@@ -38,12 +38,14 @@ def find_photos(names: Sequence[str | Path]) -> tuple[list[Path], Path]:
 
     A missing file stays in the list: reading it reports that after the others are done. In a
     folder, hidden files and results of earlier runs are left out, and pictures of other kinds,
-    whose number is printed.
+    whose number is printed. Raises ValueError if nothing is found.
     """
     given = [path for name in names for path in _expanded(Path(name))]
     photos = [photo for path in given
               for photo in (_below(path) if os.path.isdir(path) else [path])]
     folders = [os.path.abspath(path if os.path.isdir(path) else path.parent) for path in given]
+    if not photos:
+        raise ValueError(f"{names[0]}: no photos in it ({' '.join(SUFFIXES)})")
     places: dict[str, Path] = {}
     for photo in photos:
         places.setdefault(os.path.abspath(photo), photo)

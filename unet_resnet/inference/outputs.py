@@ -13,8 +13,9 @@ import hashlib
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path, PurePath
 
 from torch import Tensor
@@ -26,6 +27,9 @@ from unet_resnet.images import write_png
 from unet_resnet.inference.index import Index
 from unet_resnet.inference.inputs import counted, is_video
 
+# Of all photos together.
+MEASURED, REPORTED = ("cracks.csv", "photos.csv", "measurements.json"), ("report.html",)
+SCORED = ("scores.json", "scores.csv", "worst.png")
 LONGEST = 200  # bytes of a file name without its ending; most disks take 255 with it
 
 
@@ -75,13 +79,13 @@ def write_pictures(stem: Path, pictures: Mapping[str, Tensor]) -> list[Path]:
     return files
 
 
-def claim(index: Index, found: Sequence[Path], root: Path, masks: Iterable[Path] = (),
-          every: int | None = None, measured: bool = False, tables: Sequence[str] = (),
+def claim(index: Index, found: Sequence[Path], root: Path, masks: Collection[Path] = (),
+          every: int | None = None, measured: bool = False, reported: bool = False,
           skip_existing: bool = False) -> dict[str, Path]:
     """The photos to predict, by the names of their results, which the index notes before any work.
 
-    `tables` are files of all photos. With `skip_existing` photos are left out that have finished
-    results. Raises FileExistsError where a file is in the way (`Index.claim`).
+    With `skip_existing`, photos that have finished results are left out. Raises FileExistsError
+    where a file is in the way (`Index.claim`).
     """
     photos = dict(zip(name_results(found, root, every), found))
     files = {name: files_of(name, photo, every, measured) for name, photo in photos.items()}
@@ -90,7 +94,9 @@ def claim(index: Index, found: Sequence[Path], root: Path, masks: Iterable[Path]
                   if not index.is_done(name, photo, files[name])}
         print(f"{len(found) - len(photos)} of {counted(found)} left out: their results are in "
               f"{index.folder}")
-    index.claim(photos, {name: [*files[name], *tables] for name in photos}, [*found, *masks])
+    tables = (MEASURED * measured, SCORED * bool(masks), REPORTED * reported)
+    index.claim(photos, {name: [*files[name], *chain(*tables)] for name in photos},
+                [*found, *masks])
     return photos
 
 
