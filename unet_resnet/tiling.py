@@ -1,7 +1,7 @@
 """How is a photograph larger than a crop predicted without seams?
 
-As nnU-Net does it (Isensee et al., 2021): tiles overlap, and where they do, their probabilities
-are averaged with Gaussian weights, for a tile knows least at its border.
+Tiles overlap, and where they do, their probabilities are averaged with Gaussian weights, because a
+tile knows least at its border (nnU-Net: Isensee et al., 2021).
 """
 
 import math
@@ -10,8 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-
-TILE = 640  # larger than the crops of training: less of a photo lies near the border of a tile
+TILE = 640  # larger than a training crop: less of a photo lies near the border of a tile
 
 
 def starts(length: int, tile: int, overlap: float) -> list[int]:
@@ -39,17 +38,16 @@ def gaussian(tile: int) -> Tensor:
 
 def predict(probability: Callable[[Tensor], Tensor], photo: Tensor, tile: int = TILE,
             overlap: float = 0.5, batch: int = 4, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Probability of crack for a whole photograph, tile by tile.
+    """Probability of crack for a whole photo, tile by tile.
 
-    `probability` maps (N, 3, h, w) of the photograph's type to (N, 1, h, w) in 0..1; `photo` is
+    `probability` maps tiles (N, 3, h, w) of the photo's type to (N, 1, h, w) in 0..1; `photo` is
     (3, h, w) of any size. Returns (1, h, w) on the CPU, float32 in 0..1, or uint8 as `to_bytes`
-    makes it. `batch` tiles go through the network at once. A photograph no larger than a tile is
+    makes it. `batch` tiles go through the network at once. A photo no larger than a tile is
     predicted in one piece.
 
-    Works down the picture one row of tiles at a time: beyond the photograph and the result it
-    holds sums for one row of tiles only.
+    Besides photo and result, only the sums of one row of tiles are in memory.
 
-    Raises ValueError for tiles, overlaps or batches that make no sense, and for answers of NaN.
+    Raises ValueError for impossible tiles, overlaps or batches, and for answers of NaN.
     """
     if tile < 1 or batch < 1 or not 0 <= overlap < 1:
         raise ValueError(f"tile {tile}, overlap {overlap}, batch {batch}; wanted at least 1 pixel, "
@@ -72,7 +70,7 @@ def predict(probability: Callable[[Tensor], Tensor], photo: Tensor, tile: int = 
                 band[:, x:x + tile_width] += one[0] * weight
         done = following - top  # no later tile reaches these rows
         rows = band[:done] / (sum_rows[top:following, None] * sum_columns)
-        if not rows.isfinite().all():  # in bytes, NaN would pass for no crack
+        if not rows.isfinite().all():  # as bytes, NaN would look like no crack
             raise ValueError("the network's answers are not all numbers: use --precision fp32")
         rows.clamp_(max=1)  # a mean of ones may round to more
         result[0, top:following] = to_bytes(rows) if dtype == torch.uint8 else rows

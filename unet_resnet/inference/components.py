@@ -1,4 +1,4 @@
-"""Which pixels of a mask hang together?"""
+"""Which pixels of a mask are connected, and in how large areas?"""
 
 import numpy as np
 import torch
@@ -6,12 +6,11 @@ from torch import Tensor
 
 
 def without_specks(mask: Tensor, least: int) -> Tensor:
-    """The mask (h, w) bool without what hangs together, diagonals included, in fewer than `least`
-    pixels.
+    """The mask (h, w) bool without its components (8-connected) of fewer than `least` pixels.
 
-    Pixels take over the lowest number among their neighbours' until neighbours agree, and each
-    round also the number of that number (Shiloach and Vishkin, 1982): few rounds, however long a
-    crack is. The cost follows the area of the cracks.
+    Each pixel takes the lowest number among its neighbours, then the number of that number, until
+    neighbours agree (Shiloach and Vishkin, 1982): few rounds, however long a crack is. The cost
+    grows with the area of the cracks.
     """
     row = mask.shape[1] + 2  # beyond the border is background
     pixels = np.flatnonzero(np.pad(mask.numpy(), 1))

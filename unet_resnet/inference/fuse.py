@@ -1,7 +1,7 @@
-"""How does a trained network predict with fewer passes over its maps?
+"""How does a trained network predict with fewer passes over its feature maps?
 
-A BatchNorm that is no longer trained scales and shifts each channel by constants, and the
-convolution before it can do so itself (Jacob et al., 2018, section 3.2).
+After training, a BatchNorm scales and shifts each channel by constants, which the convolution
+before it can do itself (Jacob et al., 2018, section 3.2).
 """
 
 import torch

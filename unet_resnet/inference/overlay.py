@@ -1,4 +1,4 @@
-"""What does a person look at? Overlays, comparisons and contact sheets, all (3, h, w) uint8."""
+"""How are predictions shown? As overlays, comparisons and contact sheets, all (3, h, w) uint8."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn import functional as F
 
-# Okabe and Ito (2008): told apart with every common form of colour blindness.
+# Okabe and Ito (2008): distinguishable with every common form of colour blindness.
 ORANGE, SKY, GREEN, PURPLE = (230, 159, 0), (86, 180, 233), (0, 158, 115), (204, 121, 167)
 FOUND, FALSE, MISSED, PREDICTED = GREEN, ORANGE, SKY, PURPLE
 
@@ -22,8 +22,8 @@ def paint(photo: Tensor, mask: Tensor, colour: Sequence[int], opacity: float = 0
 
 
 def overlay(photo: Tensor, prediction: Tensor, truth: Tensor | None = None) -> Tensor:
-    """The photo with the predicted cracks in purple; or, where the truth is known, true cracks
-    that were found in green, false ones in orange and missed ones in blue.
+    """The photo with the predicted cracks in purple; if the truth is known, with true cracks that
+    were found in green, false ones in orange and missed ones in blue.
 
     Photo (3, h, w) uint8; masks (1, h, w), anything non-zero is crack.
     """
@@ -42,7 +42,7 @@ def grey(mask: Tensor) -> Tensor:
 
 
 def fit(picture: Tensor, side: int) -> Tensor:
-    """The picture (3, h, w) shrunk or grown to fit into a square, on a dark ground."""
+    """The picture (3, h, w) scaled to fit into a square, on a dark ground."""
     height, width = picture.shape[-2:]
     scale = side / max(height, width)
     size = max(1, round(height * scale)), max(1, round(width * scale))
