@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,8 +20,7 @@ from unet_resnet import checkpoint, tiling
 from unet_resnet.audit.split import unseen
 from unet_resnet.data import source_of
 from unet_resnet.evaluation.sheet import ScoreSheet, write_scores
-from unet_resnet.files import (
-    check_extra, check_folder, fingerprint, hash_of, one_line, print_any_name)
+from unet_resnet.files import check_extra, check_folder, hash_of, one_line, print_any_name
 from unet_resnet.inference import inputs, outputs
 from unet_resnet.inference.index import Index, facts_of
 from unet_resnet.inference.overlay import overlay
@@ -92,13 +92,14 @@ def checked(parser: argparse.ArgumentParser, args: argparse.Namespace) -> argpar
     return args
 
 
-class Collected(NamedTuple):
+@dataclass
+class Collected:
     """What grows photo by photo."""
 
     index: Index
     sheet: ScoreSheet
     report: Report | None
-    add_to_tables: Callable | None  # of measurements
+    add_to_tables: Callable[[str, Any], None] | None  # of measurements
     widths: np.ndarray  # length of centre line by width, for the report
     failed: dict[Path, str]
 
@@ -106,20 +107,20 @@ class Collected(NamedTuple):
 def save(args: argparse.Namespace, into: Collected, name: str, path: Path, photo: Tensor,
          probability: Tensor, truth: Tensor | None = None, film: bool = False
          ) -> tuple[dict[str, float | None], Tensor]:
-    """Threshold, measure, save, score and report a photo, of which a frame of a painted `film` has
-    measurements only; returns numbers and a picture to show."""
+    """Threshold, measure, save, score and report a photo; of a frame of a painted `film`, only
+    measure. Returns numbers and a picture to show."""
     crack, numbers = probability >= into.sheet.threshold * 256, {}
     pictures = {"probability": probability, "mask": crack.to(torch.uint8) * 255,
                 "overlay": overlay(photo, crack, truth)}
-    if args.measure:
+    if into.add_to_tables:
         from unet_resnet.measure import drawing, tables, widths  # an extra
         found = widths.measure(crack, args.mm_per_pixel, args.width_classes)
         numbers = tables.main_numbers(found)
         pictures["widths"] = drawing.draw(overlay(photo, crack), found, legend=not film)
     files = [] if film else outputs.write_pictures(args.output / name, pictures)
-    if args.measure:  # only now: what cannot be written is in no table
+    if into.add_to_tables:  # only now: what cannot be written is in no table
         into.add_to_tables(name, found)
-        into.widths[:] += lengths_by_width(found.lines)
+        into.widths += lengths_by_width(found.lines)
     if truth is not None:
         into.sheet.add(name, one_line(source_of(path.stem)), (probability + 0.5) / 256, truth)
     if into.report and not film:
@@ -144,7 +145,7 @@ def predict_all(args: argparse.Namespace, into: Collected, photos: dict[str, Pat
                          torch.uint8, args.min_area)
 
     with ThreadPoolExecutor(1) as writer, tqdm(total=len(photos), unit="photo", leave=False) as bar:
-        last = writer.submit(bool)  # nothing to write yet
+        last = writer.submit(print, end="")  # nothing to write yet
         for name, (path, reading) in zip(photos, inputs.read_ahead([*photos.values()], masks)):
             with outputs.reported(path, into.failed):
                 if inputs.is_video(path):
@@ -178,9 +179,9 @@ def check(args: argparse.Namespace, photos: list[Path]) -> None:
     if args.measure:
         from unet_resnet.measure.widths import check_scale, unresolved
         check_scale(args.mm_per_pixel, args.width_classes)
-        print(end=unresolved(args.mm_per_pixel, args.width_classes))
+        print(unresolved(args.mm_per_pixel, args.width_classes), end="")
     if films and not args.masks:
-        check_extra("video", f"{films[0]}: a video", "av")
+        check_extra("video", "a video", "av")
     if args.every and not films:
         print("--every is for videos, and there is none: it changes nothing")
     if args.report and not args.every and films:
@@ -189,22 +190,20 @@ def check(args: argparse.Namespace, photos: list[Path]) -> None:
 
 def conclude(args: argparse.Namespace, into: Collected, photos: dict[str, Path],
              predictor: Predictor, seconds: float) -> None:
-    about = {"command": command(), "photos": inputs.counted([*photos.values()]),
-             "checkpoint": str(args.checkpoint), "threshold": predictor.threshold,
-             "device": str(predictor.device), "seconds": round(seconds, 1),
-             "date": time.strftime("%Y-%m-%d %H:%M"), "version": package_version("unet_resnet")}
+    about: dict[str, Any] = {
+        "command": command(), "photos": inputs.counted([*photos.values()]), "date": time.ctime(),
+        "seconds": round(seconds), "version": package_version("unet_resnet"), "device": str(
+            predictor.device), "checkpoint": str(args.checkpoint), "threshold": predictor.threshold}
     if into.report:
         for path, reason in into.failed.items():
             into.report.fail(one_line(path), reason)
-        unit, factor = ("mm", args.mm_per_pixel) if args.mm_per_pixel else ("px", 1)
-        into.report.write(about, into.sheet.main_scores(),
-                          width_histogram(into.widths, unit, factor))
+        scale = ("mm", args.mm_per_pixel) if args.mm_per_pixel else ("px", 1.0)
+        into.report.write(about, into.sheet.main_scores(), width_histogram(into.widths, *scale))
     if into.sheet.rows:
         validated = set(predictor.split["validation"].values())
         about["validation_photos"] = chose = len(validated & set(map(hash_of, photos.values())))
         if chose:
-            print(f"{chose} of these photos chose the checkpoint's epoch and threshold: their "
-                  "scores are slightly flattered")
+            print(f"{chose} of these photos chose epoch and threshold: slightly flattered scores")
         write_scores(into.sheet, photos, args.output, about)
 
 
@@ -212,18 +211,19 @@ def main() -> int:
     print_any_name()
     # SIGTERM, with which a cluster stops a job, ends like Ctrl-C: what is done is kept.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    args, began, masks = parse_arguments(), time.perf_counter(), {}
+    args, began = parse_arguments(), time.perf_counter()
     found, root = inputs.find_photos(args.photos)
     check(args, found)
     predictor = load(args.checkpoint, args.device, args.precision)
     if args.threshold is not None:
         predictor.threshold = min(round(args.threshold * 256), 255) / 256
     print(f"checkpoint {args.checkpoint}, threshold {predictor.threshold:g}, {predictor.device}")
+    masks: dict[str, Path] = {}
     if args.masks:
         found, masks = inputs.find_masks(args.masks, found)
         found = unseen(found, predictor.split)
     args.output.mkdir(parents=True, exist_ok=True)
-    index = Index(args.output, fingerprint(checkpoint.located(args.checkpoint)))
+    index = Index(args.output, hash_of(checkpoint.located(args.checkpoint)))
     photos = outputs.claim(index, found, root, masks.values(), args.every, args.measure,
                            args.report, args.skip_existing)
     with index, ExitStack() as stack:
@@ -232,8 +232,8 @@ def main() -> int:
                          np.zeros(WIDTHS), {})
         if args.measure:
             from unet_resnet.measure.tables import tables
-            into = into._replace(add_to_tables=stack.enter_context(
-                tables(args.output, args.mm_per_pixel, args.width_classes)))
+            into.add_to_tables = stack.enter_context(
+                tables(args.output, args.mm_per_pixel, args.width_classes))
         predict_all(args, into, photos, masks, predictor)
         conclude(args, into, photos, predictor, time.perf_counter() - began)
     print(f"{len(photos) - len(into.failed)} of {inputs.counted([*photos.values()])} predicted, "

@@ -39,12 +39,12 @@ def pick_device(name: str = "auto", local_rank: int = 0) -> torch.device:
 def _has_kernels(gpu: int) -> bool:
     """Whether torch was built for this GPU; otherwise its first operation would fail."""
     major, minor = torch.cuda.get_device_capability(gpu)
-    for name in torch.cuda.get_arch_list():  # as sm_86, sm_90a, compute_120; on ROCm gfx90a
-        kind, number = re.fullmatch(r"([a-z]+_?)(\d*)\w*", name).groups()
-        built = divmod(int(number or 0), 10)
+    for name in torch.cuda.get_arch_list():  # such as sm_86, sm_90a, compute_120; on ROCm gfx90a
+        kind, _, number = name.partition("_")
+        built = divmod(int(re.sub(r"\D", "", number) or 0), 10)
         # Machine code runs within its generation, PTX ("compute") on all later ones.
-        if kind not in ("sm_", "compute_") or built <= (major, minor) and (
-                built[0] == major or kind == "compute_"):
+        if kind not in ("sm", "compute") or built <= (major, minor) and (
+                built[0] == major or kind == "compute"):
             return True
     return False
 
@@ -106,6 +106,6 @@ def probability_function(model: nn.Module, device: torch.device,
     return probability
 
 
-def is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     return (isinstance(error, (torch.OutOfMemoryError, MemoryError))
             or any(words in str(error) for words in COMPLAINTS))

@@ -95,8 +95,8 @@ def remark(path: Path) -> str:
 
 
 def has_pages(image: Image.Image) -> bool:
-    """Whether it has more pages or frames; an MPO is a phone's JPEG with a preview or a depth map.
-    """
+    """Whether it has more pages or frames than one, which is all that is read."""
+    # An MPO is a phone's JPEG with a preview or a depth map.
     return getattr(image, "is_animated", False) and image.format != "MPO"
 
 
@@ -109,7 +109,7 @@ def upright(image: Image.Image) -> Image.Image:
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
     try:
-        return TURNS.get(image.getexif().get(ORIENTATION))
+        return TURNS.get(image.getexif().get(ORIENTATION, 1))
     except Exception:  # damaged EXIF data do the pixels no harm
         return None
 

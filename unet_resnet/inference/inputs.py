@@ -151,7 +151,7 @@ def read_ahead(photos: Sequence[Path], masks: Mapping[str, Path]
     Videos go through, too; the reading of one fails.
     """
     with ThreadPoolExecutor(1) as reader:
-        waiting = deque()
+        waiting: deque[tuple[Path, Future[Reading]]] = deque()
         for path in photos:
             waiting.append((path, reader.submit(read, path, masks.get(path.stem))))
             if len(waiting) > 1:

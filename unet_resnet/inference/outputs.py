@@ -44,7 +44,8 @@ def name_results(photos: Sequence[Path], root: Path, every: int | None = None) -
     stems = [os.path.splitext(place)[0] for place in places]
     uses = Counter(stem.casefold() for stem in stems)
     folders = {str(parent).casefold() for place in places for parent in PurePath(place).parents}
-    names, taken = [], set()
+    names: list[str] = []
+    taken: set[str] = set()
     for place, stem, end in zip(places, stems, ends):
         name = _shortened((stem if uses[stem.casefold()] == 1 else place) + end)
         while name.casefold() in (taken | folders if end else taken):

@@ -61,17 +61,17 @@ class Predictor:
         probability = probability_function(self.model, self.device, self.precision)
         if tta:
             probability = tiling.symmetric(probability)
-        size, total = photo.shape[1:], None
+        # Bytes are summed in 16 bits.
+        total = torch.zeros(1, 1, 1, dtype=torch.int16 if dtype == torch.uint8 else dtype)
+        size = photo.shape[1:]
         for scale in scales:
             image = photo if scale == 1 else _resize(photo, _scaled(size, scale))
             result = _resize(tiling.predict(probability, image, tile, overlap, batch, dtype), size)
-            if len(scales) > 1:  # bytes are summed in 16 bits
-                result = result.to(torch.int16 if dtype == torch.uint8 else dtype)
-            total = result if total is None else total.add_(result)
-        if len(scales) > 1:
-            mean = total // len(scales) if dtype == torch.uint8 else total / len(scales)
-            total = mean.to(dtype)
-        return lower_specks(total, self.threshold, min_area)
+            if len(scales) == 1:
+                return lower_specks(result, self.threshold, min_area)
+            total = total + result
+        mean = total.div(len(scales), rounding_mode="floor" if dtype == torch.uint8 else None)
+        return lower_specks(mean.to(dtype), self.threshold, min_area)
 
 
 def _scaled(size: Sequence[int], scale: float) -> list[int]:
