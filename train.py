@@ -109,13 +109,13 @@ def train(args: argparse.Namespace, model: UNetResNet, network: nn.Module, optim
           scaler: GradScaler, crops: Crops, held_out: Sequence[Pair], progress: resume.Progress,
           precision: torch.dtype, group: Group) -> None:
     """Epoch by epoch: an update per window of crops, then validation and saving."""
-    losses, history, device = progress.losses, progress.history, model.mean.device
+    losses, history, device = progress.losses, progress.history, next(model.parameters()).device
     stop, updates = Stop(alone=group.size == 1), -(-len(crops) // args.batch_size)
     while len(history) < args.epochs:
         epoch, began = len(history), time.perf_counter()
         network.train()
         if args.freeze_bn:
-            model.encoder.eval()  # of which only BatchNorm takes notice
+            model.encoder.eval()  # of its parts, only BatchNorm has such a mode
         left = windows.of_epoch(epoch, crops, args.batch_size, len(losses), args.workers, group,
                                 device)
         with tqdm(left, f"epoch {epoch + 1}/{args.epochs}", updates, initial=len(losses),
@@ -149,7 +149,7 @@ def validate(model: UNetResNet, pairs: Sequence[Pair], precision: torch.dtype, w
     """The histogram of all validation photos (`metrics.histogram`), and of some a corner to look
     at: [photo, truth, probability]."""
     group.share_buffers(model)
-    pairs, device = pairs[group.rank::group.size], model.mean.device
+    pairs, device = pairs[group.rank::group.size], next(model.parameters()).device
     probability = probability_function(model.eval(), device, precision)
     total, shown = torch.zeros(2, metrics.BINS, dtype=torch.int64), []
     wanted = {round(i * (len(pairs) - 1) / (PREVIEWS - 1)) for i in range(PREVIEWS)}

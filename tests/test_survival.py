@@ -27,7 +27,7 @@ from unet_resnet.data import Crops
 from unet_resnet.encoder import ResNetEncoder
 from unet_resnet.files import remove_unfinished, written_whole
 from unet_resnet.losses import crack_loss
-from unet_resnet.training.resume import open_folder
+from unet_resnet.training.resume import next_free
 from unet_resnet.training.signals import Stop
 from unet_resnet.training.windows import report_skipped
 
@@ -222,7 +222,7 @@ def test_of_two_processes_in_one_folder_the_second_is_refused(script, tmp_path, 
 
 def test_two_runs_begun_at_once_have_a_folder_each(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert [open_folder(None, "walls") for _ in range(2)] == [
+    assert [next_free("walls") for _ in range(2)] == [
         Path("runs/walls-1"), Path("runs/walls-2")]
 
 

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from unet_resnet.model import UNetResNet
+
 PATIENCE = timedelta(hours=1)  # while the first process downloads weights and reads all photos
 SMALL_BATCH = 8  # crops, below which the BatchNorm statistics of one process are rough
 
@@ -72,7 +74,7 @@ class Group:
         if self.size > 1 and self.first:
             distributed.barrier()
 
-    def share_norms(self, model: nn.Module, crops: int, device: torch.device) -> nn.Module:
+    def share_norms(self, model: UNetResNet, crops: int, device: torch.device) -> UNetResNet:
         """The model; with few `crops` in a forward pass, BatchNorm averages over all GPUs."""
         if self.size == 1 or device.type != "cuda" or crops >= SMALL_BATCH:
             return model

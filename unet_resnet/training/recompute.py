@@ -15,15 +15,15 @@ from unet_resnet.model import UNetResNet
 
 
 def recompute_activations(model: UNetResNet) -> None:
-    """From now on, keep only what enters each segment of the network, and compute the rest once
-    more in the backward pass, a segment at a time.
+    """Change the model to keep only the input of each segment, and to compute the rest again in the
+    backward pass, a segment at a time.
 
     A segment is the stem, a decoder level, or 1, 2, 4, 8 blocks of the encoder's four stages: from
-    stage to stage a block needs half the memory, so all segments need about as much. Max pooling is
-    one as well, for it keeps a whole number of 8 bytes for each of its results.
+    stage to stage a block needs half the memory, so all segments need about the same. Max pooling
+    is a segment, too: it keeps an index of 8 bytes for each of its results.
 
-    Gradients and BatchNorm's running statistics come out the same. Do not copy the model
-    afterwards: a copy would compute with the parameters of the original.
+    Gradients and BatchNorm's running statistics stay the same. Do not copy the model afterwards: a
+    copy would compute with the parameters of the original.
     """
     encoder = model.encoder
     encoder.stem = _forward_twice(encoder.stem, [encoder.bn1])
@@ -50,8 +50,8 @@ def _forward_twice(forward: Callable[..., Tensor],
                    norms: Sequence[_BatchNorm]) -> Callable[..., Tensor]:
     @contextmanager
     def second_time() -> Iterator[None]:
-        """The statistics have seen this batch. Momentum 0 leaves them as they are; to switch them
-        off would change what autograd saves, which checkpoint() does not allow."""
+        """The statistics have seen this batch, and momentum 0 keeps them as they are. Switching
+        them off would change what autograd saves, which checkpoint() does not allow."""
         before = [(norm, norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
         for norm in norms:
             norm.momentum = 0.0

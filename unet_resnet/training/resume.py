@@ -9,18 +9,17 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from torch.optim import Optimizer
 from tqdm import tqdm
 
 from unet_resnet import checkpoint
 from unet_resnet.checkpoint import Checkpoint
 from unet_resnet.files import check_folder, check_space, lock, remove_unfinished
+from unet_resnet.model import UNetResNet
 from unet_resnet.training import manifest
 from unet_resnet.training.processes import Group
 
@@ -41,29 +40,34 @@ def check_room(folder: Path, blocks: Sequence[int], widths: Sequence[int]) -> No
     check_space(folder, checkpoint.space_wanted(folder, blocks, widths))
 
 
-def open_folder(folder: Path | None, name: str) -> Path:
-    """The folder, made if necessary (without one, the next free runs/NAME-N), locked against other
-    trainings, and without what a killed process left half written."""
-    if folder is None:
-        for number in count(1):
-            folder = Path("runs") / f"{name}-{number}"
-            with suppress(FileExistsError):  # two runs started at once get a folder each
-                folder.mkdir(parents=True)
-                break
+def next_free(name: str) -> Path:
+    """The first runs/NAME-1, runs/NAME-2, ... that does not exist; makes it."""
+    number = 1
+    while True:
+        folder = Path("runs") / f"{name}-{number}"
+        try:  # two runs started at once get a folder each
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            number += 1
+
+
+def open_folder(folder: Path) -> None:
+    """Make the folder if necessary, lock it against other trainings, and remove what a killed
+    process left half written."""
     folder.mkdir(parents=True, exist_ok=True)
     lock(folder)
     for file in FILES:
         remove_unfinished(folder / file)
-    return folder
 
 
-def begin(folder: Path | None, last: Checkpoint | None, model: nn.Module, optimizer: Optimizer,
+def begin(folder: Path | None, last: Checkpoint | None, model: UNetResNet, optimizer: Optimizer,
           scaler: torch.amp.GradScaler, settings: dict[str, Any], split: Mapping[str, Any],
           masks: Mapping[str, Any], precision: torch.dtype, group: Group) -> "Progress":
-    """Open the run's folder and note this start in it. A resumed run goes on from `last`, with
-    which optimizer and scaler are filled; of a new one a first last.pt is written.
+    """Open the run's folder and note this start in it. For a resumed run, fill optimizer and scaler
+    from its `last` checkpoint; for a new one, write a first last.pt.
 
-    settings is saved as it is at that time. Raises ValueError if `last` does not fit.
+    Each save takes `settings` as it then is. Raises ValueError if `last` does not fit.
     """
     if last:
         checkpoint.load_optimizer(optimizer, last.optimizer, folder / "last.pt")
@@ -71,7 +75,8 @@ def begin(folder: Path | None, last: Checkpoint | None, model: nn.Module, optimi
             scaler.load_state_dict(last.scaler)
     if group.first:
         data = settings["data"]
-        folder = open_folder(folder, Path(data[0]).name if data else "sample")
+        folder = folder or next_free(Path(data[0]).name if data else "sample")
+        open_folder(folder)
         manifest.note_start(folder, settings, split, next(model.parameters()).device, precision,
                             group.size)
     progress = Progress(folder or Path(), settings["save_every"], group, model, optimizer, scaler,
@@ -89,7 +94,7 @@ class Progress:
     finished epoch; content: saved as it is. Only the first process of the group writes.
     """
 
-    def __init__(self, folder: Path, minutes: float, group: Group, model: nn.Module,
+    def __init__(self, folder: Path, minutes: float, group: Group, model: UNetResNet,
                  optimizer: Optimizer, scaler: torch.amp.GradScaler, losses: list[float | None],
                  history: list[dict[str, float]], **content: Any) -> None:
         self.folder, self.minutes, self.group = folder, minutes, group

@@ -17,16 +17,17 @@ from unet_resnet.training import resume
 Settings = dict[str, Any]
 
 ENCODERS = {"resnet50": [3, 4, 6, 3], "resnet101": [3, 4, 23, 3], "resnet152": [3, 8, 36, 3]}
-DEFAULTS = {
+DEFAULTS: Settings = {
     "data": None, "weights": "imagenet", "blocks": ENCODERS["resnet101"],
     "widths": [256, 128, 64, 32, 16], "epochs": 50, "batch_size": 8, "micro_batch": None,
     "recompute": False, "freeze_bn": False, "compile": False, "crop": 448, "lr": 5e-4,
     "encoder_lr": None, "precision": "auto", "device": "auto",
     "workers": min(2, os.cpu_count() or 1), "seed": 0, "split": None, "save_every": 10.0}
-# Without --data. The drawn set is small and easy: a small network learns it from random weights in
-# minutes on a CPU.
-DRAWN = {"weights": "none", "blocks": [1, 1, 1, 1], "widths": [64, 48, 32, 24, 16], "epochs": 6,
-         "batch_size": 4, "crop": 160, "lr": 2e-3}
+# Without --data: the drawn set is small and easy, so a small network learns it from random weights
+# in minutes on a CPU.
+DRAWN: Settings = {
+    "weights": "none", "blocks": [1, 1, 1, 1], "widths": [64, 48, 32, 24, 16], "epochs": 6,
+    "batch_size": 4, "crop": 160, "lr": 2e-3}
 # What --resume must not change.
 FIXED = ("weights", "blocks", "widths", "batch_size", "crop", "seed", "split")
 LEAST = {"blocks": 1, "widths": 1, "epochs": 1, "batch_size": 1, "micro_batch": 1, "crop": 64,

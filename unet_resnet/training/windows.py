@@ -50,7 +50,8 @@ class Attempts:
 
     def __init__(self, network: nn.Module, micro_batch: int, group: Group) -> None:
         self.network, self.micro_batch, self.group = network, micro_batch, group
-        self.again, self.statistics = False, []
+        self.again = False
+        self.statistics: list[Tensor] = []  # BatchNorm's, before the attempt
 
     def __iter__(self) -> Iterator[int]:
         self.again = True
