@@ -137,12 +137,12 @@ class Index:
             if not os.path.lexists(path):
                 continue
             if file not in owners or os.path.realpath(path) in given:
-                raise FileExistsError(f"{path} exists and is not a result in {NAME}; it is left "
-                                      f"alone: {REMEDY}")
+                reason = f"is not in {NAME}" if file not in owners else "is an input of this run"
+                raise FileExistsError(f"{path} exists and {reason}; it is left alone: {REMEDY}")
             if others := [name for name in owners[file] if name not in known]:
-                raise FileExistsError(
-                    f"{path} holds results of {self.entries[others[0]].photo}, which is not among "
-                    f"the photos now; it is left alone: {REMEDY}, or predict those photos again")
+                raise FileExistsError(f"{path} holds results of {self.entries[others[0]].photo}, "
+                                      "which is not predicted now; it is left alone: predict that "
+                                      f"again, too, or {REMEDY}")
         for name, photo in photos.items():
             before = self.entries[name].files if name in known else []
             size, changed = _size_and_time(photo)
