@@ -3,9 +3,11 @@
 import re
 from pathlib import Path
 
+import pytest
 from conftest import ROOT
 
-README = (ROOT / "README.md").read_text()
+README_PATH, DOCS = ROOT / "README.md", sorted(Path(ROOT, "docs").glob("*.md"))
+README = README_PATH.read_text("utf-8")
 
 
 def blocks(language: str = "") -> list[str]:
@@ -25,14 +27,24 @@ def test_python_blocks_run():
     assert blocks("python")
 
 
-def test_links_lead_to_files():
-    links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
-    assert links and all((ROOT / link).is_file() for link in links)
+@pytest.mark.parametrize("page", [README_PATH, ROOT / "MODEL_CARD.md", *DOCS], ids=lambda p: p.name)
+def test_links_lead_to_files(page):
+    for link in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text("utf-8")):
+        assert (page.parent / link).is_file(), link
 
 
-def test_every_module_is_in_the_tour():
-    modules = {path.name for path in Path(ROOT / "unet_resnet").glob("*.py")} - {"__init__.py"}
-    assert modules <= {Path(link).name for link in re.findall(r"\]\(([^)]+\.py)\)", README)}
+def test_the_house_has_every_file_and_room():
+    house = next(block for block in blocks() if block.startswith("train.py"))
+    package = ROOT / "unet_resnet"
+    files = {path.name for path in package.glob("*.py")} - {"__init__.py"}
+    rooms = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
+    lines = {line.split()[0] for line in house.splitlines()}
+    assert files | rooms <= lines
+    assert all((ROOT / name).exists() or (package / name).exists() for name in lines)
+
+
+def test_it_is_short():
+    assert len(README.split()) <= 1500
 
 
 def test_the_first_command_stands_at_the_top():
