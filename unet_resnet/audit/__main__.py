@@ -1,7 +1,11 @@
-"""What does a data set contain, and what is wrong with it? `python -m unet_resnet.audit FOLDER`"""
+"""What does a data set contain, and what is wrong with it? `python -m unet_resnet.audit FOLDER`
+
+Or masks from a labelling program's shapes: `python -m unet_resnet.audit --from FILE --to masks`
+"""
 
 import argparse
 import json
+import math
 import statistics
 import sys
 from collections import Counter, defaultdict
@@ -9,8 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from unet_resnet.audit.annotations import read
 from unet_resnet.audit.findings import Finding, Record, audit
 from unet_resnet.audit.groups import group_of
+from unet_resnet.audit.polygons import choose, write
 from unet_resnet.data import Part, find
 from unet_resnet.files import (
     align, check_absent, check_place, one_line, print_any_name, written_whole)
@@ -18,16 +24,24 @@ from unet_resnet.images import SUFFIXES
 
 
 def main() -> int:
-    """Print the report; exit status 1 if something would spoil training."""
+    """Draw masks, or print the report; exit status 1 if something would spoil training."""
     parser = argparse.ArgumentParser(prog="python -m unet_resnet.audit", allow_abbrev=False,
                                      description="Report on a data set and its faults.")
-    parser.add_argument("folder", type=Path, nargs="+",
+    parser.add_argument("folder", type=Path, nargs="*",
                         help="data sets (with images/ and masks/, or with train/ and test/ that "
                         "contain these), or a folder of photos and a folder of masks")
     parser.add_argument("--json", type=Path, metavar="FILE",
                         help="also write it to a new file, with all files of each finding")
+    add_drawing_flags(parser)
     args = parser.parse_args()
     print_any_name()
+    if args.annotations and args.to and not (args.folder or args.json):
+        drawings = read(args.annotations, args.photos)
+        labels = choose(drawings, args.label)
+        print(labels, write(drawings, args.to, args.line_width), sep="\n")
+        return 0
+    if not args.folder or args.annotations or args.to:
+        parser.error("wanted data sets to report on, or --from FILE_OR_FOLDER --to FOLDER alone")
     if args.json:
         check_place(args.json)
         check_absent(args.json)
@@ -44,6 +58,26 @@ def main() -> int:
         with written_whole(args.json) as file:
             file.write((json.dumps(content, indent=1) + "\n").encode())
     return int(any(finding.severity == "error" for finding in findings))
+
+
+def add_drawing_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("masks from shapes (labelme, COCO, YOLO, CVAT)")
+    group.add_argument("--from", type=Path, dest="annotations", metavar="FILE_OR_FOLDER",
+                       help="what the labelling program saved or exported")
+    group.add_argument("--to", type=Path, metavar="FOLDER",
+                       help="masks are written here; existing ones are never overwritten")
+    group.add_argument("--label", nargs="+", default=[],
+                       help="labels that mean crack (default: all but the background's)")
+    group.add_argument("--line-width", type=positive, default=3, metavar="PIXELS",
+                       help="width of shapes that are lines (default: %(default)s)")
+    group.add_argument("--photos", type=Path, metavar="FOLDER",
+                       help="the photos: YOLO files need them; others are checked for their size")
+
+
+def positive(text: str) -> float:
+    if not 0 < (number := float(text)) < math.inf:
+        raise ValueError
+    return number
 
 
 def summarise(records: Sequence[Record]) -> dict[str, dict[str, Any]]:

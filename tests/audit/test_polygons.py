@@ -1,0 +1,516 @@
+"""Shapes from labelling programs become the masks that were drawn, and nothing is overwritten."""
+
+import base64
+import io
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import refused
+from PIL import Image
+
+from unet_resnet.audit import __main__ as command
+from unet_resnet.audit.annotations import read
+from unet_resnet.audit.polygons import (
+    Runs, Shape, box, choose, draw, ellipse, fill, stroke, turned, unpacked, write)
+
+COMMAND = "unet_resnet/audit/__main__.py"
+SQUARE = [(0, 0), (10, 0), (10, 10), (0, 10)]
+HEIGHT, WIDTH = 40, 60
+# Two cracks, one of which leaves the photo's corner; each as rectangles left, top, right, bottom.
+CRACKS = [(5, 8, 45, 11), (50, 0, 60, 6)]
+
+
+def truth() -> np.ndarray:
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    for left, top, right, bottom in CRACKS:
+        mask[top:bottom, left:right] = True
+    return mask
+
+
+def filled(*outlines: Any, size: tuple[int, int] = (HEIGHT, WIDTH)) -> np.ndarray:
+    mask = np.zeros(size, bool)
+    for outline in outlines:
+        fill(mask, np.array(outline, float))
+    return mask
+
+
+def corners(left: float, top: float, right: float, bottom: float) -> list[list[float]]:
+    return [[left, top], [right, top], [right, bottom], [left, bottom]]
+
+
+def save(path: Path, content: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def photo(path: Path, size: tuple[int, int] = (WIDTH, HEIGHT), turn: int | None = None) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    exif = Image.Exif()
+    if turn:
+        exif[0x0112] = turn
+    Image.new("RGB", size, "grey").save(path, exif=exif)
+    return path
+
+
+def labelme(*shapes: dict[str, Any], **changed: Any) -> dict[str, Any]:
+    return {"version": "5.5.0", "flags": {}, "shapes": list(shapes), "imagePath": "a.jpg",
+            "imageData": None, "imageHeight": HEIGHT, "imageWidth": WIDTH} | changed
+
+
+def labelled(kind: str, points: Any, label: str = "crack", **more: Any) -> dict[str, Any]:
+    return {"label": label, "points": points, "group_id": None, "shape_type": kind} | more
+
+
+def coco(*segmentations: Any, **changed: Any) -> dict[str, Any]:
+    return {"images": [{"id": 7, "file_name": "a.jpg", "height": HEIGHT, "width": WIDTH}],
+            "categories": [{"id": 1, "name": "crack"}, {"id": 2, "name": "joint"}],
+            "annotations": [{"id": number, "image_id": 7, "category_id": 1, "bbox": [0, 0, 1, 1],
+                             "segmentation": outline, "iscrowd": 0}
+                            for number, outline in enumerate(segmentations)]} | changed
+
+
+def cvat(*shapes: str, name: str = "a.jpg", size: str = f'width="{WIDTH}" height="{HEIGHT}"',
+         head: str = "") -> str:
+    return (f'<?xml version="1.0" encoding="utf-8"?>{head}<annotations><version>1.1</version>'
+            f'<meta><task/></meta><image id="0" name="{name}" {size}>{"".join(shapes)}</image>'
+            "</annotations>")
+
+
+def masks(tmp_path: Path, source: Path, photos: Path | None = None, labels: list[str] = [],
+          line_width: float = 3) -> dict[str, np.ndarray]:
+    """What the command writes, as bool."""
+    drawings, folder = read(source, photos), tmp_path / "masks"
+    choose(drawings, labels)
+    write(drawings, folder, line_width)
+    written = {path.name: np.array(Image.open(path)) for path in folder.iterdir()}
+    assert all(set(np.unique(mask)) <= {0, 255} for mask in written.values())
+    return {name: mask > 0 for name, mask in written.items()}
+
+
+# Which pixels a shape has
+
+def test_a_square_on_pixel_corners_has_its_pixels_exactly():
+    expected = np.zeros((HEIGHT, WIDTH), bool)
+    expected[:10, :10] = True
+    for start in range(4):  # from any corner, both ways round
+        outline = SQUARE[start:] + SQUARE[:start]
+        assert (filled(outline) == expected).all()
+        assert (filled(outline[::-1]) == expected).all()
+
+
+@pytest.mark.parametrize("shift", [0, 0.25, 0.49, 0.5, 0.75, 1])
+def test_a_shifted_square_keeps_its_width(shift):
+    mask = filled(np.array(SQUARE) + 5 + shift)
+    assert mask.sum() == 100 and mask.any(0).sum() == mask.any(1).sum() == 10
+    assert mask[15, 15] == (shift > 0.5) or shift == 0.5
+
+
+def test_a_pixel_is_crack_where_its_centre_is_inside():
+    """The definition, pixel by pixel, against a polygon of random points that crosses itself."""
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        outline = rng.uniform(-10, 70, (7, 2))
+        expected = np.zeros((HEIGHT, WIDTH), bool)
+        for row in range(HEIGHT):
+            for column in range(WIDTH):
+                crossings, x, y = 0, column + 0.5, row + 0.5
+                for (x0, y0), (x1, y1) in zip(outline, np.roll(outline, -1, 0)):
+                    if (y0 <= y) != (y1 <= y):
+                        crossings += x0 + (y - y0) / (y1 - y0) * (x1 - x0) <= x
+                expected[row, column] = crossings % 2
+        assert (filled(outline) == expected).all() and expected.any()
+
+
+def test_cracks_in_any_direction_keep_their_area():
+    """Mean over directions; Pillow's own polygons are 20 % too large at this width."""
+    areas = []
+    for degrees in np.arange(0.7, 180, 3):
+        crack = turned(box(30, 98.5, 170, 101.5) + 0.3, degrees)
+        areas.append(filled(crack, size=(200, 200)).sum() / (140 * 3))
+    assert np.mean(areas) == pytest.approx(1, abs=0.005)
+
+
+def test_touching_shapes_share_no_pixel_and_leave_none():
+    left, right = filled([(3, 3), (20.3, 3), (9.7, 30), (3, 30)]), filled(
+        [(20.3, 3), (40, 3), (40, 30), (9.7, 30)])
+    assert not (left & right).any()
+    assert ((left | right) == filled(corners(3, 3, 40, 30))).all()
+
+
+def test_outside_the_photo_is_nothing():
+    assert not filled(np.array(SQUARE) + 1000).any() and not filled(np.array(SQUARE) - 1000).any()
+    assert filled(np.array([(-1e6, -1e6), (1e6, -1e6), (1e6, 1e6), (-1e6, 1e6)])).all()
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 7])
+def test_a_line_is_as_wide_as_asked(width):
+    across, down = np.array([(10, 20), (50, 20)]), np.array([(30, 5), (30, 20), (30, 35)])
+    middle = filled(*stroke(across, width))[:, 20:40]
+    assert (middle.sum(0) == width).all()
+    assert (filled(*stroke(down, width))[10:30].sum(1) == width).all()
+
+
+def test_a_line_is_round_at_its_bends_and_ends():
+    mask = filled(*stroke(np.array([(20, 10), (40, 10), (40, 30)]), 6))
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH] + 0.5
+    along = np.hypot(columns - columns.clip(20, 40), rows - 10)
+    down = np.hypot(columns - 40, rows - rows.clip(10, 30))
+    assert (mask == (np.minimum(along, down) < 3)).mean() > 0.998
+    assert filled(*stroke(np.array([(5, 5), (5, 5)]), 2)).sum() == 4  # a click twice at one place
+
+
+def test_circles_and_turned_boxes():
+    assert filled(ellipse(30, 20, 15, 15)).sum() == pytest.approx(math.pi * 15**2, rel=0.01)
+    assert filled(ellipse(30, 20, 25, 5)).sum() == pytest.approx(math.pi * 125, rel=0.02)
+    assert (filled(turned(box(20, 18, 40, 22), 90)) == filled(box(28, 10, 32, 30))).all()
+    # 45 degrees clockwise, with y pointing down: the right end goes down.
+    mask = filled(turned(box(20, 18, 40, 22), 45))
+    assert mask[26, 36] and not mask[13, 36]
+
+
+# Each program's file
+
+POLYGONS = {
+    "labelme.json": labelme(*(labelled("polygon", corners(*crack)) for crack in CRACKS)),
+    "coco.json": coco(*([sum(corners(*crack), [])] for crack in CRACKS)),
+    "cvat.xml": cvat(*('<polygon label="crack" occluded="0" points="'
+                       + ";".join(f"{x:.2f},{y:.2f}" for x, y in corners(*crack))
+                       + '" z_order="0"></polygon>' for crack in CRACKS)),
+    "labels/a.txt": "".join("0 " + " ".join(f"{x / WIDTH:.6f} {y / HEIGHT:.6f}"
+                                            for x, y in corners(*crack)) + "\n"
+                            for crack in CRACKS)}
+
+
+@pytest.mark.parametrize("name", POLYGONS)
+def test_a_known_mask_comes_back(tmp_path, name):
+    photo(tmp_path / "images" / "a.jpg")
+    written = masks(tmp_path, save(tmp_path / name, POLYGONS[name]))
+    assert list(written) == ["a.png"] and (written["a.png"] == truth()).all()
+
+
+@pytest.mark.parametrize("name", POLYGONS)
+def test_a_round_trip_through_traced_outlines(tmp_path, name):
+    """Polygons traced at half height around a drawn mask, by scikit-image, give it back."""
+    measure = pytest.importorskip("skimage.measure")
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    known = abs(rows - 20 - 8 * np.sin(columns / 9)) < 2.6
+    known[:, :4] = known[:, -4:] = False
+    (traced,) = measure.find_contours(np.float32(known), 0.5)
+    outline = (traced[:-1, ::-1] + 0.5).tolist()  # its coordinates are of pixel centres
+    photo(tmp_path / "images" / "a.jpg")
+    content = {
+        "labelme.json": labelme(labelled("polygon", outline)),
+        "coco.json": coco([sum(outline, [])]),
+        "cvat.xml": cvat('<polygon label="crack" points="'
+                         + ";".join(f"{x:.2f},{y:.2f}" for x, y in outline) + '"/>'),
+        "labels/a.txt": "0 " + " ".join(f"{x / WIDTH} {y / HEIGHT}" for x, y in outline)}[name]
+    mask = masks(tmp_path, save(tmp_path / name, content))["a.png"]
+    assert mask.sum() == pytest.approx(known.sum(), rel=0.01)
+    assert (mask & known).sum() / (mask | known).sum() > 0.99
+
+
+def test_all_shapes_of_labelme(tmp_path):
+    patch = np.zeros((3, 4), bool)
+    patch[0, 1:] = patch[2, 0] = True
+    file = io.BytesIO()
+    Image.fromarray(patch).save(file, "PNG")
+    png = base64.b64encode(file.getvalue()).decode()
+    source = save(tmp_path / "a.json", labelme(
+        labelled("rectangle", [[10, 9], [4, 6]]),  # drawn from its lower right corner
+        labelled("circle", [[30, 30], [34, 30]]),
+        labelled("line", [[0, 20.5], [20, 20.5]]),
+        labelled("linestrip", [[40, 5], [40, 15], [50, 15]]),
+        labelled("mask", [[50, 30], [53, 32]], mask=png),
+        {"label": "crack", "points": [[20, 0], [22, 0], [22, 2]]}))  # of old versions, a polygon
+    mask = masks(tmp_path, source)["a.png"]
+    assert mask[6:9, 4:10].all() and mask[6:9, :12].sum() == 18
+    assert mask[25:36, 25:36].sum() == pytest.approx(math.pi * 16, abs=3)
+    assert (mask[18:24, 10].nonzero()[0] + 18).tolist() == [19, 20, 21]
+    assert mask[10, 38:43].sum() == 3 and mask[15, 50]
+    assert (mask[30:33, 50:54] == patch).all()
+    assert mask[:2, 20:22].sum() >= 2
+
+
+def test_a_labelme_file_names_its_photo_with_a_path(tmp_path):
+    """On Windows; an editor there may have added a byte order mark, too."""
+    content = labelme(imagePath="..\\photos\\wall 1.final.jpg")
+    source = save(tmp_path / "x.json", "\ufeff" + json.dumps(content))
+    assert list(masks(tmp_path, source)) == ["wall 1.final.png"]
+
+
+def test_the_masks_of_coco(tmp_path):
+    mask = truth()
+    edges = np.flatnonzero(np.diff(mask.T.ravel(), prepend=False))
+    counts = np.diff([0, *edges, mask.size]).tolist()
+    source = save(tmp_path / "coco.json", coco({"size": [HEIGHT, WIDTH], "counts": counts}))
+    assert (masks(tmp_path, source)["a.png"] == mask).all()
+
+
+def test_the_compressed_masks_of_coco(tmp_path):
+    """The strings are what pycocotools 2.0 wrote of these masks."""
+    assert unpacked("72;2K") == [7, 2, 11, 4, 6]
+    mask = np.zeros((40, 50), bool)
+    mask[5:8, 3:45] = mask[10:30, 20:22] = mask[33:39, 7:40:3] = mask[0, 0] = True
+    text = ("01l32YM0000000D3]OMo0000D3]OMo0000D3]OMo0000D3]OMo0000D3]OMLa0=_OCa0=_O:3]OMo0000"
+            "D3]OMo0000D3]OMo0000D3]OMo0000D3]OMo0000D3]OMo000000000000S6")
+    assert (Runs(np.array(unpacked(text)), (0, 0, 50, 40), by_columns=True).pixels() == mask).all()
+    content = coco({"size": [40, 50], "counts": text})
+    content["images"][0] |= {"height": 40, "width": 50}
+    assert (masks(tmp_path, save(tmp_path / "c.json", content))["a.png"] == mask).all()
+
+
+def test_photos_without_shapes_get_black_masks(tmp_path):
+    content = coco(**{"images": [{"id": i, "file_name": f"images/{i}.jpg", "height": 3, "width": 4}
+                                 for i in range(2)]})
+    save(tmp_path / "x" / "coco.json", content)
+    save(tmp_path / "x" / "l.json", labelme(imagePath="l.jpg"))
+    save(tmp_path / "x" / "c.xml", cvat(name="sub/c.jpg"))
+    photo(tmp_path / "x" / "y.png")
+    save(tmp_path / "x" / "y.txt", "")
+    written = masks(tmp_path, tmp_path / "x")
+    assert sorted(written) == ["0.png", "1.png", "c.png", "l.png", "y.png"]
+    assert not any(mask.any() for mask in written.values()) and written["1.png"].shape == (3, 4)
+
+
+def test_all_shapes_of_cvat(tmp_path):
+    source = save(tmp_path / "annotations.xml", cvat(
+        '<box label="crack" xtl="4.00" ytl="6.00" xbr="10.00" ybr="9.00" rotation="0.0"/>',
+        '<box label="crack" xtl="20" ytl="18" xbr="40" ybr="22" rotation="90.0"/>',
+        '<polyline label="crack" points="45,5;45,15"/>',
+        '<ellipse label="crack" cx="10" cy="30" rx="5" ry="3"/>',
+        # From the left upper corner of its box, row by row, beginning with a run of background.
+        '<mask label="crack" rle="1, 3, 4, 1, 3" left="50" top="30" width="4" height="3"/>',
+        '<tag label="checked" source="manual"></tag>'))
+    mask = masks(tmp_path, source)["a.png"]
+    assert mask[6:9, 4:10].all() and mask[4:11, 2:12].sum() == 18
+    assert mask[10:30, 28:32].all() and not mask[20, 20:28].any()
+    assert mask[10, 40:50].sum() == 3
+    assert mask[26:34, 4:16].sum() == pytest.approx(math.pi * 15, abs=4)
+    assert (mask[30:33, 50:54] == [[0, 1, 1, 1], [0, 0, 0, 0], [1, 0, 0, 0]]).all()
+
+
+@pytest.mark.parametrize("labels, images", [
+    ("x", "x"), ("labels", "images"), ("labels/train", "images/train"),
+    ("train/labels", "train/images")])
+def test_yolo_finds_its_photos(tmp_path, labels, images):
+    """One file per photo; a list of names is no such file."""
+    photo(tmp_path / images / "a.jpg")
+    save(tmp_path / labels / "a.txt", "3 0 0 0.5 0 0.5 0.5 0 0.5\n\n3 1.01 1 1 0.9 0.9 1\n")
+    save(tmp_path / "classes.txt", "crack\n")
+    save(tmp_path / "train.txt", "images/train/a.jpg\n")
+    mask = masks(tmp_path, tmp_path)["a.png"]
+    assert mask[:20, :30].all() and mask[-1, -1] and not mask[:20, 30:].any()
+
+
+def test_yolo_asks_for_the_folder_of_the_photos(tmp_path):
+    source = save(tmp_path / "labels" / "a.txt", "0 0 0 1 0 1 1 0 1")
+    with pytest.raises(ValueError, match="no photo named a in .*--photos"):
+        read(source)
+    photo(tmp_path / "elsewhere" / "a.jpg", turn=6)
+    (drawing,) = read(source, tmp_path / "elsewhere")
+    assert drawing.size == (WIDTH, HEIGHT)  # upright, as the camera held it
+
+
+def test_photos_are_compared(tmp_path):
+    """A photo resized or turned after it was drawn on is noticed."""
+    source = save(tmp_path / "a.json", labelme())
+    photo(tmp_path / "same" / "a.png")
+    photo(tmp_path / "small" / "a.png", (WIDTH // 2, HEIGHT // 2))
+    photo(tmp_path / "turned" / "a.jpg", turn=6)
+    read(source, tmp_path / "same")
+    for folder in ("small", "turned"):
+        with pytest.raises(ValueError, match="a was drawn at 60x40, its photo has"):
+            read(source, tmp_path / folder)
+
+
+# Labels
+
+def test_labels(tmp_path, capsys):
+    square = np.array(SQUARE)
+    source = save(tmp_path / "a.json", labelme(
+        labelled("polygon", SQUARE), labelled("polygon", (square + 20).tolist(), "joint"),
+        labelled("polygon", (square + 22).tolist(), "joint"),
+        labelled("polygon", corners(0, 0, 60, 40), "_background_"),
+        labelled("point", [[1, 1]], "seen")))
+    with pytest.raises(ValueError, match="a shape 'point' labelled 'seen' on a; .*--label"):
+        choose(read(source))
+    drawings = read(source)
+    rows = choose(drawings, ["crack", "joint"]).splitlines()
+    assert [row.split() for row in rows[1:]] == [
+        ["_background_", "1", "not", "crack"], ["crack", "1", "crack"], ["joint", "2", "crack"],
+        ["seen", "1", "not", "crack"]]
+    assert masks(tmp_path, source, labels=["joint"])["a.png"].sum() == 200 - 64
+    with pytest.raises(ValueError, match="no shape has the label 'cracks'; found: .*crack, joint"):
+        choose(read(source), ["cracks"])
+
+
+def test_the_background_is_not_crack_unless_chosen(tmp_path):
+    source = save(tmp_path / "a.json", labelme(
+        labelled("polygon", SQUARE), labelled("polygon", corners(0, 0, 60, 40), "background")))
+    drawings = read(source)
+    choose(drawings)
+    assert [shape.label for shape in drawings[0].shapes] == ["crack"]
+    drawings = read(source)
+    choose(drawings, ["background"])
+    assert [shape.label for shape in drawings[0].shapes] == ["background"]
+
+
+def test_what_is_uncertain_is_said(tmp_path):
+    save(tmp_path / "a.json", labelme(
+        labelled("line", [[5, 5], [20, 5]]), labelled("rectangle", [[30, 5], [40, 15]]),
+        labelled("polygon", [[1, 20.6], [40, 20.6], [40, 21.4], [1, 21.4]]),
+        labelled("polygon", (np.array(SQUARE) + 500).tolist())))
+    save(tmp_path / "b.json", labelme(imagePath="b.jpg"))
+    drawings = read(tmp_path)
+    choose(drawings)
+    assert write(drawings, tmp_path / "masks", 5).splitlines() == [
+        f"masks written to {tmp_path / 'masks'}: 2", "black masks: 1",
+        "lines, drawn 5 pixels wide (--line-width): 1",
+        "boxes, filled (right only where the box is the crack): 1",
+        "shapes without a pixel (too thin, or outside the photo): 2"]
+    assert not draw(np.zeros((9, 9), bool), Shape("crack", "polygon", [box(1, 1, 8, 1.4)]), 3)
+
+
+# The command, and what it refuses
+
+def test_the_command(tmp_path, script):
+    save(tmp_path / "json" / "a.json", labelme(labelled("polygon", SQUARE)))
+    outcome = script(COMMAND, "--from", "json", "--to", "new/masks")
+    assert outcome.status == 0, outcome.err
+    assert [line.split() for line in outcome.out.splitlines()] == [
+        ["label", "shapes"], ["crack", "1", "crack"], ["masks", "written", "to", "new/masks:", "1"]]
+    before = (tmp_path / "new" / "masks" / "a.png").read_bytes()
+    assert (np.array(Image.open(io.BytesIO(before))) > 0).sum() == 100
+    again = script(COMMAND, "--from", "json", "--to", "new/masks")
+    refused(again, "unet_resnet.audit", "new/masks/a.png exists; choose another name")
+    assert again.out == "" and (tmp_path / "new" / "masks" / "a.png").read_bytes() == before
+
+
+def test_one_existing_mask_stops_all(tmp_path):
+    for name in "abc":
+        save(tmp_path / f"{name}.json", labelme(imagePath=f"{name}.jpg"))
+    save(tmp_path / "masks" / "c.png", "mine")
+    with pytest.raises(FileExistsError, match="c.png exists"):
+        write(read(tmp_path), tmp_path / "masks", 3)
+    assert [path.name for path in (tmp_path / "masks").iterdir()] == ["c.png"]
+    assert (tmp_path / "masks" / "c.png").read_text() == "mine"
+
+
+@pytest.mark.parametrize("arguments", [
+    [], ["--from", "x"], ["--to", "x"], ["--from", "x", "--to", "y", "z"],
+    ["--from", "x", "--to", "y", "--json", "z"], ["--from", "x", "--to", "y", "--line-width", "0"],
+    ["--from", "x", "--to", "y", "--line-width", "nan"]])
+def test_flags_that_do_not_go_together(monkeypatch, capsys, arguments):
+    monkeypatch.setattr(sys, "argv", ["audit", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        command.main()
+    assert stop.value.code == 2 and "error: " in capsys.readouterr().err
+
+
+POLYGON = '<polygon label="crack" points="{}"/>'
+BOMB = '<!DOCTYPE a [<!ENTITY x "xx"><!ENTITY y "&x;&x;">]>'
+BAD = {
+    "broken JSON": ("a.json", '{"shapes": [', "a.json: "),
+    "not text": ("a.json", "\0\udcff", "a.json: "),
+    "another JSON": ("a.json", '[{"data": 1}]', "neither labelme's JSON nor COCO's"),
+    "broken XML": ("a.xml", "<annotations><image>", "a.xml: "),
+    "another XML": ("a.xml", "<annotation><object/></annotation>", "CVAT for images 1.1"),
+    "XML of a video": ("a.xml", "<annotations><track/></annotations>", "CVAT for images 1.1"),
+    "an entity": ("a.xml", cvat(POLYGON.format("&y;"), head=BOMB), "DOCTYPE"),
+    "another ending": ("a.zip", "PK", "unpack an archive first"),
+    "labelme, 2 points": ("a.json", labelme(labelled("polygon", SQUARE[:2])),
+                          "shape 1: a polygon needs 3 points or more"),
+    "labelme, half a box": ("a.json", labelme(labelled("rectangle", SQUARE[:1])),
+                            "a rectangle needs 2 points, this one has 1"),
+    "labelme, no points": ("a.json", labelme({"label": "crack"}), "shape 1: 'points' is missing"),
+    "labelme, far off": ("a.json", labelme(labelled("polygon", [[0, 0], [1e300, 1], [2, 9]])),
+                         "not in a photo"),
+    "labelme, NaN": ("a.json", labelme(labelled("polygon", [[0, 0], [math.nan, 1], [2, 9]])),
+                     "not in a photo"),
+    "labelme, no size": ("a.json", labelme(imageHeight=None), "size of the photo is 60xNone"),
+    "labelme, a huge size": ("a.json", labelme(imageHeight=10**9), "megapixels"),
+    "labelme, no mask": ("a.json", labelme(labelled("mask", SQUARE[:2], mask="bm9uZQ==")),
+                         "shape 1: "),
+    "labelme, no list": ("a.json", labelme(shapes=3), "not as labelling programs write it"),
+    "labelme, a folder": ("a.json", labelme(imagePath="photos/.."), "a photo named 'photos/..'"),
+    "COCO, 2 points": ("a.json", coco([[1, 2, 3, 4]]), "annotation 0: a polygon needs 3"),
+    "COCO, odd": ("a.json", coco([[1, 2, 3, 4, 5, 6, 7]]), "coordinates: 7; wanted pairs"),
+    "COCO, a box": ("a.json", coco([]), "a box without an outline"),
+    "COCO, no size": ("a.json", coco(images=[{"id": 7, "file_name": "a.jpg"}]),
+                      "image a.jpg: the size of the photo is NonexNone"),
+    "COCO, no image": ("a.json", coco([[1, 2, 3, 4, 5, 6]], images=[]),
+                       "annotation 0: 7 is missing"),
+    "COCO, two images of one id": ("a.json", coco(images=[
+        {"id": 7, "file_name": f"{name}.jpg", "height": 9, "width": 9} for name in "ab"]),
+                                   "two images have the same id"),
+    "COCO, runs that overflow": ("a.json", coco({"size": [HEIGHT, WIDTH], "counts": [
+        2**62, 2**62, 2**62, 2**62, HEIGHT * WIDTH]}), "do not fill 60x40"),
+    "COCO, short runs": ("a.json", coco({"size": [HEIGHT, WIDTH], "counts": [5, 5]}),
+                         "do not fill 60x40"),
+    "COCO, negative runs": ("a.json", coco({"size": [HEIGHT, WIDTH], "counts": [-5, 2405]}),
+                            "do not fill 60x40"),
+    "COCO, another size": ("a.json", coco({"size": [WIDTH, HEIGHT], "counts": [2400]}),
+                           "its photo has [40, 60]"),
+    "COCO, damaged runs": ("a.json", coco({"size": [HEIGHT, WIDTH], "counts": "5 5"}), "damaged"),
+    "COCO, endless runs": ("a.json", coco({"size": [HEIGHT, WIDTH], "counts": "o" * 99}),
+                           "damaged"),
+    "CVAT, 2 points": ("a.xml", cvat(POLYGON.format("1,2;3,4")), "image a.jpg: a polygon needs 3"),
+    "CVAT, no number": ("a.xml", cvat(POLYGON.format("1,2;3,x;5,6")), "image a.jpg: "),
+    "CVAT, no size": ("a.xml", cvat(size=""), "image a.jpg: the size of the photo is"),
+    "CVAT, a huge mask": ("a.xml", cvat('<mask label="crack" rle="1000000000000" left="0" top="0" '
+                                        'width="1000000" height="1000000"/>'), "megapixels"),
+    "CVAT, no name": ("a.xml", cvat(name="/"), "wanted a file name"),
+    "CVAT, a line in a name": ("a.xml", cvat(name="a&#10;b.jpg"), "wanted a file name"),
+    "YOLO, a box": ("a.txt", "0 0.1 0.1 0.2 0.2", "line 1: numbers after the class: 4, as"),
+    "YOLO, odd": ("a.txt", "0 0 0 1 0 1 1 0", "coordinates: 7; wanted pairs"),
+    "YOLO, pixels": ("a.txt", "\n0 0 0 40 0 40 30", "line 2: coordinates above 1"),
+    "YOLO, no number": ("a.txt", "0 0 0 1 0 1 x", "line 1: "),
+}
+
+
+@pytest.mark.parametrize("name, content, message", BAD.values(), ids=BAD.keys())
+def test_bad_files(tmp_path, monkeypatch, name, content, message):
+    """One line that names the file and the place; nothing is written."""
+    photo(tmp_path / "a.jpg")
+    source = tmp_path / name
+    text = content if isinstance(content, str) else json.dumps(content)
+    source.write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises((OSError, ValueError)) as caught:
+        masks(tmp_path, source)
+    reason = str(caught.value)
+    assert reason.startswith(f"{source}: ") and message in reason
+    assert len(reason.splitlines()) == 1 and not (tmp_path / "masks").exists()
+
+
+def test_nothing_to_read(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such file or folder"):
+        read(tmp_path / "none")
+    save(tmp_path / "classes.txt", "crack")
+    photo(tmp_path / "a.jpg")
+    with pytest.raises(ValueError, match="no annotations in it"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../../evil.jpg", "/etc/evil.jpg", "C:\\x\\evil.jpg",
+                                  "..\\..\\label-studio\\media\\upload\\4\\evil.jpg"])
+def test_masks_stay_in_their_folder(tmp_path, name):
+    """Label Studio writes such paths; only the last part names the mask."""
+    content = coco([sum(map(list, SQUARE), [])])
+    content["images"][0]["file_name"] = name
+    source = save(tmp_path / "in" / "coco.json", content)
+    assert list(masks(tmp_path, source)) == ["evil.png"]
+    assert not list(tmp_path.rglob("evil.jpg"))
+
+
+def test_two_photos_of_one_name(tmp_path):
+    """In different folders, or differing in case, which some file systems do not."""
+    save(tmp_path / "1.json", labelme(imagePath="left/a.jpg"))
+    save(tmp_path / "2.json", labelme(imagePath="right/A.png"))
+    with pytest.raises(ValueError, match="2.json: a second photo named A, after .*1.json"):
+        read(tmp_path)
