@@ -61,8 +61,7 @@ def make_optimizer(model: UNetResNet, encoder_lr: float) -> Adam:
 def schedule(update: int, updates: int) -> float:
     """Factor of the learning rate: linear warm-up, then half a cosine down to zero.
 
-    The warm-up is that of Goyal et al., 2017; the cosine is SGDR's (Loshchilov and Hutter, 2017),
-    without its restarts.
+    Warm-up: Goyal et al., 2017; cosine: SGDR (Loshchilov and Hutter, 2017) without restarts.
     """
     warmup = max(1, round(WARMUP * updates))
     if update < warmup:
@@ -121,14 +120,16 @@ def train(args: argparse.Namespace, model: UNetResNet, network: nn.Module, optim
         with tqdm(left, f"epoch {epoch + 1}/{args.epochs}", updates, initial=len(losses),
                   unit="update", leave=False, disable=not group.first) as bar:
             for window in bar:
-                rate = schedule(epoch * updates + len(losses), args.epochs * updates)
+                lr = args.lr * schedule(epoch * updates + len(losses), args.epochs * updates)
                 for parameters in optimizer.param_groups:
-                    parameters["lr"] = args.lr * parameters["factor"] * rate
+                    parameters["lr"] = lr * parameters["factor"]
                 loss, args.micro_batch = train_window(network, optimizer, scaler, window,
                                                       args.micro_batch, precision, group, stop)
                 losses.append(loss)
                 if loss is None:
                     windows.report_skipped(losses, epoch, updates)
+                else:
+                    bar.set_postfix(loss=f"{loss:.3f}", lr=f"{lr:.1e}")
                 if group.any(stop.signals > 0, device):
                     raise KeyboardInterrupt
                 progress.save_when_due()
@@ -155,14 +156,14 @@ def validate(model: UNetResNet, pairs: Sequence[Pair], precision: torch.dtype, w
     wanted = {round(i * (len(pairs) - 1) / (PREVIEWS - 1)) for i in range(PREVIEWS)}
     loader = DataLoader(WholePhotos(pairs), None, num_workers=workers,
                         worker_init_fn=ignore_signals)
-    bar = tqdm(loader, "validation", unit="photo", leave=False, disable=not group.first)
-    for i, (photo, mask) in enumerate(bar):
-        stop.check()
-        prediction = tiling.predict(probability, photo)
-        total += metrics.histogram(prediction, mask.bool())
-        if i in wanted:
-            shown.append([tensor[:, :tiling.TILE, :tiling.TILE].clone()
-                          for tensor in (photo, mask, prediction)])
+    with tqdm(loader, "validation", unit="photo", leave=False, disable=not group.first) as bar:
+        for i, (photo, mask) in enumerate(bar):
+            stop.check()
+            prediction = tiling.predict(probability, photo)
+            total += metrics.histogram(prediction, mask.bool())
+            if i in wanted:
+                shown.append([tensor[:, :tiling.TILE, :tiling.TILE].clone()
+                              for tensor in (photo, mask, prediction)])
     return group.sum(total.to(device)).cpu(), shown
 
 
@@ -194,10 +195,9 @@ def write_epoch(progress: resume.Progress, row: dict[str, float], epochs: int,
         write_png(folder / "preview.png", overlay.sheet(pictures))
     except PermissionError as error:  # on Windows, while another program has one of them open
         tqdm.write(f"{error}; training goes on")
-    scores = "  ".join(f"{name} {row[name]:.3f}"
-                       for name in ("loss", "iou", "dice", "precision", "recall"))
-    print(f"epoch {row['epoch']}/{epochs}  {scores}  at threshold {row['threshold']:.2f}"
-          + "  (best so far)" * best)
+    names = "loss", "iou", "dice", "precision", "recall", "threshold"
+    scores = "  ".join(f"{name} {row[name]:.3f}" for name in names)
+    print(f"epoch {row['epoch']}/{epochs}  {scores}" + "  (best so far)" * best)
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import ROOT, TINY
+from test_train import same
 from torch.amp import GradScaler
 from torch.optim import SGD
 
@@ -62,6 +63,18 @@ def test_alone_nothing_is_exchanged():
     assert group.any(True, CPU) and not group.any(False, CPU)
     assert torch.equal(group.sum(values.clone()), values)
     group.leave()
+
+
+def test_batchnorm_averages_over_all_gpus_if_each_sees_few_crops():
+    def shared(group: Group, crops: int, device: str) -> bool:
+        model = UNetResNet((1, 1, 1, 1), (8,) * 5)
+        found = group.share_norms(model, crops, torch.device(device))
+        assert same(found.state_dict(), model.state_dict())
+        return any(isinstance(module, torch.nn.SyncBatchNorm) for module in found.modules())
+
+    assert shared(Group(0, 2), 7, "cuda")
+    assert not shared(Group(0, 2), 8, "cuda") and not shared(Group(0, 2), 7, "cpu")
+    assert not shared(Group(), 1, "cuda")
 
 
 def test_each_process_takes_the_gpu_of_its_number(monkeypatch):
