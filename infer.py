@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from unet_resnet import checkpoint, tiling
 from unet_resnet.audit.split import unseen
-from unet_resnet.data import source_of
+from unet_resnet.data import Pair, source_of
 from unet_resnet.evaluation.sheet import ScoreSheet, write_scores
 from unet_resnet.files import check_extra, check_folder, hash_of, one_line, print_any_name
 from unet_resnet.inference import inputs, outputs
@@ -52,8 +52,8 @@ def parse_arguments() -> argparse.Namespace:
         "but pores, chips and noise: put below the threshold; 0 keeps all (default: %(default)s)")
     add("--tile", type=int, default=tiling.TILE, help="side in pixels of the tiles that a large "
         "photo is predicted in; larger is faster and takes more memory (default: %(default)s)")
-    add("--overlap", type=float, default=0.5, help="share of a tile (default: %(default)s)")
-    add("--batch", type=int, help="tiles at once (default: 4 on a GPU, 1 on a CPU)")
+    add("--overlap", type=float, default=tiling.OVERLAP, help="share of a tile (default: 1/12)")
+    add("--batch", type=int, default=1, help="tiles at once (default: %(default)s)")
     add("--scale", type=float, nargs="+", default=[1.0], metavar="FACTOR", help="enlarge or reduce "
         "the photo: 0.5 for thick cracks, 2 for thin ones; several factors are averaged")
     add("--tta", action="store_true", help="average over flips and quarter turns: 8 times the work")
@@ -63,6 +63,8 @@ def parse_arguments() -> argparse.Namespace:
     add("--every", type=int, metavar="N", help="of a video, take every N-th frame as a photo "
         "instead of painting the video")
     add("--masks", type=Path, metavar="FOLDER", help="true masks, with the photos' names, to score")
+    add("--masks-unturned", action="store_true", help="masks are drawn on the photos as stored, "
+        "before EXIF turns them")
     add("--measure", action="store_true", help="length and width of each crack: cracks.csv, "
         "photos.csv, measurements.json and NAME_widths.png")
     scale = parser.add_mutually_exclusive_group()
@@ -138,7 +140,7 @@ def finish(args: argparse.Namespace, into: Collected, name: str, path: Path, rea
 
 
 def predict_all(args: argparse.Namespace, into: Collected, photos: dict[str, Path],
-                masks: dict[str, Path], predictor: Predictor) -> None:
+                pairs: dict[Path, Pair], predictor: Predictor) -> None:
     """Photo by photo; meanwhile, the next one is read and the last one is written."""
     def predict(photo: Tensor) -> Tensor:
         return predictor(photo, args.tile, args.overlap, args.scale, args.tta, args.batch,
@@ -146,7 +148,7 @@ def predict_all(args: argparse.Namespace, into: Collected, photos: dict[str, Pat
 
     with ThreadPoolExecutor(1) as writer, tqdm(total=len(photos), unit="photo", leave=False) as bar:
         last = writer.submit(print, end="")  # nothing to write yet
-        for name, (path, reading) in zip(photos, inputs.read_ahead([*photos.values()], masks)):
+        for name, (path, reading) in zip(photos, inputs.read_ahead([*photos.values()], pairs)):
             with outputs.reported(path, into.failed):
                 if inputs.is_video(path):
                     last.result()
@@ -219,9 +221,11 @@ def main() -> int:
         predictor.threshold = min(round(args.threshold * 256), 255) / 256
     print(f"checkpoint {args.checkpoint}, threshold {predictor.threshold:g}, {predictor.device}")
     masks: dict[str, Path] = {}
+    pairs: dict[Path, Pair] = {}
     if args.masks:
         found, masks = inputs.find_masks(args.masks, found)
         found = unseen(found, predictor.split)
+        pairs = inputs.pairs_of(found, masks, args.masks_unturned)
     args.output.mkdir(parents=True, exist_ok=True)
     index = Index(args.output, hash_of(checkpoint.located(args.checkpoint)))
     photos = outputs.claim(index, found, root, masks.values(), args.every, args.measure,
@@ -234,7 +238,7 @@ def main() -> int:
             from unet_resnet.measure.tables import tables
             into.add_to_tables = stack.enter_context(
                 tables(args.output, args.mm_per_pixel, args.width_classes))
-        predict_all(args, into, photos, masks, predictor)
+        predict_all(args, into, photos, pairs, predictor)
         conclude(args, into, photos, predictor, time.perf_counter() - began)
     print(f"{len(photos) - len(into.failed)} of {inputs.counted([*photos.values()])} predicted, "
           f"{len(into.failed)} failed; results are in {args.output}")

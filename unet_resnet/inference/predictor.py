@@ -39,25 +39,23 @@ class Predictor:
     device: torch.device
     precision: torch.dtype
 
-    def __call__(self, photo: Tensor, tile: int = tiling.TILE, overlap: float = 0.5,
-                 scales: Sequence[float] = (1.0,), tta: bool = False, batch: int | None = None,
+    def __call__(self, photo: Tensor, tile: int = tiling.TILE,
+                 overlap: float = tiling.OVERLAP, scales: Sequence[float] = (1.0,),
+                 tta: bool = False, batch: int = 1,
                  dtype: torch.dtype = torch.float32, min_area: int = 0) -> Tensor:
         """Probability of crack for each pixel of a photo of any size.
 
         photo: (3, h, w) uint8 RGB. Returns (1, h, w) on the CPU, float32 in 0..1 or, with dtype
         uint8, in 256ths (`tiling.to_bytes`). `scales`: the photo is enlarged or reduced by each of
         them, and the predictions are averaged. `tta` averages the eight flips and turns of each
-        tile. `batch` tiles go through the network at once; by default 4 on a GPU and 1 on a CPU,
-        where more take more memory and no less time. Areas of fewer than `min_area` pixels that
-        reach the threshold are put just below it: pores, chips and noise.
+        tile. `batch` tiles go through the network at once. Areas of fewer than `min_area` pixels
+        that reach the threshold are put just below it: pores, chips and noise.
 
         Raises ValueError for scales that are not above 0 or that enlarge the photo beyond the
         limit of megapixels, and what `tiling.predict` raises.
         """
         if not scales or not all(0 < scale < math.inf for scale in scales):
             raise ValueError(f"scales {list(scales)}; wanted one or more above 0, such as [1.0]")
-        if batch is None:
-            batch = 1 if self.device.type == "cpu" else 4
         probability = probability_function(self.model, self.device, self.precision)
         if tta:
             probability = tiling.symmetric(probability)
