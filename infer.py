@@ -1,6 +1,7 @@
 """Find cracks in photographs and videos: `python infer.py photo.jpg`, or folders, or patterns."""
 
 import argparse
+import os
 import signal
 import sys
 import time
@@ -10,6 +11,9 @@ from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+# Before torch starts its threads: spinning while they wait, they would starve on a busy machine.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import numpy as np
 import torch

@@ -2,12 +2,16 @@
 
 import argparse
 import math
+import os
 import shlex
 import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean
+
+# Before torch starts its threads: spinning while they wait, they would starve on a busy machine.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import torch
 from torch import Tensor, nn
@@ -214,7 +218,8 @@ def main() -> None:
         with group.first_goes_ahead():
             pavement.write(DRAWN_SET, DRAWN_COUNT)
     folders = [Path(folder) for folder in args.data or [DRAWN_SET]]
-    pairs, held_out, split, masks = sides_of_run(folders, args.seed, args.split, last, start)
+    pairs, held_out, split, masks = sides_of_run(folders, args.seed, args.split, last, start,
+                                                 args.masks_unturned)
     crops = Crops(balanced(pairs), Augment(args.crop, confusers.confuse,
                                            photometric.photometric), args.seed)
     model = make_model(args, last or start, device, group)

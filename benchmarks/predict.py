@@ -3,9 +3,11 @@
     pip install -e ".[bench]" && python benchmarks/predict.py
 
 End to end: a JPEG is read and predicted, and its mask is written as PNG. A crop of 448x448 goes
-through in one piece; a 12-megapixel photo in tiles of 640 that overlap by half. The peer runs in a
-plain loop over the same tiles, as its users run it (float32, contiguous) and treated as ours (the
-precision that the hardware is fast at, channels_last). Weights are random; they cost the same.
+through in one piece; a 12-megapixel photo in tiles. The peer runs in a plain loop over tiles of 640
+that overlap by half, as its users run it (float32, contiguous) and treated as ours (the precision
+that the hardware is fast at, channels_last). Weights are random; they cost the same. Beside them
+stands the forward pass alone: the photo's own pixels through our network, without reading, tiling
+and writing.
 
 --memory measures peak resident memory instead, each side in a process of its own: the peer's loop,
 and the whole of infer.py, which writes three pictures, also for 100 megapixels.
@@ -26,13 +28,13 @@ from PIL import Image
 from timing import interleave, machine, table
 
 from unet_resnet import UNetResNet, checkpoint, tiling
-from unet_resnet.device import autocast, pick_device, pick_precision
+from unet_resnet.device import autocast, pick_device, pick_precision, probability_function
 from unet_resnet.images import read_photo, write_png
 from unet_resnet.inference.predictor import Predictor, prepare
 from unet_resnet.synthetic import pavement
 
 ROOT = Path(__file__).resolve().parents[1]
-AS_USED, TREATED, OURS = "smp, as used", "smp, treated", "ours"
+AS_USED, TREATED, OURS, ALONE = "smp, as used", "smp, treated", "ours", "forward pass alone"
 SIZES = {"crop": (448, 448), "photo": (3000, 4000), "huge": (8660, 11547)}
 TILE, OVERLAP = 640, 0.5
 
@@ -51,9 +53,21 @@ def make_ours(device: torch.device, precision: torch.dtype) -> Callable[[Path], 
                           precision)
 
     def predict(path: Path) -> None:
-        probability = predictor(read_photo(path), TILE, OVERLAP, dtype=torch.uint8)
+        probability = predictor(read_photo(path), dtype=torch.uint8)
         write_png(path.with_name("ours.png"), (probability >= 128).to(torch.uint8) * 255)
     return predict
+
+
+def make_forward(device: torch.device, precision: torch.dtype,
+                 size: tuple[int, int]) -> Callable[[Path], None]:
+    """As many pixels as a photo of that size has, in pieces of at most 1000x1000."""
+    probability = probability_function(prepare(UNetResNet().eval(), device, precision), device,
+                                       precision)
+    height, width = size
+    pieces = -(-height // 1000) * -(-width // 1000)
+    tile = torch.zeros(1, 3, -(-height // -(-height // 1000)), -(-width // -(-width // 1000)),
+                       dtype=torch.uint8)
+    return lambda path: [probability(tile).cpu() for _ in range(pieces)]
 
 
 def make_peer(device: torch.device, precision: torch.dtype,
@@ -124,10 +138,11 @@ def main() -> None:
         sides = {side: make(side, device) for side in (AS_USED, TREATED, OURS)}
         for size, rounds, warmup in (("crop", args.rounds, 2), ("photo", 1, 0)):
             path = draw(Path(folder) / f"{size}.jpg", *SIZES[size])
+            sides[ALONE] = make_forward(device, pick_precision("auto", device), SIZES[size])
             seconds = interleave({side: lambda predict=predict: predict(path)
                                   for side, predict in sides.items()}, rounds, warmup)
             print(table(f"{SIZES[size][0]}x{SIZES[size][1]}, end to end", "seconds", seconds,
-                        (AS_USED, TREATED)))
+                        (AS_USED, TREATED, ALONE)))
 
 
 if __name__ == "__main__":
