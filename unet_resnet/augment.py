@@ -12,6 +12,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+# On an image (3, h, w) float in 0..1 and a mask (1, h, w) float 0/1.
 Confuse = Callable[[Tensor, Tensor, Generator], tuple[Tensor, Tensor]]
 Photometric = Callable[[Tensor, Generator], Tensor]
 
@@ -43,20 +44,22 @@ class Augment:
         self.warp_probability, self.confuse_probability = warp_probability, confuse_probability
 
     def __call__(self, image: Tensor, mask: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-        angle, scale = 0.0, 1.0
-        if happens(self.warp_probability, generator):
+        size = self.crop
+        if warped := happens(self.warp_probability, generator):
             angle = uniform(-math.pi, math.pi, generator)
             scale = math.exp(uniform(*map(math.log, self.scales), generator))
-        both = torch.cat((image, mask))
-        both = random_window(both, window_size(self.crop, angle, scale), generator)
+            size = window_size(self.crop, angle, scale)
+        both = random_window(torch.cat((image, mask)), size, generator)
         both = flip_and_turn(both, generator).float()
         image, mask = both[:3] / 255, both[3:]
-        if (angle, scale) != (0.0, 1.0):
+        if warped:
             image = warp(image, self.crop, angle, scale, "bilinear")
             mask = warp(mask, self.crop, angle, scale, "nearest")
         if self.confuse and happens(self.confuse_probability, generator):
             image, mask = self.confuse(image, mask, generator)
-        return self.photometric(image, generator) if self.photometric else image, mask
+        if self.photometric:
+            image = self.photometric(image, generator)
+        return image, mask
 
 
 def flip_and_turn(both: Tensor, generator: Generator) -> Tensor:
@@ -68,8 +71,6 @@ def flip_and_turn(both: Tensor, generator: Generator) -> Tensor:
 
 def window_size(crop: int, angle: float, scale: float) -> int:
     """Side of the square of source pixels that a rotated and scaled crop reads."""
-    if (angle, scale) == (0.0, 1.0):
-        return crop
     reach = crop / scale * (abs(math.sin(angle)) + abs(math.cos(angle)))
     return math.ceil(reach) + 2  # bilinear reads one pixel further on each side
 
@@ -85,7 +86,7 @@ def random_window(both: Tensor, size: int, generator: Generator) -> Tensor:
         beyond.append((max(-start, 0), max(start + size - length, 0)))
     if beyond == [(0, 0)] * 3:
         return both
-    return torch.from_numpy(np.pad(both.numpy(), beyond, "symmetric"))  # F.pad has no such mode
+    return torch.from_numpy(np.pad(both.numpy(), beyond, "symmetric"))  # F.pad's leaves out the edge
 
 
 def warp(window: Tensor, crop: int, angle: float, scale: float, mode: str) -> Tensor:

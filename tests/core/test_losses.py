@@ -1,6 +1,7 @@
 """Hand-computed values, a brute-force Dice, and laws of the gradient."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -11,10 +12,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unet_resnet.losses import (
-    EROSIONS, SKELETON, bce_dice_loss, centre_lines, crack_loss, dice_loss, skeleton_recall_loss)
+    EROSIONS, SKELETON, bce_loss, crack_loss, dice_loss, skeleton_recall_loss, skeletons)
 
-PARTS = {"bce": (1, 0), "dice": (0, 1), "both": (1, 1)}
-in_parts = pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS)
+
+def both(*arguments: Tensor, **options: Tensor) -> Tensor:
+    return bce_loss(*arguments, **options) + dice_loss(*arguments, **options)
+
+
+in_parts = pytest.mark.parametrize("loss", [bce_loss, dice_loss, both])
 
 
 def drawn(seed: int, *shape: int) -> tuple[Tensor, Tensor]:
@@ -25,19 +30,16 @@ def drawn(seed: int, *shape: int) -> tuple[Tensor, Tensor]:
             (torch.rand(shape, generator=draw) < shares).float())
 
 
-def gradient(logits: Tensor, truth: Tensor, *parts: float) -> Tensor:
+def gradient(loss: Callable[..., Tensor], logits: Tensor, truth: Tensor) -> Tensor:
     logits = logits.clone().requires_grad_()
-    return torch.autograd.grad(bce_dice_loss(logits, truth, *parts), logits)[0]
+    return torch.autograd.grad(loss(logits, truth), logits)[0]
 
 
 def test_hand_computed():
     """Four pixels at 1/2, one of them crack: overlap 1/2, areas 2 and 1, smoothed by 1."""
     logits, truth = torch.zeros(1, 1, 2, 2), torch.tensor([[[[1.0, 0], [0, 0]]]])
     assert dice_loss(logits, truth).item() == pytest.approx(1 - (1 + 1) / (3 + 1))
-    assert dice_loss(logits, truth, smooth=3).item() == pytest.approx(1 - (1 + 3) / (3 + 3))
-    assert bce_dice_loss(logits, truth).item() == pytest.approx(math.log(2) + 0.5)
-    assert bce_dice_loss(logits, truth, bce=2, dice=10).item() == pytest.approx(
-        2 * math.log(2) + 5)
+    assert bce_loss(logits, truth).item() == pytest.approx(math.log(2))
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (3, 1, 5, 7), (4, 1, 16, 9)], ids=str)
@@ -47,8 +49,7 @@ def test_equals_brute_force(shape):
     dice = np.mean([1 - (2 * (q * u).sum() + 1) / (q.sum() + u.sum() + 1) for q, u in zip(p, t)])
     entropy = -np.mean(t * np.log(p) + (1 - t) * np.log(1 - p))
     assert dice_loss(logits, truth).item() == pytest.approx(dice, rel=1e-4)
-    assert bce_dice_loss(logits, truth, 0.3, 0.7).item() == pytest.approx(
-        0.3 * entropy + 0.7 * dice, rel=1e-4)
+    assert bce_loss(logits, truth).item() == pytest.approx(entropy, rel=1e-4)
 
 
 @pytest.mark.parametrize("logit", [-8.0, -1.0, 3.0])
@@ -60,50 +61,46 @@ def test_dice_of_a_picture_without_cracks(logit):
 
 @in_parts
 @pytest.mark.parametrize("logit", [-5.0, 0.0, 5.0])
-def test_without_cracks_every_pixel_is_pushed_down(parts, logit):
+def test_without_cracks_every_pixel_is_pushed_down(loss, logit):
     logits, blank = torch.full((2, 1, 8, 8), logit), torch.zeros(2, 1, 8, 8)
-    assert (gradient(logits, blank, *parts) > 0).all()
+    assert (gradient(loss, logits, blank) > 0).all()
 
 
 @in_parts
 @pytest.mark.parametrize("halves", [(3, 1), (1, 3), (2, 2)], ids=str)
-def test_micro_batches_have_the_gradient_of_the_batch(parts, halves):
+def test_micro_batches_have_the_gradient_of_the_batch(loss, halves):
     """Weighted by their sizes, although the last image has no crack and the first has many."""
     logits, truth = drawn(1, 4, 1, 12, 12)
-    micro = [len(some) / 4 * gradient(some, part, *parts)
+    micro = [len(some) / 4 * gradient(loss, some, part)
              for some, part in zip(logits.split(halves), truth.split(halves))]
-    torch.testing.assert_close(torch.cat(micro), gradient(logits, truth, *parts))
+    torch.testing.assert_close(torch.cat(micro), gradient(loss, logits, truth))
 
 
 @in_parts
-def test_weights_are_those_of_the_images(parts):
+def test_weights_are_those_of_the_images(loss):
     logits, truth = drawn(1, 3, 1, 12, 12)
-    apart = torch.stack([bce_dice_loss(*pair, *parts) for pair in
-                         zip(logits.split(1), truth.split(1))])
+    apart = torch.stack([loss(*pair) for pair in zip(logits.split(1), truth.split(1))])
     weights = torch.tensor([0.5, 0.0, 2.0])
-    torch.testing.assert_close(bce_dice_loss(logits, truth, *parts, weights=weights),
-                               apart @ weights)
-    torch.testing.assert_close(bce_dice_loss(logits, truth, *parts), apart.mean())
+    torch.testing.assert_close(loss(logits, truth, weights=weights), apart @ weights)
+    torch.testing.assert_close(loss(logits, truth), apart.mean())
 
 
 @in_parts
-def test_perfect_and_opposite_predictions(parts):
+def test_perfect_and_opposite_predictions(loss):
     truth = drawn(2, 3, 1, 16, 16)[1]
     sure = 40 * (truth - 0.5)
-    assert bce_dice_loss(sure, truth, *parts) < 1e-5
-    assert bce_dice_loss(-sure, truth, *parts) > 0.9
+    assert loss(sure, truth) < 1e-5
+    assert loss(-sure, truth) > 0.9
 
 
-@in_parts
+@pytest.mark.parametrize("loss, most", [(bce_loss, 1e4), (dice_loss, 16 / 17)])
 @pytest.mark.parametrize("truth", [0.0, 1.0])
-def test_extreme_logits_stay_finite(parts, truth):
+def test_extreme_logits_stay_finite(loss, most, truth):
     for logit in (-1e4, 1e4):
         logits, target = torch.full((1, 1, 4, 4), logit), torch.full((1, 1, 4, 4), truth)
-        assert gradient(logits, target, *parts).isfinite().all()
+        assert gradient(loss, logits, target).isfinite().all()
         wrong = (logit > 0) != bool(truth)
-        bce, dice = parts
-        assert bce_dice_loss(logits, target, *parts).item() == pytest.approx(
-            wrong * (bce * 1e4 + dice * 16 / 17))
+        assert loss(logits, target).item() == pytest.approx(wrong * most)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
@@ -112,12 +109,12 @@ def test_float32_inside_autocast(dtype):
     logits, truth = drawn(3, 2, 1, 256, 256)
     logits = logits.to(dtype).requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
-        loss = bce_dice_loss(logits, truth.to(dtype))
+        loss = crack_loss(logits, truth.to(dtype))
     loss.backward()
     assert loss.dtype == torch.float32 and logits.grad.dtype == dtype
-    assert loss == bce_dice_loss(logits.float(), truth)
+    assert loss == crack_loss(logits.float(), truth)
     assert F.cosine_similarity(logits.grad.float().flatten(),
-                               gradient(logits.float(), truth).flatten(), 0) > 0.999
+                               gradient(crack_loss, logits.float(), truth).flatten(), 0) > 0.999
 
 
 # Centre lines
@@ -135,10 +132,10 @@ def strokes(seed: int, count: int = 3, side: int = 96) -> Tensor:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_centre_lines_are_lantuejouls(seed):
+def test_skeletons_are_lantuejouls(seed):
     """By scipy's morphology, in which the border does not erode either."""
     masks, square = strokes(seed), np.ones((3, 3), bool)
-    for mask, line in zip(masks, centre_lines(masks)):
+    for mask, line in zip(masks, skeletons(masks)):
         rest, wanted = mask[0].numpy() > 0, np.zeros(mask.shape[1:], bool)
         while rest.any():
             eroded = ndimage.binary_erosion(rest, square, border_value=1)
@@ -150,20 +147,20 @@ def test_centre_lines_are_lantuejouls(seed):
 @pytest.mark.parametrize("seed", range(4))
 def test_tubes_hold_the_thinned_line(seed):
     """Without the ends at the border, where thinning stops early or late."""
-    for mask, line in zip(masks := strokes(seed), centre_lines(masks)):
+    for mask, line in zip(masks := strokes(seed), skeletons(masks)):
         tube = F.max_pool2d(line[None], 5, 1, 2)[0, 0] > 0
         thinned = skeletonize(mask[0].numpy() > 0)[8:-8, 8:-8]
         assert thinned.any() and (tube.numpy()[8:-8, 8:-8] | ~thinned).all()
 
 
-def test_areas_have_no_centre_lines():
+def test_areas_have_no_skeletons():
     for mask in (torch.zeros(1, 1, 9, 9), torch.ones(2, 1, 9, 9)):
-        assert not centre_lines(mask).any()
+        assert not skeletons(mask).any()
     wide = torch.zeros(1, 1, 200, 200)
     wide[..., 50:50 + 2 * EROSIONS + 2, :] = 1
-    assert not centre_lines(wide).any()
+    assert not skeletons(wide).any()
     wide[..., 50 + 2 * EROSIONS - 1:, :] = 0
-    assert centre_lines(wide).sum() == 200
+    assert skeletons(wide).sum() == 200
 
 
 def test_skeleton_recall_counts_tubes():
@@ -183,9 +180,8 @@ def test_skeleton_recall_counts_tubes():
 def test_crack_loss_is_the_sum_of_its_parts():
     logits, truth = drawn(4, 3, 1, 20, 20)
     weights = torch.tensor([0.2, 0.0, 0.5])
-    assert torch.equal(crack_loss(logits, truth, weights), bce_dice_loss(
-        logits, truth, weights=weights) + SKELETON * skeleton_recall_loss(
-        logits, truth, weights=weights))
+    assert torch.equal(crack_loss(logits, truth, weights), both(logits, truth, weights)
+                       + SKELETON * skeleton_recall_loss(logits, truth, weights))
     apart = torch.stack([crack_loss(*pair) for pair in zip(logits.split(1), truth.split(1))])
     torch.testing.assert_close(crack_loss(logits, truth), apart.mean())
     assert skeleton_recall_loss(logits[2:], torch.zeros(1, 1, 20, 20)) == 0
