@@ -86,7 +86,7 @@ def random_window(both: Tensor, size: int, generator: Generator) -> Tensor:
         beyond.append((max(-start, 0), max(start + size - length, 0)))
     if beyond == [(0, 0)] * 3:
         return both
-    return torch.from_numpy(np.pad(both.numpy(), beyond, "symmetric"))  # F.pad's leaves out the edge
+    return torch.from_numpy(np.pad(both.numpy(), beyond, "symmetric"))  # F.pad omits the edge
 
 
 def warp(window: Tensor, crop: int, angle: float, scale: float, mode: str) -> Tensor:
