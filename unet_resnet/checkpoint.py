@@ -8,7 +8,6 @@ is checked here: checksums, sizes, types, and that all weights are finite.
 import mmap
 import warnings
 import zipfile
-from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import UnionType
@@ -16,8 +15,6 @@ from typing import Any, get_args, get_origin
 
 import torch
 from torch import Tensor
-from torch.amp import GradScaler
-from torch.optim import Optimizer
 
 from unet_resnet.encoder import ResNetEncoder
 from unet_resnet.files import written_whole
@@ -95,7 +92,7 @@ def load(path: Path) -> tuple[UNetResNet, Checkpoint]:
         found = Checkpoint(**{one.name: content[one.name] for one in fields(Checkpoint)
                               if one.name in content})
     except (TypeError, ValueError) as error:
-        raise _spoilt(path, error) from error
+        raise spoilt(path, error) from error
     # Before memory is taken: a block has 17 w^2 weights, a level 9 w^2 and more, of a byte or more.
     least = 9 * sum(width**2 for width in found.widths) + 17 * sum(
         count * (maps // 4)**2 for count, maps in zip(found.blocks, ResNetEncoder.channels[1:]))
@@ -114,20 +111,7 @@ def read(path: Path) -> Checkpoint:
     return load(path)[1]
 
 
-def read_last(path: Path) -> Checkpoint:
-    """A last.pt, from which a training can go on. Raises what `load` does."""
-    last = read(path)
-    if last.optimizer is None:
-        raise ValueError(f"{path}: not a last.pt, it has no optimizer's state to go on with; "
-                         "--weights starts a new training from a best.pt")
-    if (last.settings.get("blocks") != last.blocks or last.settings.get("widths") != last.widths
-            or last.scaler and last.scaler.keys() != GradScaler("cpu").state_dict().keys()
-            or not all({"iou", "threshold"} <= row.keys() for row in last.history)):
-        raise _spoilt(path, "its settings, scaler or history are not those of its training")
-    return last
-
-
-def _spoilt(path: Path, what: object) -> ValueError:
+def spoilt(path: Path, what: object) -> ValueError:
     return ValueError(f"{path}: damaged, or not written by train.py: {what}")
 
 
@@ -145,28 +129,6 @@ def find(weights: str) -> Path | None:
         return None
     with open(path, "rb") as file:
         return path if path != Path(weights) or KIND.encode() in file.read(2**24) else None
-
-
-def space_wanted(folder: Path, blocks: Sequence[int], widths: Sequence[int]) -> int:
-    """Bytes that the checkpoints of a training will take on the disk beyond those in `folder`."""
-    # In two last.pt (one replaces the other) the weights and Adam's two averages; and best.pt.
-    state = UNetResNet(blocks, widths).state_dict()
-    there = [folder / name for name in ("last.pt", "best.pt") if (folder / name).is_file()]
-    return (3 + 3 + 1) * sum(tensor.nbytes for tensor in state.values()) - sum(
-        path.stat().st_size for path in there)
-
-
-def load_optimizer(optimizer: Optimizer, saved: dict, path: Path) -> None:
-    """Give Adam the averages in a state dict; ValueError, naming `path`, if they are others'."""
-    state = saved.get("state")
-    if not fits(state, dict[int, State]):
-        raise _spoilt(path, "its optimizer is not the state of Adam")
-    if state:  # empty before the first update
-        parameters = [one for group in optimizer.param_groups for one in group["params"]]
-        state = {i: fitted(state.get(i, {}), {"step": torch.zeros(()), "exp_avg": one,
-                                              "exp_avg_sq": one}, path)
-                 for i, one in enumerate(parameters)}
-    optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
 
 
 def read_tensors(path: Path) -> Any:

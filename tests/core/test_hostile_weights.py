@@ -18,6 +18,7 @@ from torch import nn
 
 from unet_resnet import checkpoint
 from unet_resnet.checkpoint import Checkpoint
+from unet_resnet.training import resume
 
 FUZZ = settings(derandomize=True, database=None, deadline=None, max_examples=100)
 RESUME = ("train.py", "--epochs", 9, "--resume")
@@ -332,7 +333,7 @@ def test_a_file_in_place_of_a_run(trained, file):
 def test_what_is_not_spoilt_is_accepted(trained, file, content):
     """Else the tables above would pass with any content. Weights in 16 bits will do."""
     torch.save(swap(lambda tensor: tensor.half())(content), file)
-    assert checkpoint.read_last(file).model[SHORT].dtype == torch.float32
+    assert resume.read_last(file).model[SHORT].dtype == torch.float32
     outcome = run_script(file.parent, *commands(trained, file)["infer"])
     assert outcome.status == 0, outcome.err
 
@@ -415,7 +416,7 @@ def test_any_value_anywhere(trained, content, name, value):
     path, real = trained / "runs/walls-1/last.pt", checkpoint.read_tensors
     checkpoint.read_tensors = lambda _: content | {name: value}
     try:
-        checkpoint.read_last(path)
+        resume.read_last(path)
     except ValueError as error:
         assert str(path) in str(error) and "\n" not in str(error)
     finally:

@@ -20,7 +20,7 @@ from torch.utils.data import get_worker_info
 from unet_resnet import checkpoint, data, imagenet
 from unet_resnet.audit import split
 from unet_resnet.inference import predictor
-from unet_resnet.training import manifest
+from unet_resnet.training import manifest, resume
 
 USAGE = namedtuple("USAGE", "total used free")
 
@@ -149,7 +149,7 @@ def test_a_checkpoint_to_start_from_is_read_once(trained, script, monkeypatch):
 
 
 def test_a_disk_without_space_for_the_checkpoints(scripts, tmp_path, monkeypatch, no_work):
-    wanted = checkpoint.space_wanted(tmp_path, [1] * 4, [8] * 5)
+    wanted = resume.space_wanted(tmp_path, [1] * 4, [8] * 5)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: USAGE(10**12, 0, wanted - 1))
     refused(scripts["train.py"]("--output", "run"), "train.py", "run", f"{wanted / 1e9:.2f} GB")
     assert not (tmp_path / "run").exists()
@@ -161,9 +161,9 @@ def test_a_disk_without_space_for_the_checkpoints(scripts, tmp_path, monkeypatch
 def test_the_space_that_is_wanted_is_that_of_the_files(trained, tmp_path):
     run = trained / "runs/walls-1"
     last, best = ((run / name).stat().st_size for name in ("last.pt", "best.pt"))
-    wanted = checkpoint.space_wanted(tmp_path, [1] * 4, [8] * 5)
+    wanted = resume.space_wanted(tmp_path, [1] * 4, [8] * 5)
     assert wanted == pytest.approx(2 * last + best, rel=0.01)
-    assert wanted - checkpoint.space_wanted(run, [1] * 4, [8] * 5) == last + best
+    assert wanted - resume.space_wanted(run, [1] * 4, [8] * 5) == last + best
 
 
 @pytest.mark.parametrize("package, extra, more", [

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.amp import GradScaler
 from torch.optim import Optimizer
 from tqdm import tqdm
 
@@ -34,10 +35,45 @@ def newest() -> Path:
     return runs[-1].parent
 
 
+def read_last(path: Path) -> Checkpoint:
+    """A last.pt, from which a training can go on. Raises what `load` does."""
+    last = checkpoint.read(path)
+    if last.optimizer is None:
+        raise ValueError(f"{path}: not a last.pt, it has no optimizer's state to go on with; "
+                         "--weights starts a new training from a best.pt")
+    if (last.settings.get("blocks") != last.blocks or last.settings.get("widths") != last.widths
+            or last.scaler and last.scaler.keys() != GradScaler("cpu").state_dict().keys()
+            or not all({"iou", "threshold"} <= row.keys() for row in last.history)):
+        raise checkpoint.spoilt(path, "its settings, scaler or history are of another training")
+    return last
+
+
+def space_wanted(folder: Path, blocks: Sequence[int], widths: Sequence[int]) -> int:
+    """Bytes that the checkpoints of a training will take on the disk beyond those in `folder`."""
+    # In two last.pt (one replaces the other) the weights and Adam's two averages; and best.pt.
+    state = UNetResNet(blocks, widths).state_dict()
+    there = [folder / name for name in ("last.pt", "best.pt") if (folder / name).is_file()]
+    return (3 + 3 + 1) * sum(tensor.nbytes for tensor in state.values()) - sum(
+        path.stat().st_size for path in there)
+
+
+def load_optimizer(optimizer: Optimizer, saved: dict, path: Path) -> None:
+    """Give Adam the averages in a state dict; ValueError, naming `path`, if they are others'."""
+    state = saved.get("state")
+    if not checkpoint.fits(state, dict[int, checkpoint.State]):
+        raise checkpoint.spoilt(path, "its optimizer is not the state of Adam")
+    if state:  # empty before the first update
+        parameters = [one for group in optimizer.param_groups for one in group["params"]]
+        state = {i: checkpoint.fitted(state.get(i, {}), {"step": torch.zeros(()), "exp_avg": one,
+                                                         "exp_avg_sq": one}, path)
+                 for i, one in enumerate(parameters)}
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
+
+
 def check_room(folder: Path, blocks: Sequence[int], widths: Sequence[int]) -> None:
     """Raise OSError if the checkpoints of such a network cannot be written to the folder."""
     check_folder(folder)
-    check_space(folder, checkpoint.space_wanted(folder, blocks, widths))
+    check_space(folder, space_wanted(folder, blocks, widths))
 
 
 def next_free(name: str) -> Path:
@@ -62,7 +98,7 @@ def open_folder(folder: Path) -> None:
 
 
 def begin(folder: Path | None, last: Checkpoint | None, model: UNetResNet, optimizer: Optimizer,
-          scaler: torch.amp.GradScaler, settings: dict[str, Any], split: Mapping[str, Any],
+          scaler: GradScaler, settings: dict[str, Any], split: Mapping[str, Any],
           masks: Mapping[str, Any], precision: torch.dtype, group: Group) -> "Progress":
     """Open the run's folder and note this start in it. For a resumed run, fill optimizer and scaler
     from its `last` checkpoint; for a new one, write a first last.pt.
@@ -70,7 +106,7 @@ def begin(folder: Path | None, last: Checkpoint | None, model: UNetResNet, optim
     Each save takes `settings` as it then is. Raises ValueError if `last` does not fit.
     """
     if last:
-        checkpoint.load_optimizer(optimizer, last.optimizer, folder / "last.pt")
+        load_optimizer(optimizer, last.optimizer, folder / "last.pt")
         if last.scaler:  # empty unless the run was in fp16
             scaler.load_state_dict(last.scaler)
     if group.first:
@@ -95,7 +131,7 @@ class Progress:
     """
 
     def __init__(self, folder: Path, minutes: float, group: Group, model: UNetResNet,
-                 optimizer: Optimizer, scaler: torch.amp.GradScaler, losses: list[float | None],
+                 optimizer: Optimizer, scaler: GradScaler, losses: list[float | None],
                  history: list[dict[str, float]], **content: Any) -> None:
         self.folder, self.minutes, self.group = folder, minutes, group
         self.model, self.optimizer, self.scaler = model, optimizer, scaler
