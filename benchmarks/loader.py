@@ -71,7 +71,7 @@ def main() -> None:
 def measure(pairs: Sequence[Pair], rounds: int) -> None:
     generator, ours = Generator().manual_seed(0), Augment(CROP, confuse, photometric)
     theirs = torchvision_pipeline()
-    decoded = [read_pair(pair.image, pair.mask) for pair in pairs]
+    decoded = [read_pair(pair) for pair in pairs]
 
     def batches(crops: Sequence[tuple[Tensor, Tensor]]) -> None:
         for first in range(0, len(crops), BATCH):
@@ -80,11 +80,11 @@ def measure(pairs: Sequence[Pair], rounds: int) -> None:
     seconds = interleave({
         "v2: augment": lambda: [theirs(*pair) for pair in decoded],
         "ours: augment": lambda: [ours(*pair, generator) for pair in decoded],
-        "read": lambda: [read_pair(pair.image, pair.mask) for pair in pairs],
+        "read": lambda: [read_pair(pair) for pair in pairs],
         "v2: read, augment, collate": lambda: batches(
-            [theirs(*read_pair(pair.image, pair.mask)) for pair in pairs]),
+            [theirs(*read_pair(pair)) for pair in pairs]),
         "ours: read, augment, collate": lambda: batches(
-            [ours(*read_pair(pair.image, pair.mask), generator) for pair in pairs]),
+            [ours(*read_pair(pair), generator) for pair in pairs]),
     }, rounds, warmup=1)
     milliseconds = {name: 1000 * time / len(pairs) for name, time in seconds.items()}
     print(f"{len(pairs)} photos, crops of {CROP}, one core, torch {torch.__version__}")

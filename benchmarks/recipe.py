@@ -137,7 +137,7 @@ def predict(probability: Callable[[Tensor], Tensor], pairs: Sequence[Pair],
             scale: float = 1.0) -> list[Photo]:
     photos = []
     for pair in tqdm(pairs, f"photos at scale {scale:g}", mininterval=10):
-        photo, truth = rescale(*read_pair(pair.image, pair.mask), scale)
+        photo, truth = rescale(*read_pair(pair), scale)
         photos.append((pair, tiling.predict(probability, photo, dtype=torch.uint8), truth))
     return photos
 

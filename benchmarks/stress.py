@@ -11,6 +11,7 @@ import argparse
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -23,6 +24,7 @@ from unet_resnet.audit.split import learned_from, recognised
 from unet_resnet.checkpoint import SHIPPED
 from unet_resnet.data import Pair, find, read_pair
 from unet_resnet.files import align, fingerprint, one_line
+from unet_resnet.masks import rule_for
 from unet_resnet.metrics import Counts, count
 from unet_resnet.synthetic import confusers, photometric
 
@@ -120,9 +122,11 @@ def main() -> None:
         return predictor(photo, min_area=MIN_AREA) >= predictor.threshold
 
     pairs = unknown(find([args.photos, args.masks])["train"].pairs, predictor.split)
+    rule, notes = rule_for({pair.image: pair.mask for pair in pairs})
+    print(*notes, sep="\n", end="\n" * bool(notes))
     sheet = StressSheet()
     for pair in tqdm(pairs, unit="photo"):
-        sheet.add(*read_pair(pair.image, pair.mask), detect)
+        sheet.add(*read_pair(replace(pair, rule=rule)), detect)
     print(f"{len(pairs)} photos, {args.checkpoint}, threshold {predictor.threshold:g}\n\n"
           f"{sheet.table()}")
 

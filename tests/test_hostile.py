@@ -26,18 +26,26 @@ import torch
 from conftest import ROOT, TINY, Outcome, refused, run_script, write_pairs
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from unet_resnet import UNetResNet, checkpoint
 from unet_resnet.inference import inputs
 from unet_resnet.files import one_line
-from unet_resnet.images import LIMIT, read_mask, read_photo, size_of
+from unet_resnet.images import LIMIT, read_photo, size_of
 from unet_resnet.inference.inputs import find_photos
+from unet_resnet.mask_files import survey
+from unet_resnet.masks import Rule
 
 # The filter that images.py sets when it is imported is not in force under pytest's own.
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
 
 Make = Callable[[Path], object]
+
+
+def read_mask(path: Path) -> torch.Tensor:
+    return Rule().read(path, path)
+
+
 INFER = ("--device", "cpu", "--precision", "fp32", "--checkpoint")
 RANDOM = np.random.default_rng(0)
 
@@ -256,7 +264,7 @@ def test_a_folder_that_may_not_be_read_is_named(weights, tmp_path, monkeypatch):
 def test_a_file_that_may_not_be_read_is_named(tmp_path):
     picture().save(tmp_path / "x.png")
     (tmp_path / "x.png").chmod(0)
-    for read in (read_photo, read_mask, size_of):
+    for read in (read_photo, read_mask, survey, size_of):
         with pytest.raises(ValueError, match="x.png: Permission denied"):
             read(tmp_path / "x.png")
 
@@ -341,7 +349,13 @@ MASKS: dict[str, tuple[Make, str]] = {
     "inverted.png": (holds(encoded("PNG", Image.fromarray(255 - CRACK))),
                      "mask is more than half white"),
     "faint.png": (holds(encoded("PNG", Image.fromarray(CRACK // 3))),
-                  "mask is drawn, but too dark to count"),
+                  "masks are not understood"),
+    "coloured.png": (holds(encoded("PNG", Image.fromarray(
+        np.stack([CRACK, CRACK, CRACK // 2], -1)))), "masks are not understood"),
+    "zero_one.png": (holds(encoded("PNG", Image.fromarray(CRACK // 255))),
+                     "masks are not understood"),
+    "soft_and_faint.png": (holds(encoded("PNG", Image.fromarray(CRACK // 2).filter(
+        ImageFilter.GaussianBlur(2)))), "mask is drawn, but too dark to count"),
     "small.png": (holds(encoded("PNG", Image.fromarray(CRACK[:, :63]))),
                   "photo and mask differ in size"),
     "html_mask.png": (holds("<html>"), "mask cannot be read"),
@@ -355,10 +369,6 @@ MASKS: dict[str, tuple[Make, str]] = {
     "two\nlines_mask.png": (holds("no picture"), "mask cannot be read"),
 }
 WARNED: dict[str, tuple[Make, str]] = {  # training goes on
-    "coloured.png": (holds(encoded("PNG", Image.fromarray(
-        np.stack([CRACK, CRACK, CRACK // 2], -1)))), "mask has colours"),
-    "zero_one.png": (holds(encoded("PNG", Image.fromarray(CRACK // 255))),
-                     "mask of 0 and 1 instead of 0 and 255"),
     "noisy.jpg": (holds(encoded("JPEG", Image.fromarray(CRACK), quality=40)),
                   "mask with values between black and white"),
     "paged.tif": (holds(encoded("TIFF", Image.fromarray(CRACK), save_all=True,
@@ -496,7 +506,9 @@ def test_no_input_is_written_over(weights, tmp_path):
     refused(run_script(tmp_path, "infer.py", *photos, *INFER, weights), "infer.py", "x_mask.png")
     assert before == {path: contents(tmp_path)[path] for path in before}
     (tmp_path / "x_mask.png").unlink()
-    assert run_script(tmp_path, "infer.py", "x.png", "--output", ".", *INFER, weights).status == 0
+    sparse = ("--threshold", 0.99)  # a mask that is more than half white is refused as such
+    assert run_script(tmp_path, "infer.py", "x.png", "--output", ".", *sparse, *INFER,
+                      weights).status == 0
     before = contents(tmp_path)
     refused(run_script(tmp_path, "infer.py", *photos, *INFER, weights), "infer.py", "x_mask.png")
     (tmp_path / "true").mkdir()
@@ -565,7 +577,8 @@ def test_hidden_folders_and_other_spellings_of_a_photo_are_left_out(tmp_path, mo
 def test_a_circle_of_links_beside_masks_is_reported(weights, tmp_path):
     for folder in ("photos", "masks"):
         (tmp_path / folder).mkdir()
-        picture().save(tmp_path / folder / "x.png")
+    picture().save(tmp_path / "photos/x.png")
+    Image.fromarray(CRACK).save(tmp_path / "masks/x.png")
     (tmp_path / "photos/loop.png").symlink_to("loop.png")
     outcome = run_script(tmp_path, "infer.py", "photos", "--masks", "masks", *INFER, weights)
     assert outcome.status == 1 and "loop.png" in outcome.err and "Traceback" not in outcome.err
@@ -647,17 +660,20 @@ FUZZ = settings(max_examples=250, derandomize=True, deadline=None, database=None
 def read_all(path: Path) -> None:
     """Each reader gives a tensor of its kind, or says in one line what is wrong with the file."""
     shapes = set()
-    for read in (size_of, read_photo, read_mask):
+    for read in (size_of, read_photo, read_mask, survey):
         try:
             found = read(path)
         except (OSError, ValueError) as error:
             assert str(path) in str(error) and "\n" not in str(error)
             continue
+        if read is survey:
+            assert found.values.sum() == found.size[0] * found.size[1]
+            found = found.size
         if isinstance(found, torch.Tensor):
             assert found.dtype == torch.uint8 and 0 < found.numel() <= 3e5
             assert found.shape[0] == (3 if read is read_photo else 1)
             assert read is read_photo or found.max() <= 1
-        shapes.add(tuple(found if read is size_of else found.shape[1:]))
+        shapes.add(tuple(found if read in (size_of, survey) else found.shape[1:]))
     assert len(shapes) <= 1
 
 

@@ -16,10 +16,10 @@ from PIL import Image
 
 from unet_resnet import checkpoint, tiling
 from unet_resnet.audit.split import unseen
-from unet_resnet.data import read_pair
+from unet_resnet.data import Pair, read_pair
 from unet_resnet.evaluation.sheet import ScoreSheet
 from unet_resnet.files import fingerprint
-from unet_resnet.images import read_grey, read_photo
+from unet_resnet.images import read_photo
 from unet_resnet.inference import overlay
 from unet_resnet.inference.inputs import find_photos, is_video
 from unet_resnet.inference.outputs import files_of, name_results
@@ -223,7 +223,7 @@ def test_a_second_run_replaces_its_own_results_only(infer_with, tmp_path):
     for threshold in (0, 0.9999):
         outcome = infer_with("x.png", "--output", ".", "--threshold", threshold)
         assert outcome.status == 0, outcome.err
-        assert read_grey(tmp_path / "x_mask.png").unique().tolist() == [0 if threshold else 255]
+        assert read_photo(tmp_path / "x_mask.png").unique().tolist() == [0 if threshold else 255]
     assert before == {name: (tmp_path / name).read_bytes() for name in before}
 
 
@@ -274,7 +274,7 @@ def test_the_score_sheet(infer_with, best, probability, new_pairs, tmp_path):
     assert outcome.status == 0, outcome.err
     sheet = ScoreSheet(checkpoint.read(best).threshold)
     for photo in sorted((new_pairs / "images").iterdir()):
-        image, truth = read_pair(photo, new_pairs / "masks" / photo.name)
+        image, truth = read_pair(Pair(photo, new_pairs / "masks" / photo.name, ""))
         sheet.add(photo.stem, "wall", (tiling.to_bytes(probability(image)) + 0.5) / 256, truth)
         crack = probability(image) >= sheet.threshold
         assert torch.equal(read_photo(tmp_path / "out" / f"{photo.stem}_overlay.png"),

@@ -174,7 +174,7 @@ def test_torchrun_trains_and_scores_as_one_process_would(trained, tmp_path):
         row = max(csv.DictReader(file), key=lambda row: float(row["iou"]))
     model, content = checkpoint.load(tmp_path / "run/best.pt")
     probability = probability_function(model, CPU, torch.float32)
-    photos = [read_pair(pair.image, pair.mask) for pair in load_pairs([trained / "walls"])[1]]
+    photos = [read_pair(pair) for pair in load_pairs([trained / "walls"])[1]]
     counts = counts_at(sum(histogram(tiling.predict(probability, photo), mask.bool())
                            for photo, mask in photos), content.threshold)
     assert float(row["iou"]) == pytest.approx(counts.iou, abs=1e-3)

@@ -93,6 +93,6 @@ def test_photographs_that_it_has_not_learned_from(network):
     assert len(held_out) > 20
     total = Counts(0, 0, 0, 0)
     for pair in held_out[::5]:
-        photo, truth = read_pair(pair.image, pair.mask)
+        photo, truth = read_pair(pair)
         total += count(network(photo) >= network.threshold, truth.bool())
     assert total.dice > 0.75

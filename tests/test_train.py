@@ -75,7 +75,7 @@ def test_the_scores_of_best_are_those_of_its_model(trained):
     model, content = checkpoint.load(trained / "runs" / "walls-1" / "best.pt")
     probability = probability_function(model, torch.device("cpu"), torch.float32)
     validation = load_pairs([trained / "walls"])[1]
-    photos = [read_pair(pair.image, pair.mask) for pair in validation]
+    photos = [read_pair(pair) for pair in validation]
     counts = sum(histogram(tiling.predict(probability, photo), mask.bool())
                  for photo, mask in photos)
     threshold, dice = best_threshold(counts)

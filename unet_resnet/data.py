@@ -17,7 +17,8 @@ from torch.nn.functional import pad
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from unet_resnet.images import SUFFIXES, read_mask, read_photo
+from unet_resnet.images import SUFFIXES, read_photo
+from unet_resnet.masks import Rule, exif_turn, misfit
 
 T = TypeVar("T")
 Transform = Callable[[Tensor, Tensor, Generator], tuple[Tensor, Tensor]]
@@ -39,6 +40,7 @@ class Pair:
     source: str
     # Of "image" and "mask", where the files have been read already.
     fingerprints: dict[str, str] = field(default_factory=dict, compare=False)
+    rule: Rule = field(default=Rule(), compare=False)  # by which the mask is read
 
 
 @dataclass
@@ -114,21 +116,21 @@ def find(paths: Sequence[Path]) -> dict[str, Part]:
     return dict(parts)
 
 
-def read_pair(photo: Path, mask: Path) -> tuple[Tensor, Tensor]:
+def read_pair(pair: Pair) -> tuple[Tensor, Tensor]:
     """Photo (3, h, w) uint8 RGB and mask (1, h, w) uint8 0/1.
 
     Raises ValueError, naming the file, if one is unreadable or the sizes differ.
     """
-    image = read_photo(photo)
-    return image, read_truth(mask, image)
+    image = read_photo(pair.image)
+    return image, read_truth(pair, image)
 
 
-def read_truth(mask: Path, image: Tensor) -> Tensor:
+def read_truth(pair: Pair, image: Tensor) -> Tensor:
     """The mask (1, h, w) uint8 0/1 of a photo (3, h, w); ValueError where the sizes differ."""
-    truth = read_mask(mask)
+    truth = pair.rule.read(pair.mask, pair.image)
     if image.shape[1:] != truth.shape[1:]:
-        raise ValueError(f"{mask}: {truth.shape[2]}x{truth.shape[1]} pixels, but its photo has "
-                         f"{image.shape[2]}x{image.shape[1]}; export the mask at the photo's size")
+        raise ValueError(f"{pair.mask}: " + misfit(
+            truth.shape[1:], image.shape[1:], exif_turn(pair.image)))
     return truth
 
 
@@ -173,7 +175,7 @@ def balanced(pairs: Sequence[Pair]) -> list[Pair]:
     sampling (Gupta et al., LVIS, 2019).
     """
     def widest(pair: Pair) -> int:
-        mask = read_mask(pair.mask)
+        mask = pair.rule.read(pair.mask, pair.image)
         return int((mask + width_classes(mask, WIDTHS)).max())  # 0: no crack
 
     alike = defaultdict(list)
@@ -230,7 +232,7 @@ class Crops(Dataset):
             self.order = spread([pair.source for pair in self.pairs], shuffle)
         pair = self.pairs[self.order[place]]
         crop = Generator().manual_seed(seed_of("crop", self.seed, position))
-        return self.augment(*read_pair(pair.image, pair.mask), crop)
+        return self.augment(*read_pair(pair), crop)
 
 
 class WholePhotos(Dataset):
@@ -243,4 +245,4 @@ class WholePhotos(Dataset):
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        return read_pair(self.pairs[index].image, self.pairs[index].mask)
+        return read_pair(self.pairs[index])

@@ -33,13 +33,13 @@ from unet_resnet.files import one_line, written_whole
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # Pillow would run Ghostscript on PostScript
-MASK_THRESHOLD = 127  # grey values above are crack; JPEG masks carry noise around 0 and 255
 MAX_MEGAPIXELS = 400  # above, a file is taken for a decompression bomb
 LIMIT = "UNET_RESNET_MAX_MEGAPIXELS"  # environment variable that sets another limit
 ORIENTATION = 0x0112  # EXIF tag
 TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
          4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
          6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90}
+QUARTER_TURNS = (TURNS[5], TURNS[6], TURNS[7], TURNS[8])  # exchange height and width
 
 Image.MAX_IMAGE_PIXELS = None  # Pillow warns from 89 megapixels; the limit above replaces that
 # It warns of damaged EXIF data and logs what it then raises: our one line says more.
@@ -102,12 +102,14 @@ def has_pages(image: Image.Image) -> bool:
 
 def upright(image: Image.Image) -> Image.Image:
     """The decoded image as a person should see it; itself, not a copy, if it is upright."""
-    image.load()  # not in `_turn`, which would hide that it cannot be decoded
-    turn = _turn(image)
+    image.load()  # not in `turn_of`, which would hide that it cannot be decoded
+    turn = turn_of(image)
     return image if turn is None else image.transpose(turn)
 
 
-def _turn(image: Image.Image) -> Image.Transpose | None:
+def turn_of(image: Image.Image) -> Image.Transpose | None:
+    """By which EXIF turns an image upright, None if it does not. A TIFF is asked before decoding.
+    """
     try:
         return TURNS.get(image.getexif().get(ORIENTATION, 1))
     except Exception:  # damaged EXIF data do the pixels no harm
@@ -124,8 +126,8 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
     # EXIF data may stand at a PNG's end; Pillow turns TIFFs itself.
     if image.format in ("PNG", "TIFF"):
         image.load()
-    turned = _turn(image) in (TURNS[5], TURNS[6], TURNS[7], TURNS[8])
-    return (image.width, image.height) if turned else (image.height, image.width)
+    size = (image.height, image.width)
+    return size[::-1] if turn_of(image) in QUARTER_TURNS else size
 
 
 def read_photo(path: Path) -> Tensor:
@@ -144,28 +146,6 @@ def to_rgb(image: Image.Image) -> Tensor:
     if image.mode == "P":  # straight to RGB, Pillow warns of a transparent palette
         image = image.convert("RGBA")
     return _to_tensor(image if image.mode == "RGB" else image.convert("RGB"))
-
-
-def read_grey(path: Path) -> Tensor:
-    """The picture upright, as (1, h, w) uint8 grey values."""
-    with opened(path) as image:
-        image = upright(image)
-        return _deep_to_uint8(image) if _is_deep(image) else _to_tensor(image.convert("L"))
-
-
-def read_mask(path: Path) -> Tensor:
-    """The mask as (1, h, w) uint8: 1 for crack (grey value above 127), else 0.
-
-    In a mask whose only values are 0 and 1 a 1 is crack; not in a JPEG, where it is noise on black.
-    """
-    grey = read_grey(path)
-    threshold = 0 if is_zero_one(path, grey) else MASK_THRESHOLD
-    return (grey > threshold).to(torch.uint8)
-
-
-def is_zero_one(path: Path, grey: Tensor) -> bool:
-    """Whether these grey values are labels 0 and 1 instead of 0 and 255."""
-    return grey.max().item() == 1 and path.suffix.lower() not in (".jpg", ".jpeg")
 
 
 def _is_deep(image: Image.Image) -> bool:

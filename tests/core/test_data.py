@@ -230,7 +230,7 @@ def pairs(tmp_path) -> list[Pair]:
 def test_a_mask_of_another_size_is_named(pairs):
     Image.new("L", (30, 40)).save(pairs[2].mask)  # as after a quarter turn
     with pytest.raises(ValueError, match=f"{re.escape(str(pairs[2].mask))}.*30x40.*40x30"):
-        read_pair(pairs[2].image, pairs[2].mask)
+        read_pair(pairs[2])
 
 
 def test_whole_photos_are_as_on_the_disk_and_in_order(pairs):

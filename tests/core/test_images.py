@@ -9,7 +9,14 @@ import torch
 from PIL import Image
 
 from unet_resnet import images
-from unet_resnet.images import is_zero_one, read_grey, read_mask, read_photo, size_of, write_png
+from unet_resnet.images import read_photo, size_of, write_png
+from unet_resnet.mask_files import survey
+from unet_resnet.masks import Rule
+
+
+def read_mask(path: Path) -> torch.Tensor:
+    return Rule().read(path, path)
+
 
 RANDOM = np.random.default_rng(0)
 RGB = RANDOM.integers(0, 256, (5, 7, 3), dtype=np.uint8)
@@ -76,8 +83,6 @@ def test_every_kind_of_picture(tmp_path, name):
     wanted = wanted if wanted.ndim == 3 else wanted[..., None]
     difference = np.abs(pixels(photo) - wanted)
     assert difference.max() <= (5 if name.endswith(("jpg", "jpeg")) else 0)
-    if name in GREYS:
-        assert torch.equal(read_grey(tmp_path / name), photo[:1])
 
 
 # What to do with the stored rows and columns for each EXIF orientation: JEITA CP-3451, 4.6.4.
@@ -97,7 +102,6 @@ def test_exif_orientation(tmp_path, orientation, suffix, options, tolerance):
     photo = read_photo(path)
     assert size_of(path) == photo.shape[1:] == wanted.shape[:2]
     assert np.abs(pixels(photo) - wanted).max() <= tolerance
-    assert read_grey(path).shape[1:] == photo.shape[1:]
 
 
 def test_a_turned_16_bit_picture(tmp_path):
@@ -105,55 +109,6 @@ def test_a_turned_16_bit_picture(tmp_path):
     exif[0x0112] = 6
     of(DEEP).save(tmp_path / "turned.png", exif=exif)
     assert np.array_equal(read_photo(tmp_path / "turned.png")[0], np.rot90(np.rint(DEEP / 257), -1))
-
-
-# Masks
-
-BARS = np.zeros((40, 40), bool)
-BARS[9:12] = BARS[:, 21:25] = True
-
-
-def test_crack_is_grey_above_127(tmp_path):
-    of(np.arange(256, dtype=np.uint8).reshape(16, 16)).save(tmp_path / "ramp.png")
-    mask = read_mask(tmp_path / "ramp.png")
-    assert mask.shape == (1, 16, 16) and mask.dtype == torch.uint8
-    assert mask.flatten().tolist() == [0] * 128 + [1] * 128
-
-
-@pytest.mark.parametrize("quality", (50, 75, 95))
-def test_noise_of_jpeg_masks_is_no_crack(tmp_path, quality):
-    path = tmp_path / "mask.jpg"
-    of(np.uint8(BARS * 255)).save(path, quality=quality)
-    assert np.array_equal(read_mask(path)[0], BARS)
-    assert (read_grey(path)[0].numpy() > 0).sum() > BARS.sum(), "no noise: the test shows nothing"
-
-
-@pytest.mark.parametrize("values", [
-    np.bool_(1), np.uint8(1), np.uint8(255), np.uint16(1), np.uint16(255), np.uint16(65535),
-    np.int32(1), np.int32(255), np.float32(1), np.float32(255)], ids=repr)
-def test_labels_of_any_number_type(tmp_path, values):
-    """Programs that count classes write 0 and 1, in the number type that was at hand."""
-    of(BARS * values).save(tmp_path / "mask.tif")
-    assert np.array_equal(read_mask(tmp_path / "mask.tif")[0], BARS)
-
-
-@pytest.mark.parametrize("name, crack", [("mask.png", True), ("mask.JPG", False)])
-def test_zero_and_one_are_noise_in_a_jpeg(tmp_path, name, crack):
-    path = tmp_path / name
-    of(np.kron([[0, 1]], np.ones((8, 8))).astype(np.uint8)).save(path, quality=100)
-    grey = read_grey(path)
-    assert grey.unique().tolist() == [0, 1], "the encoder changed the values"
-    assert is_zero_one(path, grey) == crack
-    assert read_mask(path).any() == crack
-
-
-@pytest.mark.parametrize("colour, crack", [
-    (0, 0), (1, 1), (2, 0), (127, 0), (128, 1), (255, 1),
-    ((255, 255, 255), 1), ((255, 255, 0), 1), ((255, 0, 0), 0)])  # red has a grey value of 76
-def test_masks_of_a_single_colour(tmp_path, colour, crack):
-    mode = "L" if isinstance(colour, int) else "RGB"
-    Image.new(mode, (7, 5), colour).save(tmp_path / "mask.png")
-    assert (read_mask(tmp_path / "mask.png") == crack).all()
 
 
 # Bad files
@@ -171,7 +126,7 @@ BAD = {"text.jpg": lambda path: path.write_text("no picture"),
        "infinite.tif": lambda path: of(np.float32([[0, np.inf]])).save(path)}
 
 
-@pytest.mark.parametrize("read", [read_photo, read_mask])
+@pytest.mark.parametrize("read", [read_photo, read_mask, survey])
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_file_is_named(tmp_path, name, read):
     BAD[name](tmp_path / name)
@@ -179,13 +134,13 @@ def test_a_bad_file_is_named(tmp_path, name, read):
         read(tmp_path / name)
 
 
-@pytest.mark.parametrize("read", [read_photo, read_mask, size_of])
+@pytest.mark.parametrize("read", [read_photo, read_mask, survey, size_of])
 def test_a_missing_file_is_missing(tmp_path, read):
     with pytest.raises(FileNotFoundError, match="nowhere.png"):
         read(tmp_path / "nowhere.png")
 
 
-@pytest.mark.parametrize("read", [read_photo, read_mask, size_of])
+@pytest.mark.parametrize("read", [read_photo, read_mask, survey, size_of])
 def test_too_many_pixels(tmp_path, monkeypatch, read):
     of(GREY).save(tmp_path / "large.png")
     monkeypatch.setattr(images, "MAX_MEGAPIXELS", 36e-6)
@@ -204,7 +159,7 @@ def test_write_png_round_trip(tmp_path):
     write_png(tmp_path / "colour.png", COLOUR)
     assert torch.equal(read_photo(tmp_path / "colour.png"), COLOUR)
     write_png(tmp_path / "grey.png", COLOUR[:1])
-    assert torch.equal(read_grey(tmp_path / "grey.png"), COLOUR[:1])
+    assert torch.equal(read_photo(tmp_path / "grey.png"), COLOUR[:1].expand(3, -1, -1))
     with Image.open(tmp_path / "colour.png") as colour, Image.open(tmp_path / "grey.png") as grey:
         assert (colour.format, colour.mode, grey.mode) == ("PNG", "RGB", "L")
 

@@ -32,6 +32,8 @@ def main() -> int:
                         "contain these), or a folder of photos and a folder of masks")
     parser.add_argument("--json", type=Path, metavar="FILE",
                         help="also write it to a new file, with all files of each finding")
+    parser.add_argument("--masks-unturned", action="store_true",
+                        help="masks are drawn on the photos as stored, before EXIF turns them")
     add_drawing_flags(parser)
     args = parser.parse_args()
     print_any_name()
@@ -48,7 +50,7 @@ def main() -> int:
     parts = find(args.folder)
     if not any(any(vars(part).values()) for part in parts.values()):
         raise ValueError(f"{args.folder[0]}: no pictures in it ({' '.join(SUFFIXES)})")
-    records, findings, _ = audit(parts)
+    records, findings, _ = audit(parts, unturned=args.masks_unturned)
     print(screen(parts, records, findings))
     if args.json:
         content = {"pairs": {name: len(part.pairs) for name, part in parts.items()},

@@ -2,9 +2,11 @@
 
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -12,8 +14,10 @@ from unet_resnet.audit.groups import BLANK, group_of, near_duplicates, perceptua
 from unet_resnet.data import Pair, Part, in_threads
 from unet_resnet.files import fingerprint, one_line
 from unet_resnet.images import (
-    MASK_THRESHOLD, has_pages, is_zero_one, opened, read_grey, read_photo, remark, to_rgb, upright,
-    upright_size)
+    QUARTER_TURNS, has_pages, opened, remark, to_rgb, turn_of, upright, upright_size)
+from unet_resnet.mask_files import MaskValues, survey
+from unet_resnet.masks import (
+    FAULTS, SPECIAL, UNSURE, UNTURNED, UnclearMasks, fault_of, may_be_unturned, misfit, rule_of)
 
 PAGES = "only the first of its pages or frames is read"
 # Severity and advice. An error spoils training, a warning spoils what the scores mean.
@@ -23,23 +27,22 @@ KINDS = {
     "photo without mask": ("error", "add a mask (all black if there is no crack), or move it away"),
     "mask without photo": ("error", "add its photo, or move it away"),
     "second file of the same name": ("error", "keep one of them"),
-    "photo and mask differ in size": ("error", "export the mask at the photo's size"),
-    "mask is more than half white": ("error", "invert it: cracks must be white, the rest black"),
-    "mask is drawn, but too dark to count": (
-        "error", f"draw cracks in white (255): only grey values above {MASK_THRESHOLD} count"),
+    "photo and mask differ in size": ("error", ""),
+    "masks are not understood": ("error", ""),
+} | {kind: ("error", advice) for kind, advice in FAULTS.items()} | {
     "no mask has any crack": ("error", "check that the masks belong to these photos"),
     "photos shared by train and test": (
         "warning", "scores on test/ will be too good: train with --split groups"),
     "named noncrack, but its mask has cracks": ("warning", "correct the mask or the name"),
     "mask is frayed: JPEG noise became crack": (
         "warning", "its specks spoil widths and scores; draw it anew, or smooth it"),
-    "mask has colours": ("warning", "it is read by its grey value; save it as black and white"),
+    UNSURE: ("warning", UNTURNED),
     "photo of several pages": ("note", PAGES),
     "mask of several pages": ("note", PAGES),
     "same photo under names of two photos": ("note", "a drawn split keeps them on one side"),
-    "mask of 0 and 1 instead of 0 and 255": ("note", "read as such"),
+    SPECIAL: ("note", ""),
     "mask with values between black and white": (
-        "note", f"read correctly, with > {MASK_THRESHOLD}; other programs may read > 0"),
+        "note", "read correctly, from half white; other programs may read > 0"),
     "mask is black": ("note", "correct if the photo shows no crack"),
 }
 
@@ -55,13 +58,16 @@ class Record:
     drawn_pixels: int = 0  # what "> 0" would take for crack
     width: float | None = None  # of the cracks, in pixels
     hash: Tensor = BLANK  # `perceptual_hash` of the photo
+    turn: Image.Transpose | None = None  # by which EXIF turns the photo
+    mask: MaskValues | None = None
+    unclear: bool = False  # what the masks of its folder mean
     findings: list[tuple[str, str]] = field(default_factory=list)  # kind, detail
 
 
 @dataclass
 class Finding:
     kind: str
-    files: list[tuple[Path, str]]  # each with a detail
+    files: list[tuple[Path, str]]  # each with a detail, and advice where the kind has none
 
     @property
     def severity(self) -> str:
@@ -69,8 +75,10 @@ class Finding:
 
     def line(self) -> str:
         path, detail = self.files[0]
-        return one_line(f"{self.severity}: {self.kind}: {len(self.files)}, e.g. {path}"
-                        f"{f' ({detail})' if detail else ''}; {KINDS[self.kind][1]}")
+        advice = KINDS[self.kind][1]
+        found = f"{path}{f' ({detail})' if detail else ''}; {advice}" if advice else detail
+        count = f"{len(self.files)}, e.g. " if advice or len(self.files) > 1 else ""
+        return one_line(f"{self.severity}: {self.kind}: {count}{found}")
 
     def as_dict(self) -> dict[str, object]:
         return {"kind": self.kind, "severity": self.severity, "count": len(self.files),
@@ -78,20 +86,26 @@ class Finding:
                 "files": [{"file": str(path), "detail": detail} for path, detail in self.files]}
 
 
-def audit(parts: dict[str, Part], thorough: bool = True, copies: bool = True
-          ) -> tuple[list[Record], list[Finding], list[tuple[int, int]]]:
+def audit(parts: dict[str, Part], thorough: bool = True, copies: bool = True,
+          unturned: bool = False) -> tuple[list[Record], list[Finding], list[tuple[int, int]]]:
     """Examine a data set: "train" and perhaps "test".
 
-    thorough: also measure cracks and look for frayed and coloured masks. copies: decode each photo
-    and compare it with all others; without, only its header is read.
+    thorough: also measure cracks and look for frayed masks. copies: decode each photo and compare
+    it with all others; without, only its header is read. unturned: masks are drawn on the photos
+    as stored, before EXIF turns them.
 
     Returns a record of each pair, the findings in the order of KINDS, and the pairs of indices of
     records that are copies of one photo.
     """
     pairs = [pair for part in parts.values() for pair in part.pairs]
-    records = in_threads(lambda pair: examine(pair, thorough, copies), pairs, "examining")
+    records = in_threads(lambda pair: examine(pair, copies), pairs, "examining")
     twins = near_duplicates([record.hash for record in records]) if copies else []
     files: dict[str, list[tuple[Path, str]]] = defaultdict(list)
+    judge_masks(records, unturned, files)
+    for record in records:
+        judge_mask(record)
+    if thorough:
+        in_threads(measure_crack, records, "measuring")
     for part in parts.values():
         files["photo without mask"] += [(path, "") for path in part.without_mask]
         files["mask without photo"] += [(path, "") for path in part.without_image]
@@ -100,7 +114,8 @@ def audit(parts: dict[str, Part], thorough: bool = True, copies: bool = True
         for kind, detail in record.findings:
             on_photo = kind.startswith("photo ")
             files[kind].append((record.pair.image if on_photo else record.pair.mask, detail))
-    if records and not any(record.crack_pixels for record in records):
+    if records and not any(record.crack_pixels for record in records) and (
+            not files["masks are not understood"]):
         files["no mask has any crack"].append((records[0].pair.mask, "the first"))
     photos = [pair.image for pair in pairs]
     files["same photo under names of two photos"] = [
@@ -113,8 +128,8 @@ def audit(parts: dict[str, Part], thorough: bool = True, copies: bool = True
     return records, [Finding(kind, files[kind]) for kind in KINDS if files[kind]], twins
 
 
-def examine(pair: Pair, thorough: bool = True, copies: bool = True) -> Record:
-    """Read a pair once, and note all that is odd (`audit` on the flags)."""
+def examine(pair: Pair, copies: bool = True) -> Record:
+    """Read a pair once (`audit` on copies)."""
     record, hashes = Record(pair), {}
     try:
         _examine_photo(record, decode=copies)
@@ -122,7 +137,7 @@ def examine(pair: Pair, thorough: bool = True, copies: bool = True) -> Record:
     except (OSError, ValueError) as error:
         record.findings.append(("photo cannot be read", str(error)))
     try:
-        _examine_mask(record, thorough)
+        record.mask = survey(pair.mask)
         hashes["mask"] = fingerprint(pair.mask)
     except (OSError, ValueError) as error:
         record.findings.append(("mask cannot be read", str(error)))
@@ -132,6 +147,7 @@ def examine(pair: Pair, thorough: bool = True, copies: bool = True) -> Record:
 
 def _examine_photo(record: Record, decode: bool) -> None:
     with opened(record.pair.image) as image:
+        record.turn = turn_of(image)
         if has_pages(image):
             record.findings.append(("photo of several pages", ""))
         if not decode:
@@ -142,40 +158,67 @@ def _examine_photo(record: Record, decode: bool) -> None:
     record.hash = perceptual_hash(photo.float().mean(0) / 255)
 
 
-def _examine_mask(record: Record, thorough: bool) -> None:
-    path = record.pair.mask
-    grey = read_grey(path)
-    crack = grey[0] > (0 if is_zero_one(path, grey) else MASK_THRESHOLD)
-    low, high = int(grey.min()), int(grey.max())
-    between = bool(((grey > low) & (grey < high)).any())
+def judge_masks(records: Sequence[Record], unturned: bool,
+                files: dict[str, list[tuple[Path, str]]]) -> None:
+    """Decide folder by folder how masks are read, and add what is odd to `files`."""
+    folders = defaultdict(list)
+    for record in records:
+        if record.mask:
+            folders[record.pair.mask.parent].append(record)
+    for folder, inside in folders.items():
+        try:
+            rule = rule_of([record.mask for record in inside])
+        except UnclearMasks as error:
+            files["masks are not understood"] += [(path, str(error)) for path in error.paths]
+            for record in inside:
+                record.unclear = True
+                if record.pair.mask in error.paths:
+                    record.mask = None
+            continue
+        if rule.note:
+            files[SPECIAL].append((folder, f"{folder}: {rule.note}"))
+        for record in inside:
+            record.pair = replace(record.pair, rule=replace(rule, unturned=unturned))
+
+
+def judge_mask(record: Record) -> None:
+    """Note what is odd about a mask, now that it is known how it is read."""
+    mask, path, rule = record.mask, record.pair.mask, record.pair.rule
+    if not mask:
+        return
+    pixels = rule.values(mask)
+    present = pixels.nonzero()[0]
+    low, high, between = present[0], present[-1], len(present) > 2
     values = str(low) if low == high else f"{low} {'to' if between else 'and'} {high}"
     record.values = f"{path.suffix.lower()[1:]} {values}"
-    record.drawn_pixels = int(grey.count_nonzero())
-    record.crack_pixels = cracked = int(crack.sum())
-    size, (height, width) = record.size or crack.shape, crack.shape
-    too_dark = high > 32 and not cracked
-    noncrack = record.pair.source.lower() == "noncrack"
-    frayed = thorough and is_frayed(crack)
-    if thorough and not frayed:
-        record.width = crack_width(crack)
+    record.drawn_pixels = int(pixels[1:].sum())
+    record.crack_pixels = cracked = rule.crack_pixels(mask)
+    noncrack, fault = record.pair.source.lower() == "noncrack", fault_of(mask, rule)
+    clear = not fault and not record.unclear
+    turned = rule.unturned and not mask.turned and record.turn in QUARTER_TURNS
+    size = mask.size[::-1] if turned else mask.size
+    unsure = not rule.unturned and record.size and may_be_unturned(mask, record.size, record.turn)
+    fits = size == (record.size or size)
     record.findings += [(kind, detail) for kind, detail, found in (
-        ("photo and mask differ in size", f"{size[1]}x{size[0]} and {width}x{height} pixels",
-         size != (height, width)),
-        ("mask is more than half white", f"{crack.float().mean():.0%} white",
-         2 * cracked > crack.numel()),
-        ("mask of 0 and 1 instead of 0 and 255", record.values, is_zero_one(path, grey)),
-        ("mask is drawn, but too dark to count", f"brightest value {high}", too_dark),
-        ("mask with values between black and white", record.values, between and not too_dark),
-        ("named noncrack, but its mask has cracks", f"{cracked} pixels", noncrack and cracked),
-        ("mask is black", record.values, not (cracked or too_dark or noncrack)),
-        ("mask has colours", record.values, thorough and has_colours(read_photo(path))),
-        ("mask is frayed: JPEG noise became crack", record.values, frayed),
+        ("photo and mask differ in size", "" if fits else f"{path}: " + misfit(
+            size, record.size, record.turn), not fits),
+        (fault, f"{cracked / pixels.sum():.0%} crack, highest value {high}", fault),
+        (UNSURE, "", unsure),
+        ("mask with values between black and white", record.values, between and not fault),
+        ("named noncrack, but its mask has cracks", f"{cracked} pixels",
+         noncrack and cracked and clear),
+        ("mask is black", record.values, clear and not (cracked or noncrack)),
         ("mask of several pages", "", remark(path))) if found]
 
 
-def has_colours(picture: Tensor) -> bool:
-    """Whether the channels of a picture (3, h, w) uint8 differ by more than JPEG's noise."""
-    return bool((picture.amax(0) - picture.amin(0)).max() > 32)
+def measure_crack(record: Record) -> None:
+    """The crack's width, unless it is frayed."""
+    if record.mask:
+        crack = record.pair.rule.read(record.pair.mask, record.pair.image)[0].bool()
+        if is_frayed(crack):
+            record.findings.append(("mask is frayed: JPEG noise became crack", record.values))
+        else:
+            record.width = crack_width(crack)
 
 
 def is_frayed(crack: Tensor) -> bool:

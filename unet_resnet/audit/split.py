@@ -19,7 +19,8 @@ Split = dict[str, Side]  # "train", "validation"
 
 
 def load_pairs(paths: Sequence[Path], seed: int = 0, split: Split | str | None = None,
-               strict: bool = False) -> tuple[list[Pair], list[Pair], list[str]]:
+               strict: bool = False, unturned: bool = False
+               ) -> tuple[list[Pair], list[Pair], list[str]]:
     """The pairs to train on, those to validate on, and notes for the user.
 
     paths: data sets, or a folder of photos and one of masks (`data.layout`).
@@ -27,12 +28,13 @@ def load_pairs(paths: Sequence[Path], seed: int = 0, split: Split | str | None =
     test/, and to draw one if there is none. Drawing holds out about 15 % of the photographs of
     each source, by `seed`, with all crops and copies of a photograph on one side.
     strict: a given split must name every photo; otherwise photos that it lacks are left out.
+    unturned: masks are drawn on the photos as stored, before EXIF turns them.
 
     Raises ValueError or FileNotFoundError, naming a file, if the data would spoil training.
     """
     parts = find(paths)
     drawn = split == "groups" or (split is None and "test" not in parts)
-    records, findings, copies = audit(parts, thorough=False, copies=drawn)
+    records, findings, copies = audit(parts, False, drawn, unturned)
     errors = [finding.line() for finding in findings if finding.severity == "error"]
     if errors:
         more = f" (other errors: {len(errors) - 1}; python -m unet_resnet.audit lists them)"
@@ -71,16 +73,18 @@ def _notes_on(train: Sequence[Pair], validation: Sequence[Pair], count: int) -> 
 
 
 def sides_of_run(paths: Sequence[Path], seed: int, split: str | None, last: Checkpoint | None,
-                 start: Checkpoint | None) -> tuple[list[Pair], list[Pair], Split, Split]:
+                 start: Checkpoint | None, unturned: bool = False
+                 ) -> tuple[list[Pair], list[Pair], Split, Split]:
     """The pairs a run trains on, those it validates on, and the hashes of their photos and masks;
     prints the notes on them.
 
     split: a file, "groups" or None. A resumed run keeps the split and the masks of its `last`
-    checkpoint; a new one counts the photos of its `start` as trained on before. Raises what
-    `load_pairs` and `read_split` raise, and ValueError if the data of a run have changed.
+    checkpoint; a new one counts the photos of its `start` as trained on before. unturned: see
+    `load_pairs`. Raises what `load_pairs` and `read_split` raise, and ValueError if the data of a
+    run have changed.
     """
     wanted = last.split if last else split if split in (None, "groups") else read_split(Path(split))
-    train, validation, notes = load_pairs(paths, seed, wanted, strict=last is not None)
+    train, validation, notes = load_pairs(paths, seed, wanted, last is not None, unturned)
     described, masks = (describe_split(train, validation, part) for part in ("image", "mask"))
     if last:
         check_masks(masks, last.masks or masks)

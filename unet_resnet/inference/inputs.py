@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from unet_resnet.data import by_stem, pictures_in, read_truth
+from unet_resnet.data import Pair, by_stem, pictures_in, read_truth, source_of
 from unet_resnet.files import one_line
 from unet_resnet.images import SUFFIXES, has_pages, opened, to_rgb, upright
 from unet_resnet.inference import index
+from unet_resnet.masks import rule_for
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mts", ".m2ts", ".mpg", ".mpeg",
                   ".wmv", ".3gp")  # not .ts, which is TypeScript too
@@ -127,6 +128,21 @@ def find_masks(folder: Path, photos: Sequence[Path]) -> tuple[list[Path], dict[s
     return photos, masks
 
 
+def pairs_of(photos: Sequence[Path], masks: Mapping[str, Path], unturned: bool
+             ) -> dict[Path, Pair]:
+    """The photos that have a mask, as pairs; prints notes on how their masks are read.
+
+    unturned: masks are drawn on the photos as stored, before EXIF turns them. Raises ValueError,
+    naming a mask, if they cannot be understood.
+    """
+    files = {photo: masks[photo.stem] for photo in photos if photo.stem in masks}
+    rule, notes = rule_for(files, unturned)
+    for note in notes:
+        print(one_line(note))
+    return {photo: Pair(photo, mask, source_of(photo.stem), rule=rule)
+            for photo, mask in files.items()}
+
+
 class Reading(NamedTuple):
     """A photo as it was read."""
 
@@ -136,15 +152,15 @@ class Reading(NamedTuple):
     facts: index.Facts
 
 
-def read(path: Path, mask: Path | None) -> Reading:
+def read(path: Path, pair: Pair | None) -> Reading:
     """Raises OSError or ValueError, naming the file, for one that cannot be read."""
     with opened(path) as image:
         photo, more = to_rgb(upright(image)), has_pages(image)
-    truth = read_truth(mask, photo) if mask else None
+    truth = read_truth(pair, photo) if pair else None
     return Reading(photo, truth, more, index.facts_of(path))
 
 
-def read_ahead(photos: Sequence[Path], masks: Mapping[str, Path]
+def read_ahead(photos: Sequence[Path], pairs: Mapping[Path, Pair]
                ) -> Iterator[tuple[Path, "Future[Reading]"]]:
     """Each photo with the future of its reading, while the next one is being read.
 
@@ -153,7 +169,7 @@ def read_ahead(photos: Sequence[Path], masks: Mapping[str, Path]
     with ThreadPoolExecutor(1) as reader:
         waiting: deque[tuple[Path, Future[Reading]]] = deque()
         for path in photos:
-            waiting.append((path, reader.submit(read, path, masks.get(path.stem))))
+            waiting.append((path, reader.submit(read, path, pairs.get(path))))
             if len(waiting) > 1:
                 yield waiting.popleft()
         yield from waiting

@@ -22,14 +22,15 @@ DEFAULTS: Settings = {
     "widths": [256, 128, 64, 32, 16], "epochs": 50, "batch_size": 8, "micro_batch": None,
     "recompute": False, "freeze_bn": False, "compile": False, "crop": 448, "lr": 5e-4,
     "encoder_lr": None, "precision": "auto", "device": "auto",
-    "workers": min(2, os.cpu_count() or 1), "seed": 0, "split": None, "save_every": 10.0}
+    "workers": min(2, os.cpu_count() or 1), "seed": 0, "split": None, "save_every": 10.0,
+    "masks_unturned": False}
 # Without --data: the drawn set is small and easy, so a small network learns it from random weights
 # in minutes on a CPU.
 DRAWN: Settings = {
     "weights": "none", "blocks": [1, 1, 1, 1], "widths": [64, 48, 32, 24, 16], "epochs": 6,
     "batch_size": 4, "crop": 160, "lr": 2e-3}
 # What --resume must not change.
-FIXED = ("weights", "blocks", "widths", "batch_size", "crop", "seed", "split")
+FIXED = ("weights", "blocks", "widths", "batch_size", "crop", "seed", "split", "masks_unturned")
 LEAST = {"blocks": 1, "widths": 1, "epochs": 1, "batch_size": 1, "micro_batch": 1, "crop": 64,
          "workers": 0, "seed": 0, "lr": 0.0, "encoder_lr": 0.0, "save_every": 0.0}
 
@@ -114,6 +115,8 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     add("--split", "a split.json or your own {\"train\": [names], \"validation\": [names]}; groups "
         "to draw one by photograph even if there is a test/",
         type=lambda name: name if name == "groups" else os.path.abspath(name))
+    add("--masks-unturned", "masks are drawn on the photos as stored, before EXIF turns them",
+        action="store_true")
     add("--save-every", "minutes between saves within an epoch", type=float, metavar="MINUTES")
     return parser
 
@@ -151,7 +154,8 @@ def of_resumed_run(given: Settings, run: Path, writes: bool) -> tuple[Settings, 
     last = checkpoint.read_last(run / "last.pt")
     settings = DEFAULTS | last.settings
     try:
-        if odd := settings.keys() - DEFAULTS.keys() | set(FIXED) - last.settings.keys():
+        if odd := settings.keys() - DEFAULTS.keys() | (
+                set(FIXED) - {"masks_unturned"}) - last.settings.keys():  # newer than some runs
             raise ValueError(f"a setting {min(odd)!r} too many or too few")
         check(settings)
     except ValueError as error:
