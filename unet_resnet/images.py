@@ -74,7 +74,8 @@ def opened(path: Path) -> Iterator[Image.Image]:
             raise ValueError("not a regular file")
         if not found.st_size:
             raise ValueError("the file is empty")
-        with Image.open(path, formats=FORMATS) as image:
+        # Not by name: Pillow would map a turned grey TIFF into memory with its sides exchanged.
+        with open(path, "rb") as file, _open(file) as image:
             check_megapixels(image.height, image.width)
             yield image
     except FileNotFoundError:
@@ -104,7 +105,8 @@ def upright(image: Image.Image) -> Image.Image:
     """The decoded image as a person should see it; itself, not a copy, if it is upright."""
     image.load()  # not in `turn_of`, which would hide that it cannot be decoded
     turn = turn_of(image)
-    return image if turn is None else image.transpose(turn)
+    # Pillow has turned a TIFF by now.
+    return image if turn is None or image.format == "TIFF" else image.transpose(turn)
 
 
 def turn_of(image: Image.Image) -> Image.Transpose | None:
@@ -123,11 +125,10 @@ def size_of(path: Path) -> tuple[int, int]:
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
-    # EXIF data may stand at a PNG's end; Pillow turns TIFFs itself.
-    if image.format in ("PNG", "TIFF"):
-        image.load()
-    size = (image.height, image.width)
-    return size[::-1] if turn_of(image) in QUARTER_TURNS else size
+    if image.format in ("PNG", "TIFF"):  # EXIF data may stand at a PNG's end
+        image.load()  # turns a TIFF
+    size, turned = (image.height, image.width), turn_of(image) in QUARTER_TURNS
+    return size[::-1] if turned and image.format != "TIFF" else size
 
 
 def read_photo(path: Path) -> Tensor:

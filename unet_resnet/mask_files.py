@@ -10,9 +10,11 @@ from unet_resnet.images import opened, turn_of, upright
 
 Label = int | tuple[int, int, int]  # a grey value, or a colour with channels that differ
 WHITE = 255
-NEAR = 32  # so close to black or white, values may be noise of a JPEG or of resampling
-COARSE = [0 if value < 48 else WHITE if value >= 208 else (value + 16) // 32 * 32
-          for value in range(256)]  # levels that the noise of a JPEG seldom crosses
+NEAR = 48  # so close to black or white, values may be noise of a JPEG or of resampling
+# Levels that the noise of a JPEG seldom crosses; that of colours is larger.
+COARSE = [0 if value < NEAR else WHITE if value > WHITE - NEAR else (value + 16) // 32 * 32
+          for value in range(256)]
+COARSE_COLOURS = [0 if value < 80 else 128 if value < 192 else WHITE for value in range(256)] * 3
 REMEDY = f"save cracks as {WHITE} and all else as 0"
 
 
@@ -48,7 +50,8 @@ def decoded(image: Image.Image, lossy: bool
         image = image.convert("RGBA")
         alpha = np.array(image.getchannel("A"))
         if alpha.min() < WHITE and len(image.convert("RGB").getcolors(2) or "...") == 1:
-            return np.array(image.getchannel("G")), None, alpha
+            brightness = max(image.getpixel((0, 0))[:3]) if alpha.any() else 0
+            return np.full(alpha.shape, brightness, np.uint8), None, alpha
         image = image.convert("RGB")
         if alpha.min() < alpha.max():
             image = Image.composite(image, Image.new("RGB", image.size), Image.fromarray(alpha))
@@ -64,7 +67,7 @@ def decoded(image: Image.Image, lossy: bool
     red, green, blue = image.split()
     highest = ImageChops.lighter(ImageChops.lighter(red, green), blue)
     lowest = ImageChops.darker(ImageChops.darker(red, green), blue)
-    if ImageChops.difference(highest, lowest).getextrema()[1] <= (NEAR if lossy else 0):
+    if ImageChops.difference(highest, lowest).getextrema()[1] <= (NEAR // 3 if lossy else 0):
         return np.array(image.convert("L")), None, None
     return np.array(highest), image, None
 
@@ -98,9 +101,9 @@ def flat_labels(values: np.ndarray, colours: Image.Image | None, lossy: bool) ->
     A pixel of a soft edge, or of noise, has a darker and a brighter one beside it; one of an area
     seldom has both. A shrunken mask has many values: there, a label must be a tenth of all drawn.
     """
-    if lossy or colours and not colours.getcolors(2**16):
+    if lossy or colours and not colours.getcolors(64):  # perhaps a JPEG once, or soft edges
         values = np.array(COARSE, np.uint8)[values]
-        colours = colours and colours.point(COARSE * 3)
+        colours = colours and colours.point(COARSE_COLOURS)
     found = counts(values, colours)
     found.pop(0, None)
     if len(found) <= 1:

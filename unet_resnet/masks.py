@@ -130,6 +130,7 @@ def fault_of(mask: MaskValues, rule: Rule) -> str:
 
 def rule_of(masks: Sequence[MaskValues]) -> Rule:
     """How the masks of one folder are read. Raises UnclearMasks if nothing certain can be said."""
+    masks = sorted(masks, key=lambda mask: mask.path)
     if photos := [mask for mask in masks if is_photo(mask.values)]:
         raise UnclearMasks(photos, "looks like a photo, not like a mask; if photos and masks are "
                            "swapped, exchange the two folders")
@@ -150,7 +151,8 @@ def rule_of(masks: Sequence[MaskValues]) -> Rule:
 
 def rule_of_labels(found: Mapping[MaskValues, set[Label]], black: bool) -> Rule:
     """`rule_of` opaque masks with areas of these labels, perhaps on black."""
-    first = Counter(chain(*found.values())).most_common(1)[0][0]
+    uses = Counter(chain(*found.values()))
+    first = max(uses, key=lambda label: (uses[label], brightness(label), str(label)))
     most = max(map(len, found.values()))
     odd = [mask for mask, labels in found.items() if labels != {first}]
     if not odd and black:

@@ -97,6 +97,8 @@ UPRIGHT = {1: lambda a: a, 2: lambda a: a[:, ::-1], 3: lambda a: a[::-1, ::-1],
 def test_exif_orientation(tmp_path, orientation, suffix, options, tolerance):
     path, exif = tmp_path / f"turned.{suffix}", Image.Exif()
     exif[0x0112] = orientation
+    of(GREY).save(path, exif=exif, **options)
+    assert np.abs(pixels(read_photo(path))[..., 0] - UPRIGHT[orientation](GREY)).max() <= tolerance
     of(RGB).save(path, exif=exif, **options)
     wanted = UPRIGHT[orientation](RGB)
     photo = read_photo(path)
