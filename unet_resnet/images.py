@@ -75,7 +75,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
         if not found.st_size:
             raise ValueError("the file is empty")
         # Not by name: Pillow would map a turned grey TIFF into memory with its sides exchanged.
-        with open(path, "rb") as file, _open(file) as image:
+        with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
             check_megapixels(image.height, image.width)
             yield image
     except FileNotFoundError:
