@@ -75,8 +75,9 @@ def test_one_reading_of_masks_trains_and_scores_as_another(run, tmp_path, change
         jobs = [run("train", name, "--workers", int(name == "other")),
                 run("score", name, "--output", f"{name}_out"), run("audit", name)]
         assert [job.status for job in jobs] == [0, 0, 0], [job.err for job in jobs]
-        notes = [[line for line in job.out.splitlines() if line.startswith("note: masks are not")]
-                 for job in jobs]
+        printed = [job.out.replace(f"{tmp_path}/", "").splitlines() for job in jobs]
+        notes = [[line for line in lines if line.startswith("note: masks are not")]
+                 for lines in printed]
         assert notes[0] == notes[1] == notes[2] and bool(notes[0]) == bool(how)
         assert not how or said in notes[0][0] and "other/masks" in notes[0][0]
         scores = json.loads((tmp_path / f"{name}_out/scores.json").read_text())
