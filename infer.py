@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
@@ -23,6 +24,7 @@ from tqdm import tqdm
 from unet_resnet import checkpoint, tiling
 from unet_resnet.audit.split import unseen
 from unet_resnet.data import Pair, source_of
+from unet_resnet.deep import ASSUMED
 from unet_resnet.evaluation.sheet import ScoreSheet, write_scores
 from unet_resnet.files import check_extra, check_folder, hash_of, one_line, print_any_name
 from unet_resnet.inference import inputs, outputs
@@ -108,6 +110,7 @@ class Collected:
     add_to_tables: Callable[[str, Any], None] | None  # of measurements
     widths: np.ndarray  # length of centre line by width, for the report
     failed: dict[Path, str]
+    assumed: Counter[str]  # of grey values, `deep.ASSUMED`
 
 
 def save(args: argparse.Namespace, into: Collected, name: str, path: Path, photo: Tensor,
@@ -140,6 +143,7 @@ def finish(args: argparse.Namespace, into: Collected, name: str, path: Path, rea
     with outputs.reported(path, into.failed):
         numbers, _ = save(args, into, name, path, read.photo, probability, read.truth)
         into.index.finish(name, read.facts)
+        into.assumed.update(read.assumed)
         tqdm.write(outputs.line(path, name, numbers, read.has_pages))
 
 
@@ -237,13 +241,15 @@ def main() -> int:
     with index, ExitStack() as stack:
         page = Report(args.output / "report.html") if args.report else nullcontext()
         into = Collected(index, ScoreSheet(predictor.threshold), stack.enter_context(page), None,
-                         np.zeros(WIDTHS), {})
+                         np.zeros(WIDTHS), {}, Counter())
         if args.measure:
             from unet_resnet.measure.tables import tables
             into.add_to_tables = stack.enter_context(
                 tables(args.output, args.mm_per_pixel, args.width_classes))
         predict_all(args, into, photos, pairs, predictor)
         conclude(args, into, photos, predictor, time.perf_counter() - began)
+    for kind, count in into.assumed.items():
+        print(f"note: {kind}: {count}; {ASSUMED[kind]}")
     print(f"{len(photos) - len(into.failed)} of {inputs.counted([*photos.values()])} predicted, "
           f"{len(into.failed)} failed; results are in {args.output}")
     return int(bool(into.failed))

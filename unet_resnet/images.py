@@ -6,7 +6,7 @@ JPEG, PNG, BMP, TIFF and WebP are read, recognised by their content, not by thei
 |---|---|
 | palette, grey, CMYK | RGB |
 | transparency | dropped: the colours under it count |
-| 16 bits, floats | scaled to 0..255; refused if any is NaN or infinite |
+| 16 bits, floats | scaled to 0..255, or refused (`deep`) |
 | pages or frames after the first | not read (`has_pages`) |
 | EXIF orientation | the picture is turned upright; damaged EXIF data are ignored |
 | more pixels than the limit | refused before they are decoded |
@@ -23,12 +23,14 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from unet_resnet import deep
 from unet_resnet.files import one_line, written_whole
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
@@ -41,8 +43,8 @@ TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
          6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90}
 QUARTER_TURNS = (TURNS[5], TURNS[6], TURNS[7], TURNS[8])  # exchange height and width
 
-Image.MAX_IMAGE_PIXELS = None  # Pillow warns from 89 megapixels; the limit above replaces that
-# It warns of damaged EXIF data and logs what it then raises: our one line says more.
+LOCK, LIFTED = Lock(), []  # of `pillow_limit_lifted`
+# Pillow warns of damaged EXIF data and logs what it then raises: our one line says more.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
@@ -57,6 +59,22 @@ def check_megapixels(height: float, width: float) -> None:
     if not height * width <= limit * 1e6:
         raise ValueError(f"{height * width / 1e6:.4g} megapixels, more than the limit of "
                          f"{limit:g}: cut it into parts, or set {LIMIT}")
+
+
+@contextmanager
+def pillow_limit_lifted() -> Iterator[None]:
+    """Pillow's own limit, 179 megapixels, is global: the first thread lifts it, the last restores
+    what the program around us had set."""
+    with LOCK:
+        LIFTED.append(LIFTED[0] if LIFTED else Image.MAX_IMAGE_PIXELS)
+        Image.MAX_IMAGE_PIXELS = None
+    try:
+        yield
+    finally:
+        with LOCK:
+            limit = LIFTED.pop()
+            if not LIFTED:
+                Image.MAX_IMAGE_PIXELS = limit
 
 
 @contextmanager
@@ -75,8 +93,10 @@ def opened(path: Path) -> Iterator[Image.Image]:
         if not found.st_size:
             raise ValueError("the file is empty")
         # Not by name: Pillow would map a turned grey TIFF into memory with its sides exchanged.
-        with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
+        with (pillow_limit_lifted(), open(path, "rb") as file,
+              Image.open(file, formats=FORMATS) as image):
             check_megapixels(image.height, image.width)
+            deep.check_decoder(image)
             yield image
     except FileNotFoundError:
         reason = "a link to a file that is not there" if path.is_symlink() else "no such file"
@@ -132,39 +152,25 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
 
 
 def read_photo(path: Path) -> Tensor:
-    """The photograph upright, as (3, h, w) uint8 RGB.
-
-    Transparency is dropped; 16-bit and float pictures are scaled to 0..255.
-    """
+    """The photograph upright, as (3, h, w) uint8 RGB."""
     with opened(path) as image:
         return to_rgb(upright(image))
 
 
 def to_rgb(image: Image.Image) -> Tensor:
     """A PIL image as (3, h, w) uint8 RGB, as `read_photo` gives it."""
-    if _is_deep(image):
-        return _deep_to_uint8(image).expand(3, -1, -1).contiguous()
+    return interpreted(image)[0]
+
+
+def interpreted(image: Image.Image) -> tuple[Tensor, tuple[str, ...]]:
+    """A PIL image as (3, h, w) uint8 RGB, and what of `deep.ASSUMED` this took."""
+    if deep.is_deep(image):
+        grey, assumed = deep.to_bytes(image)
+        return torch.from_numpy(grey).expand(3, -1, -1).contiguous(), assumed
+    deep.check_colours(image)
     if image.mode == "P":  # straight to RGB, Pillow warns of a transparent palette
         image = image.convert("RGBA")
-    return _to_tensor(image if image.mode == "RGB" else image.convert("RGB"))
-
-
-def _is_deep(image: Image.Image) -> bool:
-    return image.mode == "F" or image.mode.startswith("I")
-
-
-def _deep_to_uint8(image: Image.Image) -> Tensor:
-    """Grey values of 16 bits or floats; their highest decides what range they are in.
-
-    Whole numbers up to 255 are 8 bits in a wider type, as label programs write them; otherwise
-    they fill 16 bits. Floats up to 1 fill 0..1, otherwise 0..255.
-    """
-    grey = torch.from_numpy(np.array(image, dtype=np.float32))
-    if not grey.isfinite().all():
-        raise ValueError("its grey values are not all finite; save it again as 8 or 16 bit")
-    low, high = (1.0, 255.0) if image.mode == "F" else (255.0, 65535.0)
-    top = low if grey.max() <= low else high
-    return (grey / top * 255).round().clamp(0, 255).to(torch.uint8)[None]
+    return _to_tensor(image if image.mode == "RGB" else image.convert("RGB")), ()
 
 
 def _to_tensor(image: Image.Image) -> Tensor:

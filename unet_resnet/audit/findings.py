@@ -12,9 +12,10 @@ from torch.nn import functional as F
 
 from unet_resnet.audit.groups import BLANK, group_of, near_duplicates, perceptual_hash, related
 from unet_resnet.data import Pair, Part, in_threads
+from unet_resnet.deep import ASSUMED, more_bits
 from unet_resnet.files import fingerprint, one_line
 from unet_resnet.images import (
-    QUARTER_TURNS, has_pages, opened, remark, to_rgb, turn_of, upright, upright_size)
+    QUARTER_TURNS, has_pages, interpreted, opened, remark, turn_of, upright, upright_size)
 from unet_resnet.mask_files import MaskValues, survey
 from unet_resnet.masks import (
     FAULTS, SPECIAL, UNSURE, UNTURNED, UnclearMasks, fault_of, may_be_unturned, misfit, rule_of)
@@ -41,6 +42,7 @@ KINDS = {
     "mask of several pages": ("note", PAGES),
     "same photo under names of two photos": ("note", "a drawn split keeps them on one side"),
     SPECIAL: ("note", ""),
+} | {kind: ("note", advice) for kind, advice in ASSUMED.items()} | {
     "mask with values between black and white": (
         "note", "read correctly, from half white; other programs may read > 0"),
     "mask is black": ("note", "correct if the photo shows no crack"),
@@ -91,8 +93,8 @@ def audit(parts: dict[str, Part], thorough: bool = True, copies: bool = True,
     """Examine a data set: "train" and perhaps "test".
 
     thorough: also measure cracks and look for frayed masks. copies: decode each photo and compare
-    it with all others; without, only its header is read. unturned: masks are drawn on the photos
-    as stored, before EXIF turns them.
+    it with all others; without, only its header is read, unless it has more than 8
+    bits. unturned: masks are drawn on the photos as stored, before EXIF turns them.
 
     Returns a record of each pair, the findings in the order of KINDS, and the pairs of indices of
     records that are copies of one photo.
@@ -150,12 +152,14 @@ def _examine_photo(record: Record, decode: bool) -> None:
         record.turn = turn_of(image)
         if has_pages(image):
             record.findings.append(("photo of several pages", ""))
-        if not decode:
+        if not decode and not more_bits(image):
             record.size = upright_size(image)
             return
-        photo = to_rgb(upright(image))
+        photo, assumed = interpreted(upright(image))
+        record.findings += [(kind, "") for kind in assumed]
     record.size = (photo.shape[1], photo.shape[2])
-    record.hash = perceptual_hash(photo.float().mean(0) / 255)
+    if decode:
+        record.hash = perceptual_hash(photo.float().mean(0) / 255)
 
 
 def judge_masks(records: Sequence[Record], unturned: bool,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unet_resnet.data import Pair, by_stem, pictures_in, read_truth, source_of
 from unet_resnet.files import one_line
-from unet_resnet.images import SUFFIXES, has_pages, opened, to_rgb, upright
+from unet_resnet.images import SUFFIXES, has_pages, interpreted, opened, upright
 from unet_resnet.inference import index
 from unet_resnet.masks import rule_for
 
@@ -149,15 +149,16 @@ class Reading(NamedTuple):
     photo: Tensor  # (3, h, w) uint8
     truth: Tensor | None  # (1, h, w) uint8 0/1
     has_pages: bool  # after the first, which are not read
+    assumed: tuple[str, ...]  # of `deep.ASSUMED`
     facts: index.Facts
 
 
 def read(path: Path, pair: Pair | None) -> Reading:
     """Raises OSError or ValueError, naming the file, for one that cannot be read."""
     with opened(path) as image:
-        photo, more = to_rgb(upright(image)), has_pages(image)
+        (photo, assumed), more = interpreted(upright(image)), has_pages(image)
     truth = read_truth(pair, photo) if pair else None
-    return Reading(photo, truth, more, index.facts_of(path))
+    return Reading(photo, truth, more, assumed, index.facts_of(path))
 
 
 def read_ahead(photos: Sequence[Path], pairs: Mapping[Path, Pair]
