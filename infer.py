@@ -23,10 +23,11 @@ from tqdm import tqdm
 
 from unet_resnet import checkpoint, tiling
 from unet_resnet.audit.split import unseen
-from unet_resnet.data import Pair, source_of
 from unet_resnet.deep import ASSUMED
+from unet_resnet.device import why_not_cuda
 from unet_resnet.evaluation.sheet import ScoreSheet, write_scores
 from unet_resnet.files import check_extra, check_folder, hash_of, one_line, print_any_name
+from unet_resnet.folders import Pair, source_of
 from unet_resnet.inference import inputs, outputs
 from unet_resnet.inference.index import Index, facts_of
 from unet_resnet.inference.overlay import overlay
@@ -228,10 +229,12 @@ def main() -> int:
     if args.threshold is not None:
         predictor.threshold = min(round(args.threshold * 256), 255) / 256
     print(f"checkpoint {args.checkpoint}, threshold {predictor.threshold:g}, {predictor.device}")
-    masks: dict[str, Path] = {}
+    if args.device == "auto":
+        print(why_not_cuda(predictor.device), end="")
+    masks: dict[Path, Path] = {}
     pairs: dict[Path, Pair] = {}
     if args.masks:
-        found, masks = inputs.find_masks(args.masks, found)
+        found, masks = inputs.find_masks(args.masks, found, root)
         found = unseen(found, predictor.split)
         pairs = inputs.pairs_of(found, masks, args.masks_unturned)
     args.output.mkdir(parents=True, exist_ok=True)

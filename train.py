@@ -24,9 +24,11 @@ from unet_resnet import UNetResNet, checkpoint, files, imagenet, metrics, tiling
 from unet_resnet.audit.split import sides_of_run
 from unet_resnet.augment import Augment
 from unet_resnet.checkpoint import Checkpoint
-from unet_resnet.data import Crops, Pair, WholePhotos, balanced
+from unet_resnet.data import Crops, WholePhotos, balanced
 from unet_resnet.device import (
-    autocast, check_compiler, memory_format, pick_device, pick_precision, probability_function)
+    autocast, check_compiler, memory_format, pick_device, pick_precision, probability_function,
+    why_not_cuda)
+from unet_resnet.folders import Pair
 from unet_resnet.images import write_png
 from unet_resnet.inference import overlay
 from unet_resnet.losses import crack_loss
@@ -182,6 +184,17 @@ def summary(epoch: int, losses: Sequence[float | None], seconds: float,
                ("iou", "dice", "precision", "recall", "accuracy", "black_accuracy")}}
 
 
+def score_apart(folder: Path, pairs: Sequence[Pair], device: torch.device,
+                precision: torch.dtype, workers: int) -> None:
+    """Print the scores of best.pt on photos that neither trained it nor chose its epoch."""
+    model, best = checkpoint.load(folder / "best.pt")
+    model.to(device, memory_format=memory_format(device))
+    counts, _ = validate(model, pairs, precision, workers, Group(), Stop())
+    scores = metrics.counts_at(counts, best.threshold)
+    print(f"best.pt on test/ (photos: {len(pairs)}), at its threshold:", *(
+        f" {name} {getattr(scores, name):.3f}" for name in ("iou", "dice", "precision", "recall")))
+
+
 def write_epoch(progress: resume.Progress, row: dict[str, float], epochs: int,
                 shown: Sequence[Sequence[Tensor]]) -> None:
     """Write best.pt if the epoch is the best, history.csv and preview.png; print its scores."""
@@ -210,6 +223,8 @@ def main() -> None:
     group.silence_others()
     args, folder, last, start = settings.from_flags(__doc__, writes=group.first)
     device = pick_device(args.device, group.local_rank)
+    if args.device == "auto":
+        print(why_not_cuda(device), end="")
     precision = pick_precision(args.precision, device)
     if args.compile:
         check_compiler(device)
@@ -218,8 +233,8 @@ def main() -> None:
         with group.first_goes_ahead():
             pavement.write(DRAWN_SET, DRAWN_COUNT)
     folders = [Path(folder) for folder in args.data or [DRAWN_SET]]
-    pairs, held_out, split, masks = sides_of_run(folders, args.seed, args.split, last, start,
-                                                 args.masks_unturned)
+    pairs, held_out, apart, split, masks = sides_of_run(folders, args.seed, args.split, last, start,
+                                                        args.masks_unturned)
     crops = Crops(balanced(pairs), Augment(args.crop, confusers.confuse,
                                            photometric.photometric), args.seed)
     model = make_model(args, last or start, device, group)
@@ -234,11 +249,14 @@ def main() -> None:
     progress = resume.begin(folder, last, model, optimizer, scaler, vars(args), split, masks,
                             precision, group)
     del last, start  # their tensors take as much memory as the model's and Adam's
-    print(f"{len(pairs)} photos to train on, {len(held_out)} to validate on; {device}, "
+    at_end = f", {len(apart)} of test/ to score at the end" * bool(apart)
+    print(f"{len(pairs)} photos to train on, {len(held_out)} to validate on{at_end}; {device}, "
           f"{str(precision).removeprefix('torch.')}; files go to {progress.folder}")
     with progress.saved_on_failure():
         train(args, model, network, optimizer, scaler, crops, held_out, progress, precision, group)
     group.leave()
+    if apart and group.first:
+        score_apart(progress.folder, apart, device, precision, args.workers)
     command = shlex.join(["python", "infer.py", held_out[0].image.as_posix(), "--checkpoint",
                           progress.folder.as_posix()])
     print(f"look at {progress.folder / 'preview.png'}, then try: {command}")
@@ -248,7 +266,7 @@ if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        sys.exit("train.py: stopped before the first update")
+        sys.exit("train.py: stopped before the first update, or after the last")
     except (OSError, ValueError, RuntimeError, MemoryError) as error:
         if not (line := failures.explain(error)):
             raise

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from torch import Generator
 
-from unet_resnet.data import Pair, read_pair
+from unet_resnet.data import read_pair
+from unet_resnet.folders import Pair
 from unet_resnet.images import write_png
 from unet_resnet.inference import overlay
 from unet_resnet.inference.predictor import to_photo

@@ -22,7 +22,8 @@ from torchvision.transforms import v2
 
 from unet_resnet.audit.split import load_pairs
 from unet_resnet.augment import Augment
-from unet_resnet.data import Pair, read_pair
+from unet_resnet.data import read_pair
+from unet_resnet.folders import Pair
 from unet_resnet.synthetic import pavement
 from unet_resnet.synthetic.confusers import confuse
 from unet_resnet.synthetic.photometric import photometric
@@ -62,7 +63,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if not args.data:
             pavement.write(Path(folder), args.photos)
-        train, validation, _ = load_pairs([args.data or Path(folder)])
+        train, validation, *_ = load_pairs([args.data or Path(folder)])
         pairs = [*train, *validation]
         pairs = pairs[::max(1, len(pairs) // args.photos)][:args.photos]
         measure(pairs, args.rounds)

@@ -26,7 +26,8 @@ from tqdm import tqdm
 from unet_resnet import UNetResNet, checkpoint, imagenet, tiling
 from unet_resnet.audit.split import Split, learned_from, load_pairs
 from unet_resnet.augment import Augment
-from unet_resnet.data import Crops, Pair, balanced, read_pair, source_of
+from unet_resnet.data import Crops, balanced, read_pair
+from unet_resnet.folders import Pair, source_of
 from unet_resnet.device import (
     autocast, memory_format, pick_device, pick_precision, probability_function)
 from unet_resnet.evaluation.sheet import ScoreSheet
@@ -98,7 +99,7 @@ def make_model(args: argparse.Namespace) -> tuple[nn.Module, Split]:
 
 def divide(args: argparse.Namespace, split: Split) -> tuple[list[Pair], list[Pair], list[Pair]]:
     """The pairs to train on, the seen sources' validation pairs, and those of sources left out."""
-    pairs, held_out, _ = load_pairs(args.sets)  # one split for all runs
+    pairs, held_out, *_ = load_pairs(args.sets)  # one split for all runs
     learned = {source_of(Path(name).stem) for name in learned_from(split)}
     sources = {pair.source for pair in pairs} - learned
     if wrong := set(args.without) - sources:

@@ -22,7 +22,8 @@ from tqdm import tqdm
 from unet_resnet import load
 from unet_resnet.audit.split import learned_from, recognised
 from unet_resnet.checkpoint import SHIPPED
-from unet_resnet.data import Pair, find, read_pair
+from unet_resnet.data import read_pair
+from unet_resnet.folders import Pair, find
 from unet_resnet.files import align, fingerprint, one_line
 from unet_resnet.masks import rule_for
 from unet_resnet.metrics import Counts, count

@@ -16,7 +16,8 @@ from PIL import Image
 
 from unet_resnet import checkpoint, tiling
 from unet_resnet.audit.split import unseen
-from unet_resnet.data import Pair, read_pair
+from unet_resnet.data import read_pair
+from unet_resnet.folders import Pair
 from unet_resnet.evaluation.sheet import ScoreSheet
 from unet_resnet.files import fingerprint
 from unet_resnet.images import read_photo
@@ -290,13 +291,42 @@ def test_the_score_sheet(infer_with, best, probability, new_pairs, tmp_path):
     assert read_photo(tmp_path / "out" / "worst.png").float().std() > 1
 
 
+HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99)
+
+
 def test_pictures_that_cannot_be_read_are_counted(infer_with, trained, tmp_path):
-    shutil.copytree(trained / "walls" / "images", tmp_path / "walls")
-    for name in ("IMG_1.HEIC", "IMG_2.HEIC", "a.dng", ".hidden.heic", "notes.txt"):
-        (tmp_path / "walls" / name).touch()
+    """By their content, wherever they lie; one that is named as a photo fails by its name."""
+    shutil.copytree(trained / "walls" / "images", tmp_path / "walls/below")
+    for name in ("IMG_1.HEIC", "IMG_2.HEIC", "b.raw", "below/a", ".hidden.heic", "photo.jpg"):
+        (tmp_path / "walls" / name).write_bytes(b"GIF89a" if "a" in name[-3:] else HEIC)
+    (tmp_path / "walls/notes.heic").write_text("not a picture")
     outcome = infer_with("walls")
+    assert outcome.status == 1
+    assert ("walls: pictures not read: 2 HEIC (.HEIC), 2 GIF (.raw no ending); save them as"
+            in outcome.out)
+    assert [line for line in outcome.err.splitlines() if line.startswith("infer.py: ")] == [
+        f"infer.py: {Path('walls/photo.jpg')}: this is HEIC: save it as JPEG or PNG first"]
+    assert "6 of 7 photos predicted" in outcome.out
+
+
+@pytest.mark.parametrize("masks", ["masks", "images"])
+def test_masks_may_say_so_in_their_names_and_lie_in_sub_folders(infer_with, new_pairs, tmp_path,
+                                                                masks):
+    """Also beside their photos, where infer.py writes results if asked to."""
+    for place in ("day1", "day2"):  # the same names in both
+        shutil.copytree(new_pairs / "images", tmp_path / "set/images" / place)
+        for mask in (new_pairs / "masks").iterdir():
+            named = tmp_path / "set" / masks / place / f"{mask.stem}_mask.png"
+            named.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(mask, named)
+    shutil.copy(new_pairs / "images/wall_20.png", tmp_path / "set/images")
+    shutil.copy(new_pairs / "masks/wall_20.png", tmp_path / "set" / masks / "wall_20_gt.png")
+    if masks == "images":
+        shutil.copy(new_pairs / "images/wall_20.png", tmp_path / "set/images/wall_20_overlay.png")
+    outcome = infer_with("set/images", "--masks", tmp_path / "set" / masks)
     assert outcome.status == 0, outcome.err
-    assert "walls: pictures that cannot be read: 3 (.HEIC .dng); save them as" in outcome.out
+    assert len((tmp_path / "predictions/scores.csv").read_text().splitlines()) == 1 + 2 * 6 + 1
+    assert "masks belong to none" not in outcome.out and "have no mask" not in outcome.out
 
 
 def test_masks_below_the_photos_are_no_photos(infer_with, trained, tmp_path):

@@ -58,7 +58,7 @@ def test_the_files_of_a_run(trained):
     assert best.history[-1] == max(rows, key=lambda row: row["iou"])
     assert best.threshold == best.history[-1]["threshold"]
 
-    train_pairs, validation, _ = load_pairs([trained / "walls"])
+    train_pairs, validation, *_ = load_pairs([trained / "walls"])
     split = describe_split(train_pairs, validation)
     assert json.loads((run / "split.json").read_text()) == split == best.split == last.split
     settings = json.loads((run / "run.json").read_text())["settings"]

@@ -1,14 +1,11 @@
-"""Which mask belongs to which photo, how often is a pair shown, and how does it become crops?"""
+"""How often is a pair of photo and mask shown in an epoch, and how does it become crops?"""
 
 import hashlib
 import os
-import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from itertools import cycle, islice
-from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -17,103 +14,16 @@ from torch.nn.functional import pad
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from unet_resnet.images import SUFFIXES, read_photo
-from unet_resnet.masks import Rule, exif_turn, misfit
+from unet_resnet.folders import Pair
+from unet_resnet.images import read_photo
+from unet_resnet.masks import exif_turn, misfit
 
 T = TypeVar("T")
 Transform = Callable[[Tensor, Tensor, Generator], tuple[Tensor, Tensor]]
 
-CAMERA = r"(?:IMG|MVIMG|DSC[NF]?|DJI|GOPR|PXL|P)"
-SOURCE = re.compile(r"(Eugen_Muller|Sylvie_Chambon|[^_]*)_")
-NOT_A_SOURCE = re.compile(rf"(?:\d.*)?|{CAMERA}[\d-]*", re.IGNORECASE)
 WIDTHS = (5, 10, 20, 50)  # pixels: the borders of the classes that `balanced` evens out
 # Pillow decodes outside Python's lock; each thread holds a whole photo, hence not all cores.
 THREADS = min(8, os.cpu_count() or 1)
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A photo, its mask and the data set they come from."""
-
-    image: Path
-    mask: Path
-    source: str
-    # Of "image" and "mask", where the files have been read already.
-    fingerprints: dict[str, str] = field(default_factory=dict, compare=False)
-    rule: Rule = field(default=Rule(), compare=False)  # by which the mask is read
-
-
-@dataclass
-class Part:
-    """The pairs of some folders, and the files that have no partner."""
-
-    pairs: list[Pair] = field(default_factory=list)
-    without_mask: list[Path] = field(default_factory=list)
-    without_image: list[Path] = field(default_factory=list)
-    doubled: list[Path] = field(default_factory=list)  # a second file of the same stem
-
-
-def source_of(stem: str) -> str:
-    """The data set an image came from: `CFD_014` -> `CFD`; a camera's own name -> `photos`."""
-    named = SOURCE.match(stem)
-    return "photos" if not named or NOT_A_SOURCE.fullmatch(named[1]) else named[1]
-
-
-def pictures_in(folder: Path) -> list[Path]:
-    """The picture files directly in a folder, sorted, without hidden ones."""
-    return sorted(path for path in folder.iterdir()
-                  if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
-
-
-def by_stem(paths: Iterable[Path]) -> tuple[dict[str, Path], list[Path]]:
-    """The first file of each stem, and the rest."""
-    first: dict[str, Path] = {}
-    rest = [path for path in paths if first.setdefault(path.stem, path) is not path]
-    return first, rest
-
-
-def layout(paths: Sequence[Path]) -> dict[str, list[tuple[Path, Path]]]:
-    """The folders of photos and of masks, under "train" and perhaps "test".
-
-    Each path is a folder with images/ and masks/, or with train/images, train/masks and perhaps
-    test/images, test/masks (as in khanhha/crack_segmentation). Two paths may also be a folder of
-    photos and a folder of masks.
-
-    Raises FileNotFoundError if a path is neither.
-    """
-    def folders_in(root: Path) -> list[tuple[Path, Path]]:
-        folders = (root / "images", root / "masks")
-        return [folders] if all(folder.is_dir() for folder in folders) else []
-
-    for path in paths:
-        if not path.is_dir():
-            raise FileNotFoundError(f"{path}: no such folder")
-    train = [folders_in(path) or folders_in(path / "train") for path in paths]
-    test = [folders_in(path / "test") for path in paths]
-    if len(paths) == 2 and not any(train + test):
-        return {"train": [(paths[0], paths[1])]}
-    for path, inside in zip(paths, train):
-        if not inside:
-            raise FileNotFoundError(
-                f"{path}: neither images/ and masks/ nor train/images/ and train/masks/ in it; "
-                "make one of these, or name the two folders, photos first")
-    return {"train": sum(train, [])} | ({"test": sum(test, [])} if any(test) else {})
-
-
-def find(paths: Sequence[Path]) -> dict[str, Part]:
-    """The pairs of data sets (`layout`), files of one stem, under "train" and perhaps "test"."""
-    parts = defaultdict(Part)
-    for name, folders in layout(paths).items():
-        for images, masks in folders:
-            photos, doubled_photos = by_stem(pictures_in(images))
-            partners, doubled_masks = by_stem(pictures_in(masks))
-            both, part = photos.keys() & partners.keys(), parts[name]
-            part.pairs += [Pair(photos[stem], partners[stem], source_of(stem))
-                           for stem in sorted(both)]
-            part.without_mask += [photos[stem] for stem in sorted(photos.keys() - both)]
-            part.without_image += [partners[stem] for stem in sorted(partners.keys() - both)]
-            part.doubled += doubled_photos + doubled_masks
-    return dict(parts)
 
 
 def read_pair(pair: Pair) -> tuple[Tensor, Tensor]:

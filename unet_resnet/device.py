@@ -1,6 +1,8 @@
 """Which device computes, and with how many bits?"""
 
+import os
 import re
+import shutil
 from collections.abc import Callable
 
 import torch
@@ -9,6 +11,10 @@ from torch import Tensor, nn
 # Messages of a full memory that is not torch.OutOfMemoryError; the last is cuDNN's.
 COMPLAINTS = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED",
               "unable to find an engine")
+# Builds of torch for cards of compute capability 5.0 to 9.0 and drivers from 2023 on, and for those
+# of 7.5 to 12.0 (release matrix in RELEASE.md of pytorch; the first has no successor after 2.14).
+WHEEL_OF_OLD_CARDS, WHEEL_OF_NEW_CARDS = "cu126", "cu130"
+DRIVER = "/proc/driver/nvidia/version"  # on Linux, while NVIDIA's driver is loaded
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -47,6 +53,31 @@ def _has_kernels(gpu: int) -> bool:
                 built[0] == major or kind == "compute"):
             return True
     return False
+
+
+def why_not_cuda(device: torch.device) -> str:
+    """A line on why "auto" took no NVIDIA card of this machine, and what helps; "" if there is
+    none, or it was taken or is hidden."""
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    if device.type != "cpu" or hidden or not _has_nvidia_driver():
+        return ""
+    wheel = WHEEL_OF_OLD_CARDS
+    if not torch.version.cuda:
+        why = "this machine has an NVIDIA driver, but this torch is built without CUDA"
+    elif not torch.cuda.is_available():
+        why = (f"this torch, of CUDA {torch.version.cuda}, finds no card that the NVIDIA driver "
+               "lets it use; update the driver, or take an older CUDA")
+    else:
+        capability = torch.cuda.get_device_capability(0)
+        wheel = wheel if capability < (7, 5) else WHEEL_OF_NEW_CARDS
+        why = (f"this torch has no kernels for compute capability {capability[0]}.{capability[1]} "
+               f"({torch.cuda.get_device_name(0)})")
+    return (f"note: computing on the CPU, because {why}: pip install --force-reinstall torch "
+            f"torchvision --index-url https://download.pytorch.org/whl/{wheel}\n")
+
+
+def _has_nvidia_driver() -> bool:
+    return bool(shutil.which("nvidia-smi")) or os.path.exists(DRIVER)
 
 
 def memory_format(device: torch.device) -> torch.memory_format:
@@ -100,7 +131,7 @@ def probability_function(model: nn.Module, device: torch.device,
     """A function from tiles (N, 3, h, w) uint8 to their probabilities (N, 1, h, w) float32."""
     def probability(tiles: Tensor) -> Tensor:
         # Sent as bytes: a quarter of the traffic of floats.
-        image = tiles.to(device, memory_format=memory_format(device)) / 255
+        image = tiles.to(device, memory_format=memory_format(device)).float() / 255
         with torch.inference_mode(), autocast(device, precision):
             return model(image).float().sigmoid()
     return probability

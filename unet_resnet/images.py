@@ -32,8 +32,9 @@ from torch import Tensor
 
 from unet_resnet import deep
 from unet_resnet.files import one_line, written_whole
+from unet_resnet.formats import kind_of
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+SUFFIXES = (".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".bmp", ".tif", ".tiff", ".webp")
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # Pillow would run Ghostscript on PostScript
 MAX_MEGAPIXELS = 400  # above, a file is taken for a decompression bomb
 LIMIT = "UNET_RESNET_MAX_MEGAPIXELS"  # environment variable that sets another limit
@@ -105,7 +106,9 @@ def opened(path: Path) -> Iterator[Image.Image]:
     except Exception as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         if isinstance(error, Image.UnidentifiedImageError):
-            reason = f"not a picture in a format that can be read ({', '.join(FORMATS)})"
+            kind = kind_of(path)
+            reason = (f"this is {kind}: save it as JPEG or PNG first" if kind not in ("", *FORMATS)
+                      else f"not a picture in a format that can be read ({', '.join(FORMATS)})")
         raise ValueError(f"{one_line(path)}: {one_line(reason)}") from error
 
 

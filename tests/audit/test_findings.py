@@ -16,8 +16,8 @@ from PIL import Image, ImageFilter
 from unet_resnet import images
 from unet_resnet.audit import findings, split
 from unet_resnet.audit.findings import KINDS, audit, crack_width, is_frayed
-from unet_resnet.data import find
 from unet_resnet.files import fingerprint
+from unet_resnet.folders import find
 from unet_resnet.masks import Rule
 from unet_resnet.synthetic import pavement
 
@@ -111,7 +111,7 @@ FAULTS = {
     "mask with values between black and white": write_mask(jpeg(line())),
     "mask is black": write_mask(line(0)),
 }
-ELSEWHERE = {"photos shared by train and test"}  # needs two parts: a test of its own
+ELSEWHERE = {"photos shared by train, val or test"}  # needs two parts: a test of its own
 
 
 def kinds(folder: Path, copies: bool = True) -> dict[str, int]:
@@ -185,7 +185,7 @@ def test_leaks_between_train_and_test_are_found_by_name_and_by_content(tmp_path)
         for name, seed in photos.items():
             texture(seed).save(tmp_path / part / "images" / f"{name}.jpg", quality=70)
             Image.fromarray(line()).save(tmp_path / part / "masks" / f"{name}.png")
-    leak = "photos shared by train and test"
+    leak = "photos shared by train, val or test"
     assert kinds(tmp_path) == {leak: 3, "same photo under names of two photos": 1}
     assert kinds(tmp_path, copies=False) == {leak: 2}  # the name "other" does not show it
 
@@ -212,10 +212,10 @@ def test_command_reports_and_its_exit_status_tells(folder, tmp_path):
 
 def test_command_names_masks_without_photos(folder):
     for mask in list((folder / "masks").iterdir()):
-        mask.rename(mask.with_stem(f"{mask.stem}_label"))
+        mask.rename(mask.with_stem(f"{mask.stem}_crack"))
     result = run(folder)
     assert result.returncode == 1 and "Traceback" not in result.stderr
-    assert "photo without mask: 5" in result.stdout and "_label" in result.stdout
+    assert "photo without mask: 5" in result.stdout and "_crack" in result.stdout
 
 
 @pytest.mark.parametrize("width", [2, 5, 8, 12])

@@ -12,7 +12,7 @@ from PIL import Image
 
 from unet_resnet.audit.groups import (
     group_of, join, near_duplicates, perceptual_hash, related, split_groups)
-from unet_resnet.data import source_of
+from unet_resnet.folders import source_of
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,6 @@ from PIL import Image
 
 from unet_resnet.audit.groups import group_of
 from unet_resnet.audit.split import VALIDATION_SHARE, describe_split, load_pairs, read_split
-from unet_resnet.data import Pair
 
 NAMES = sorted(f"{source}_{photo}_crop{crop}" for source in ("road", "wall")
                for photo in range(12) for crop in range(3))
@@ -34,7 +34,7 @@ def make_set(root: Path, names: list[str]) -> Path:
     return root
 
 
-def names_of(sides: tuple[list[Pair], list[Pair], list[str]]) -> list[list[str]]:
+def names_of(sides: Sequence) -> list[list[str]]:
     """The names on the two sides, without the notes."""
     return [[pair.image.stem for pair in pairs] for pairs in sides[:2]]
 
@@ -42,7 +42,7 @@ def names_of(sides: tuple[list[Pair], list[Pair], list[str]]) -> list[list[str]]
 @pytest.mark.parametrize("seed", range(3))
 def test_laws_of_a_split(tmp_path, seed):
     root = make_set(tmp_path, NAMES)
-    train, validation, _ = sides = load_pairs([root], seed)
+    train, validation, *_ = sides = load_pairs([root], seed)
     assert sorted(pair.image.stem for pair in train + validation) == NAMES  # each once
     assert {group_of(pair.image.stem) for pair in train}.isdisjoint(
         group_of(pair.image.stem) for pair in validation)
@@ -58,7 +58,7 @@ def test_copies_under_other_names_stay_on_one_side(tmp_path):
     root = make_set(tmp_path, NAMES)
     for photo in range(12):
         make_pair(root, f"copy_{photo}", NAMES.index(f"road_{photo}_crop0"))
-    train, validation, _ = load_pairs([root])
+    train, validation, *_ = load_pairs([root])
     held_out = {pair.image.stem for pair in validation}
     assert held_out & {f"copy_{photo}" for photo in range(12)}
     assert all((f"copy_{photo}" in held_out) == (f"road_{photo}_crop0" in held_out)
@@ -131,8 +131,8 @@ def test_a_users_own_split_needs_names_only(tmp_path):
     sides = [[f"{name}.png" for name in names] for names in (NAMES[4:], NAMES[:4])]
     text = json.dumps(dict(zip(("train", "validation"), sides)))
     (tmp_path / "mine.json").write_text(text, "utf-8-sig")  # as some editors on Windows save it
-    train, validation, notes = load_pairs([root], split=read_split(tmp_path / "mine.json"))
-    assert names_of((train, validation, notes)) == [NAMES[4:], NAMES[:4]]
+    train, validation, _, notes = load_pairs([root], split=read_split(tmp_path / "mine.json"))
+    assert names_of((train, validation)) == [NAMES[4:], NAMES[:4]]
     # One crop of this photograph validates, the others train: allowed, but said.
     assert any("road_10" in note for note in notes)
 
@@ -171,7 +171,7 @@ def test_photos_on_neither_side_of_a_users_split_are_left_out_but_not_of_a_runs(
     split = describe_split(*load_pairs([root])[:2])
     name = next(iter(split["train"]))
     del split["train"][name]
-    train, _, notes = load_pairs([root], split=split)
+    train, *_, notes = load_pairs([root], split=split)
     assert name not in [pair.image.name for pair in train]
     assert "note: photos on neither side of the split, left out: 1" in notes
     with pytest.raises(ValueError, match=name):
@@ -182,7 +182,7 @@ def test_two_data_sets_are_trained_on_together(tmp_path):
     for root, seeds in (("a", range(6)), ("b", range(6, 12))):
         for seed in seeds:
             make_pair(tmp_path / root, f"{root}_{seed}", seed)
-    train, validation, _ = load_pairs([tmp_path / "a", tmp_path / "b"])
+    train, validation, *_ = load_pairs([tmp_path / "a", tmp_path / "b"])
     for side in (train, validation):
         assert {pair.source for pair in side} == {"a", "b"}
     assert len(train) + len(validation) == 12

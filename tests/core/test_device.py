@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from unet_resnet.device import memory_format, pick_device, pick_precision
+from unet_resnet import device
+from unet_resnet.device import memory_format, pick_device, pick_precision, why_not_cuda
 
 WHEEL = ["sm_75", "sm_80", "sm_86", "sm_90a", "compute_120"]
 
@@ -67,3 +68,48 @@ def test_channels_come_last_but_on_mps():
     formats = {name: memory_format(torch.device(name)) for name in ("cpu", "cuda:1", "mps")}
     assert formats == {"cpu": torch.channels_last, "cuda:1": torch.channels_last,
                        "mps": torch.contiguous_format}
+
+
+# Why not on the card
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def nvidia(machine, monkeypatch, tmp_path):
+    """Makes torch believe in one GPU, or in none with a driver all the same."""
+    def become(cuda: str | None = "13.0", **of: object) -> None:
+        machine(**{"capability": (6, 1), "name": "GTX 1080"} | of)
+        monkeypatch.setattr(torch.version, "cuda", cuda)
+        (tmp_path / "nvidia-smi").write_text("#!/bin/sh\n")
+        (tmp_path / "nvidia-smi").chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path))
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    return become
+
+
+@pytest.mark.parametrize("of, words", [
+    ({}, ("no kernels for compute capability 6.1 (GTX 1080)", "whl/cu126")),
+    ({"capability": (12, 0), "name": "RTX 5090", "built": ["sm_80", "sm_90"], "cuda": "12.6"},
+     ("no kernels for compute capability 12.0 (RTX 5090)", "whl/cu130")),
+    ({"cuda": None, "driver": False}, ("built without CUDA", "whl/cu126")),
+    ({"driver": False}, ("CUDA 13.0", "update the driver", "whl/cu126")),
+])
+def test_a_card_that_is_not_used_is_said_with_what_to_install(nvidia, of, words):
+    nvidia(**of)
+    assert pick_device() == CPU
+    line = why_not_cuda(CPU)
+    assert line.count("\n") == 1 and line.endswith("\n")
+    assert not [word for word in (*words, "pip install") if word not in line], line
+
+
+def test_nothing_is_said_where_there_is_nothing_to_say(nvidia, monkeypatch):
+    nvidia()
+    assert why_not_cuda(CPU)
+    assert why_not_cuda(torch.device("cuda:0")) == ""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # the user's wish
+    assert why_not_cuda(CPU) == ""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(device, "DRIVER", device.DRIVER + ".not")
+    assert why_not_cuda(CPU) == "", "no driver"

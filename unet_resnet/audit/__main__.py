@@ -17,10 +17,9 @@ from unet_resnet.audit.annotations import read
 from unet_resnet.audit.findings import Finding, Record, audit
 from unet_resnet.audit.groups import group_of
 from unet_resnet.audit.polygons import choose, write
-from unet_resnet.data import Part, find
 from unet_resnet.files import (
     align, check_absent, check_place, one_line, print_any_name, written_whole)
-from unet_resnet.images import SUFFIXES
+from unet_resnet.folders import Part, find, nothing_in, notes
 
 
 def main() -> int:
@@ -48,14 +47,16 @@ def main() -> int:
         check_place(args.json)
         check_absent(args.json)
     parts = find(args.folder)
-    if not any(any(vars(part).values()) for part in parts.values()):
-        raise ValueError(f"{args.folder[0]}: no pictures in it ({' '.join(SUFFIXES)})")
+    remarks = notes(args.folder, parts)
+    if not any(part.has_pictures for part in parts.values()):
+        raise nothing_in(args.folder[0], remarks)
     records, findings, _ = audit(parts, unturned=args.masks_unturned)
-    print(screen(parts, records, findings))
+    print(screen(parts, records, findings, remarks))
     if args.json:
         content = {"pairs": {name: len(part.pairs) for name, part in parts.items()},
                    "sources": summarise(records),
-                   "findings": [finding.as_dict() for finding in findings]}
+                   "findings": [finding.as_dict() for finding in findings],
+                   "not_used": remarks}
         check_absent(args.json)  # reading a large set takes minutes
         with written_whole(args.json) as file:
             file.write((json.dumps(content, indent=1) + "\n").encode())
@@ -106,7 +107,8 @@ def summarise(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
     return summary
 
 
-def screen(parts: dict[str, Part], records: Sequence[Record], findings: Sequence[Finding]) -> str:
+def screen(parts: dict[str, Part], records: Sequence[Record], findings: Sequence[Finding],
+           remarks: Sequence[str]) -> str:
     """The report as text for a terminal."""
     def number(form: str, value: float | None) -> str:
         return "-" if value is None else form.format(value)
@@ -127,7 +129,8 @@ def screen(parts: dict[str, Part], records: Sequence[Record], findings: Sequence
     errors = sum(finding.severity == "error" for finding in findings)
     verdict = (f"kinds of error: {errors}; training would be spoiled" if errors
                else "nothing here would spoil training")
-    return "\n".join([align(rows), "", counts, *(finding.line() for finding in findings), verdict])
+    return "\n".join([align(rows), "", counts, *map(one_line, remarks),
+                      *(finding.line() for finding in findings), verdict])
 
 
 if __name__ == "__main__":

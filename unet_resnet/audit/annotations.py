@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from unet_resnet.audit.polygons import (
     Drawing, Runs, Shape, box, ellipse, runs_of_png, turned, unpacked, vertices)
-from unet_resnet.data import by_stem, pictures_in
+from unet_resnet.folders import is_picture
 from unet_resnet.files import one_line
 from unet_resnet.images import check_megapixels, size_of
 
@@ -220,7 +220,8 @@ def photo_of(stem: str, folders: Sequence[Path]) -> Path:
 
 @lru_cache
 def stems_in(folder: Path) -> dict[str, Path]:
-    return by_stem(pictures_in(folder))[0] if folder.is_dir() else {}
+    files = sorted(folder.iterdir(), reverse=True) if folder.is_dir() else []
+    return {path.stem: path for path in files if is_picture(path) and path.name[0] != "."}
 
 
 def size_from(height: Any, width: Any) -> tuple[int, int]:

@@ -4,6 +4,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from pathlib import Path
 
 from PIL import Image
@@ -11,9 +12,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unet_resnet.audit.groups import BLANK, group_of, near_duplicates, perceptual_hash, related
-from unet_resnet.data import Pair, Part, in_threads
+from unet_resnet.data import in_threads
 from unet_resnet.deep import ASSUMED, more_bits
 from unet_resnet.files import fingerprint, one_line
+from unet_resnet.folders import Pair, Part
 from unet_resnet.images import (
     QUARTER_TURNS, has_pages, interpreted, opened, remark, turn_of, upright, upright_size)
 from unet_resnet.mask_files import MaskValues, survey
@@ -32,8 +34,8 @@ KINDS = {
     "masks are not understood": ("error", ""),
 } | {kind: ("error", advice) for kind, advice in FAULTS.items()} | {
     "no mask has any crack": ("error", "check that the masks belong to these photos"),
-    "photos shared by train and test": (
-        "warning", "scores on test/ will be too good: train with --split groups"),
+    "photos shared by train, val or test": (
+        "warning", "scores will be too good: train with --split groups"),
     "named noncrack, but its mask has cracks": ("warning", "correct the mask or the name"),
     "mask is frayed: JPEG noise became crack": (
         "warning", "its specks spoil widths and scores; draw it anew, or smooth it"),
@@ -90,7 +92,7 @@ class Finding:
 
 def audit(parts: dict[str, Part], thorough: bool = True, copies: bool = True,
           unturned: bool = False) -> tuple[list[Record], list[Finding], list[tuple[int, int]]]:
-    """Examine a data set: "train" and perhaps "test".
+    """Examine a data set: "train" and perhaps "validation" and "test".
 
     thorough: also measure cracks and look for frayed masks. copies: decode each photo and compare
     it with all others; without, only its header is read, unless it has more than 8
@@ -123,9 +125,10 @@ def audit(parts: dict[str, Part], thorough: bool = True, copies: bool = True,
     files["same photo under names of two photos"] = [
         (photos[i], f"and {photos[j]}") for i, j in twins
         if group_of(photos[i].stem) != group_of(photos[j].stem)]
-    border = len(parts["train"].pairs)  # records of train/ come first
-    partners = {j: i for i, j in reversed(twins) if i < border <= j} | related(photos, border)
-    files["photos shared by train and test"] = [
+    partners: dict[int, int] = {}
+    for border in accumulate(len(part.pairs) for part in parts.values()):
+        partners |= {j: i for i, j in reversed(twins) if i < border <= j} | related(photos, border)
+    files["photos shared by train, val or test"] = [
         (photos[j], f"and {photos[i]}") for j, i in sorted(partners.items())]
     return records, [Finding(kind, files[kind]) for kind in KINDS if files[kind]], twins
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from unet_resnet.data import CAMERA
+from unet_resnet.folders import CAMERA
 
 # What follows the photograph's name: the place of a crop, an augmentation, a second extension.
 SUFFIX = re.compile(

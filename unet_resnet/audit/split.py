@@ -8,9 +8,8 @@ from pathlib import Path
 from unet_resnet.audit.findings import audit
 from unet_resnet.audit.groups import group_of, join, related, split_groups
 from unet_resnet.checkpoint import Checkpoint
-from unet_resnet.data import Pair, find
-from unet_resnet.files import fingerprint, hash_of
-from unet_resnet.images import SUFFIXES
+from unet_resnet.files import fingerprint, hash_of, one_line
+from unet_resnet.folders import Pair, Part, find, nothing_in, notes as notes_on_folders
 
 VALIDATION_SHARE = 0.15
 
@@ -20,29 +19,36 @@ Split = dict[str, Side]  # "train", "validation"
 
 def load_pairs(paths: Sequence[Path], seed: int = 0, split: Split | str | None = None,
                strict: bool = False, unturned: bool = False
-               ) -> tuple[list[Pair], list[Pair], list[str]]:
-    """The pairs to train on, those to validate on, and notes for the user.
+               ) -> tuple[list[Pair], list[Pair], list[Pair], list[str]]:
+    """The pairs to train on, to validate on, and to score at the end; and notes for the user.
 
-    paths: data sets, or a folder of photos and one of masks (`data.layout`).
-    split: a Split, followed by file names; "groups" to draw one; None to validate on the part
-    test/, and to draw one if there is none. Drawing holds out about 15 % of the photographs of
-    each source, by `seed`, with all crops and copies of a photograph on one side.
+    paths: data sets, or a folder of photos and one of masks (`folders.layout`).
+    split: a Split, followed by file names; "groups" to draw one of all parts; None to validate on
+    the part val/, else on test/, and to draw one if there is neither. Drawing holds out about 15 %
+    of the photographs of each source, by `seed`, with all crops and copies of a photograph on one
+    side. Scored at the end are those of test/ that do neither train nor validate.
     strict: a given split must name every photo; otherwise photos that it lacks are left out.
     unturned: masks are drawn on the photos as stored, before EXIF turns them.
 
     Raises ValueError or FileNotFoundError, naming a file, if the data would spoil training.
     """
     parts = find(paths)
-    drawn = split == "groups" or (split is None and "test" not in parts)
+    drawn = split == "groups" or (split is None and len(parts) == 1)
     records, findings, copies = audit(parts, False, drawn, unturned)
     errors = [finding.line() for finding in findings if finding.severity == "error"]
     if errors:
         more = f" (other errors: {len(errors) - 1}; python -m unet_resnet.audit lists them)"
         raise ValueError(errors[0] + more * (len(errors) > 1))
     pairs, border = [record.pair for record in records], len(parts["train"].pairs)
+    remarks, apart = notes_on_folders(paths, parts), []
     if not border:
-        raise ValueError(f"{paths[0]}: no pictures in it ({' '.join(SUFFIXES)})")
-    notes = [finding.line() for finding in findings]
+        raise nothing_in(paths[0], remarks)
+    notes = [*map(one_line, remarks), *(finding.line() for finding in findings)]
+    if "validation" in parts and not drawn:
+        kept = len(pairs) - len(parts.get("test", Part()).pairs)
+        apart = [pair for pair in pairs[kept:] if not (
+            split and any(named_in(split[side], pair) for side in ("train", "validation")))]
+        pairs = pairs[:kept] + [pair for pair in pairs[kept:] if pair not in apart]
     if isinstance(split, dict):
         train, validation = apply_split(pairs, split, strict)
         notes += _notes_on(train, validation, len(pairs))
@@ -58,7 +64,7 @@ def load_pairs(paths: Sequence[Path], seed: int = 0, split: Split | str | None =
         if cracked.isdisjoint(side):
             raise ValueError(f"none of the {len(side)} photos to {purpose} has a crack: wanted at "
                              "least one; choose others")
-    return train, validation, notes
+    return train, validation, apart, notes
 
 
 def _notes_on(train: Sequence[Pair], validation: Sequence[Pair], count: int) -> list[str]:
@@ -74,9 +80,9 @@ def _notes_on(train: Sequence[Pair], validation: Sequence[Pair], count: int) -> 
 
 def sides_of_run(paths: Sequence[Path], seed: int, split: str | None, last: Checkpoint | None,
                  start: Checkpoint | None, unturned: bool = False
-                 ) -> tuple[list[Pair], list[Pair], Split, Split]:
-    """The pairs a run trains on, those it validates on, and the hashes of their photos and masks;
-    prints the notes on them.
+                 ) -> tuple[list[Pair], list[Pair], list[Pair], Split, Split]:
+    """The pairs a run trains on, validates on and is scored on at the end, and the hashes of the
+    photos and masks of the first two; prints the notes on them.
 
     split: a file, "groups" or None. A resumed run keeps the split and the masks of its `last`
     checkpoint; a new one counts the photos of its `start` as trained on before. unturned: see
@@ -84,7 +90,7 @@ def sides_of_run(paths: Sequence[Path], seed: int, split: str | None, last: Chec
     run have changed.
     """
     wanted = last.split if last else split if split in (None, "groups") else read_split(Path(split))
-    train, validation, notes = load_pairs(paths, seed, wanted, last is not None, unturned)
+    train, validation, test, notes = load_pairs(paths, seed, wanted, last is not None, unturned)
     described, masks = (describe_split(train, validation, part) for part in ("image", "mask"))
     if last:
         check_masks(masks, last.masks or masks)
@@ -96,7 +102,7 @@ def sides_of_run(paths: Sequence[Path], seed: int, split: str | None, last: Chec
                      "validation photos, or from other crops of them: scores will be too good")
     for note in notes:
         print(note)
-    return train, validation, described, masks
+    return train, validation, test, described, masks
 
 
 def read_split(path: Path) -> Split:
@@ -125,11 +131,11 @@ def describe_split(train: Sequence[Pair], validation: Sequence[Pair],
     Raises ValueError if two photos of one side have the same file name.
     """
     for pairs in (train, validation):
-        names = Counter(pair.image.name for pair in pairs)
+        names = Counter(pair.name for pair in pairs)
         if twice := [name for name in names if names[name] > 1]:
             raise ValueError(f"{twice[0]}: two photos on one side of the split have that name, in "
                              "train/ and test/ or in two data sets; rename one and its mask")
-    return {side: {pair.image.name: _fingerprint(pair, part) for pair in pairs}
+    return {side: {pair.name: _fingerprint(pair, part) for pair in pairs}
             for side, pairs in (("train", train), ("validation", validation))}
 
 
@@ -184,6 +190,11 @@ def check_masks(masks: Split, before: Split) -> None:
                                  "one back, or start a new run")
 
 
+def named_in(side: Side, pair: Pair) -> str | None:
+    """By which name a photo is on a side: with its sub-folders, or alone as a user may write it."""
+    return next((name for name in (pair.name, pair.image.name) if name in side), None)
+
+
 def apply_split(pairs: Sequence[Pair], split: Split,
                 strict: bool = False) -> tuple[list[Pair], list[Pair]]:
     """The pairs of each side, by file name, and by fingerprint if the split has one.
@@ -193,10 +204,10 @@ def apply_split(pairs: Sequence[Pair], split: Split,
     """
     chosen: dict[str, list[Pair]] = {"train": [], "validation": []}
     for pair in pairs:
-        name = pair.image.name
-        named = [side for side in chosen if name in split[side]]
+        names = {side: named_in(split[side], pair) for side in chosen}
+        named = [side for side in chosen if names[side]]
         sides = [side for side in named
-                 if split[side][name] in (None, _fingerprint(pair, "image"))]
+                 if split[side][names[side]] in (None, _fingerprint(pair, "image"))]
         if len(sides) == 2:
             raise ValueError(f"{pair.image}: on both sides of the split")
         if strict and not sides:
@@ -205,7 +216,7 @@ def apply_split(pairs: Sequence[Pair], split: Split,
         for side in sides:
             chosen[side].append(pair)
     for side, found in chosen.items():
-        if missing := split[side].keys() - {pair.image.name for pair in found}:
+        if missing := split[side].keys() - {named_in(split[side], pair) for pair in found}:
             raise ValueError(f"{min(missing)}: in the split, but not in the data set or changed "
                              f"since (one of {len(missing)})")
     return chosen["train"], chosen["validation"]

@@ -1,0 +1,265 @@
+"""Does every photo meet its mask, whatever the folders, and is nothing passed over in silence?"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from unet_resnet.folders import Pair, Part, find, layout, notes
+from unet_resnet.images import SUFFIXES
+
+
+def fill(folder: Path, *names: str) -> Path:
+    """A folder with files of these names; pairs are made from names alone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).touch()
+    return folder
+
+
+def pairs_of(root: Path, photos: Sequence[str], masks: Sequence[str]) -> Part:
+    return find([fill(root / "images", *photos), fill(root / "masks", *masks)])["train"]
+
+
+FLAT, SPLIT, TEST = [("images", "masks"), ("train/images", "train/masks"),
+                     ("test/images", "test/masks")]
+
+
+@pytest.mark.parametrize("present, given, wanted", [
+    (FLAT, ["."], {"train": FLAT}),
+    (SPLIT, ["."], {"train": SPLIT}),
+    (SPLIT + TEST, ["."], {"train": SPLIT, "test": TEST}),
+    (FLAT + TEST, ["."], {"train": FLAT, "test": TEST}),
+    (SPLIT + ("test/images",), ["."], {"train": SPLIT}),
+    (("photos", "labels"), ["photos", "labels"], {"train": ("photos", "labels")}),
+    (FLAT + ("mine",), ["images", "mine"], {"train": ("images", "mine")}),
+])
+def test_layouts(tmp_path, present, given, wanted):
+    for folder in present:
+        fill(tmp_path / folder)
+    found = layout([tmp_path / folder for folder in given])
+    assert found == {part: [tuple(tmp_path / folder for folder in folders)]
+                     for part, folders in wanted.items()}
+
+
+def test_several_data_sets_are_one(tmp_path):
+    for folder in ("a/images", "a/masks", "b/train/images", "b/train/masks", "b/test/images",
+                   "b/test/masks"):
+        name = folder[0] + folder.split("/")[-2][:2]
+        fill(tmp_path / folder, f"{name}_1.png", f"{name}_2.png")
+    fill(tmp_path / "b/test/images", "alone.png")
+    for sets in (["a", "b"], ["b", "a"]):
+        found = find([tmp_path / name for name in sets])
+        stems = {part: [pair.image.stem for pair in found[part].pairs] for part in found}
+        both = {"a": ["aa_1", "aa_2"], "b": ["btr_1", "btr_2"]}
+        assert stems == {"train": both[sets[0]] + both[sets[1]], "test": ["bte_1", "bte_2"]}
+        assert [path.name for path in found["test"].without_mask] == ["alone.png"]
+    fill(tmp_path / "c")
+    with pytest.raises(FileNotFoundError, match="/c: neither images/"):
+        find([tmp_path / "a", tmp_path / "c"])
+
+
+@pytest.mark.parametrize("present, given, named", [
+    ((), ["nowhere"], "nowhere"),
+    (("images",), ["images", "nowhere"], "nowhere"),
+    ((), ["."], "images/ and masks/"),
+    (("images",), ["."], "images/ and masks/"),
+    (TEST, ["."], "train/images/"),
+])
+def test_no_layout(tmp_path, present, given, named):
+    for folder in present:
+        fill(tmp_path / folder)
+    with pytest.raises(FileNotFoundError, match=named) as caught:
+        layout([tmp_path / folder for folder in given])
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_a_file_is_no_data_set(tmp_path):
+    fill(tmp_path, "set.zip")
+    with pytest.raises(FileNotFoundError, match="set.zip"):
+        layout([tmp_path / "set.zip"])
+
+
+def test_pairs_are_found_by_stem_whatever_the_suffix(tmp_path):
+    suffixes = [*SUFFIXES, *map(str.upper, SUFFIXES), ".Jpg"]
+    stems = [f"wall_{i:02d}" for i in range(len(suffixes))]
+    photos = [stem + suffix for stem, suffix in zip(stems, suffixes)]
+    masks = [stem + suffix for stem, suffix in zip(stems, reversed(suffixes))]
+    part = pairs_of(tmp_path, photos, masks)
+    assert part.pairs == [
+        Pair(tmp_path / "images" / photo, tmp_path / "masks" / mask, "wall")
+        for photo, mask, stem in zip(photos, masks, stems)]
+
+
+def test_only_visible_pictures_count(tmp_path):
+    names = ("a.png", ".a.jpg", "._a.png", ".DS_Store", "Thumbs.db", "readme.txt", "b.json", "png")
+    part = pairs_of(tmp_path, names, names)
+    assert [pair.image.name for pair in part.pairs] == ["a.png"]
+
+
+def test_the_source_comes_from_the_name(tmp_path):
+    """The 11k set holds names that end in .jpg.jpg."""
+    names = ("noncrack_noncrack_concrete_wall_12_9.jpg.jpg", "CRACK500_20160222_081102_1_721.jpg")
+    part = pairs_of(tmp_path, names, names)
+    assert [(pair.image.name, pair.source) for pair in part.pairs] == [
+        (names[1], "CRACK500"), (names[0], "noncrack")]
+
+
+@pytest.mark.parametrize("photos, masks, without_mask, without_image, doubled", [
+    (["a.jpg", "b.jpg"], ["a.png"], ["b.jpg"], [], []),
+    (["a.jpg"], ["a.png", "b.png"], [], ["b.png"], []),
+    (["a.jpg", "a.png"], ["a.png"], [], [], ["a.png"]),
+    (["a.jpg"], ["a.bmp", "a.png", "a.tif"], [], [], ["a.png", "a.tif"]),
+    (["a.jpg", "b.jpg.jpg"], ["a.jpg", "b.png"], ["b.jpg.jpg"], ["b.png"], []),
+    (["a.jpg", "b.jpg"], ["a.jpg", "b_crack.png"], ["b.jpg"], ["b_crack.png"], []),
+])
+def test_what_has_no_partner_is_kept_apart(tmp_path, photos, masks, without_mask, without_image,
+                                           doubled):
+    part = pairs_of(tmp_path, photos, masks)
+    assert [(pair.image.name, pair.mask.name) for pair in part.pairs] == [(photos[0], masks[0])]
+    assert [[path.name for path in files] for files in
+            (part.without_mask, part.without_image, part.doubled)] == [
+                without_mask, without_image, doubled]
+
+
+# Parts
+
+PICTURE = b"GIF89a"  # by its content, whatever its name
+
+
+def test_sub_folders_are_read_and_paired_by_their_place(tmp_path):
+    """Cameras count from 1 in each folder."""
+    for part in ("images", "masks"):
+        for place in ("day1", "day2/north", ".trash"):
+            fill(tmp_path / part / place, "IMG_0001.jpg", "IMG_0002.jpg")
+        fill(tmp_path / part, "IMG_0001.jpg")
+    (tmp_path / "masks/day1/IMG_0002.jpg").unlink()
+    part = find([tmp_path])["train"]
+    names = ["IMG_0001.jpg", "day1/IMG_0001.jpg", "day2/north/IMG_0001.jpg",
+             "day2/north/IMG_0002.jpg"]
+    assert [pair.name for pair in part.pairs] == names
+    for pair in part.pairs:
+        assert (pair.image, pair.mask) == (tmp_path / "images" / pair.name,
+                                           tmp_path / "masks" / pair.name)
+    assert part.without_mask == [tmp_path / "images/day1/IMG_0002.jpg"]
+    assert notes([tmp_path], {"train": part}) == []
+
+
+def test_links_do_not_run_in_circles(tmp_path):
+    for part in ("images", "masks"):
+        fill(tmp_path / part, "a.png")
+        (tmp_path / part / "again").symlink_to(tmp_path / part)
+    assert len(find([tmp_path])["train"].pairs) == 1
+
+
+@pytest.mark.parametrize("form", ["{0}/{1}", "{1}/{0}"])
+@pytest.mark.parametrize("present, wanted", [
+    (("train", "val"), {"train": "train", "validation": "val"}),
+    (("train", "valid"), {"train": "train", "validation": "valid"}),
+    (("train", "test"), {"train": "train", "test": "test"}),
+    (("train", "validation", "test"), {"train": "train", "validation": "validation",
+                                       "test": "test"}),
+])
+def test_parts_by_their_names(tmp_path, form, present, wanted):
+    for part in present:
+        for what in ("images", "masks"):
+            fill(tmp_path / form.format(part, what), f"{part}.png")
+    parts = find([tmp_path])
+    assert {part: [pair.image.stem for pair in parts[part].pairs] for part in parts} == {
+        part: [name] for part, name in wanted.items()}
+    assert notes([tmp_path], parts) == []
+
+
+def test_a_part_inside_images_does_not_train(tmp_path):
+    for part in ("images", "masks"):
+        fill(tmp_path / part, "a.png")
+        fill(tmp_path / part / "val", "b.png")
+    parts = find([tmp_path])
+    assert [[pair.name for pair in part.pairs] for part in parts.values()] == [["a.png"], ["b.png"]]
+
+
+def test_what_is_not_used_is_named(tmp_path):
+    for what in ("images", "masks"):
+        fill(tmp_path / "train" / what, "a.png")
+    fill(tmp_path / "extra", "b.png")
+    fill(tmp_path / "train/old_masks", "a.png")
+    fill(tmp_path / "test/images", "c.png")
+    fill(tmp_path / ".git", "d.png")
+    fill(tmp_path, "e.png", "f.png", "README", ".g.png")
+    assert notes([tmp_path], find([tmp_path])) == [
+        f"not used: extra/, test/, train/old_masks/, 2 pictures directly in {tmp_path}"]
+    for i in range(9):
+        fill(tmp_path / f"extra{i}")
+    assert notes([tmp_path], find([tmp_path]))[0].endswith("extra2/, extra3/ and 8 more")
+
+
+# Names of masks
+
+@pytest.mark.parametrize("end", ["_mask", "_masks", "-mask", "_label", "_labels", "_gt", "_GT",
+                                 "_seg", "_Mask"])
+def test_masks_may_say_that_they_are_masks(tmp_path, end):
+    part = pairs_of(tmp_path, ["a.jpg", "b.jpg", "c_1.jpg"], [
+        f"a{end}.png", "b.png", f"c_1{end}.tif"])
+    assert [pair.mask.stem for pair in part.pairs] == [f"a{end}", "b", f"c_1{end}"]
+    assert not part.without_mask and not part.without_image
+
+
+@pytest.mark.parametrize("photos, masks, wanted, doubled", [
+    (["a.jpg"], ["a.png", "a_mask.png"], {"a.jpg": "a.png"}, ["a_mask.png"]),
+    (["a.jpg"], ["a_label.png", "a_mask.png"], {"a.jpg": "a_label.png"}, ["a_mask.png"]),
+    (["a.jpg", "a_mask.jpg"], ["a.png", "a_mask.png"],
+     {"a.jpg": "a.png", "a_mask.jpg": "a_mask.png"}, []),
+])
+def test_the_photos_own_name_comes_first(tmp_path, photos, masks, wanted, doubled):
+    fill(tmp_path / "images", *photos), fill(tmp_path / "masks", *masks)
+    part = find([tmp_path])["train"]
+    assert {pair.image.name: pair.mask.name for pair in part.pairs} == wanted
+    assert [path.name for path in part.doubled] == doubled
+    assert not part.without_mask and not part.without_image
+
+
+RESULTS = [f"a_{kind}.png" for kind in ("mask", "overlay", "probability", "widths")]
+
+
+@pytest.mark.parametrize("photos, masks", [
+    (["a.jpg"], RESULTS), (["a.jpg", *RESULTS], ["a.png"]), (["a.jpg", *RESULTS], ["a_gt.png"])])
+def test_results_are_neither_photos_nor_masks(tmp_path, photos, masks):
+    part = pairs_of(tmp_path, photos, masks)
+    assert [(pair.image.name, pair.mask.name) for pair in part.pairs] == [("a.jpg", masks[0])]
+    assert not (part.without_mask or part.without_image or part.doubled)
+    others = [name for name in [*photos, *masks] if name not in ("a.jpg", masks[0])]
+    assert sorted(path.name for path in part.beside) == others
+    named = [tmp_path / "images", tmp_path / "masks"]
+    assert notes(named, {"train": part}) == [
+        f"not used: pictures such as {others[0]}: {len(others)}"]
+
+
+@pytest.mark.parametrize("folder", ["", "train"])
+def test_masks_beside_their_photos(tmp_path, folder):
+    fill(tmp_path / folder, "a.jpg", "a-mask.png", "b.jpg", "b_mask.png", "b_overlay.png", "c.jpg")
+    part = find([tmp_path])["train"]
+    assert {pair.image.name: pair.mask.name for pair in part.pairs} == {
+        "a.jpg": "a-mask.png", "b.jpg": "b_mask.png"}
+    assert [path.name for path in part.without_mask] == ["c.jpg"]
+    assert [path.name for path in part.beside] == ["b_overlay.png"]
+
+
+def test_photos_with_results_beside_them_are_still_a_folder_of_photos(tmp_path):
+    part = find([fill(tmp_path / "photos", "a.jpg", *RESULTS), fill(tmp_path / "truth", "a.png")])
+    assert [pair.mask for pair in part["train"].pairs] == [tmp_path / "truth/a.png"]
+
+
+# Other kinds
+
+def test_a_picture_of_another_kind_is_read_where_it_is_wanted_and_counted_elsewhere(tmp_path):
+    """Reading it names its kind, better than "mask without photo"."""
+    pairs_of(tmp_path, ["b.jpg", "notes.txt"], ["a.png", "b.gif"])
+    for name in ("images/a.heic", "images/b.heic", "images/c.xyz", "masks/b.gif"):
+        (tmp_path / name).write_bytes(PICTURE)
+    part = find([tmp_path])["train"]
+    assert [(pair.image.name, pair.mask.name) for pair in part.pairs] == [
+        ("a.heic", "a.png"), ("b.jpg", "b.gif")]
+    assert [path.name for path in part.unread] == ["b.heic", "c.xyz"]
+    assert not (part.without_mask or part.without_image or part.doubled)
+    assert notes([tmp_path], {"train": part}) == [
+        "pictures not read: 2 GIF (.heic .xyz); save them as .jpg or .png first"]

@@ -1,0 +1,240 @@
+"""Which photos and masks are in a data set, which belong together, and which files are not used?
+
+A data set is a folder with one of these; sub-folders of images/ and masks/ are read, too:
+
+    images/ masks/                          train/images/ train/masks/ val/images/ val/masks/ ...
+    images/train/ masks/train/ ...          NAME.jpg and NAME_mask.png in one folder
+
+val/ (or valid/, validation/) validates, and test/ is then kept apart; without it, test/ validates.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from unet_resnet.formats import kind_of, passed_over
+from unet_resnet.images import SUFFIXES
+from unet_resnet.masks import Rule
+
+PARTS = {"train": ("train",), "validation": ("val", "valid", "validation"), "test": ("test",)}
+CAMERA = r"(?:IMG|MVIMG|DSC[NF]?|DJI|GOPR|PXL|P)"
+SOURCE = re.compile(r"(Eugen_Muller|Sylvie_Chambon|[^_]*)_")
+NOT_A_SOURCE = re.compile(rf"(?:\d.*)?|{CAMERA}[\d-]*", re.IGNORECASE)
+# Ends of names: of masks, and of what else infer.py writes beside its mask.
+MASK_END = re.compile(r"[_-](masks?|labels?|gt|seg)$", re.IGNORECASE)
+RESULT_END = re.compile(r"_(probability|overlay|widths)$")
+NAMED = 5  # unused folders named in a message
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A photo, its mask and the data set they come from."""
+
+    image: Path
+    mask: Path
+    source: str
+    folder: str = ""  # of the photo, below the images/ of its data set
+    # Of "image" and "mask", where the files have been read already.
+    fingerprints: dict[str, str] = field(default_factory=dict, compare=False)
+    rule: Rule = field(default=Rule(), compare=False)  # by which the mask is read
+
+    @property
+    def name(self) -> str:
+        """The photo's name with its sub-folders, such as day1/001.jpg."""
+        return f"{self.folder}/{self.image.name}" if self.folder else self.image.name
+
+
+@dataclass
+class Part:
+    """The pairs of some folders, and the files that have no partner or are not used."""
+
+    pairs: list[Pair] = field(default_factory=list)
+    without_mask: list[Path] = field(default_factory=list)
+    without_image: list[Path] = field(default_factory=list)
+    doubled: list[Path] = field(default_factory=list)  # a second file of the same name
+    beside: list[Path] = field(default_factory=list)  # NAME_overlay.png ... of a photo NAME
+    unread: list[Path] = field(default_factory=list)  # pictures of other kinds
+
+    @property
+    def has_pictures(self) -> bool:
+        return bool(self.pairs or self.without_mask or self.without_image)
+
+
+def source_of(stem: str) -> str:
+    """The data set an image came from: `CFD_014` -> `CFD`; a camera's own name -> `photos`."""
+    named = SOURCE.match(stem)
+    return "photos" if not named or NOT_A_SOURCE.fullmatch(named[1]) else named[1]
+
+
+def is_picture(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES
+
+
+def pictures_below(folder: Path, apart: Set[Path] = frozenset()) -> tuple[list[Path], list[Path]]:
+    """The pictures in and below a folder by their endings, and other files that hold a picture;
+    sorted, without hidden ones and without the folders kept `apart`.
+
+    Links to folders are not followed: they can lead in circles.
+    """
+    files: list[Path] = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders
+                      if name[0] != "." and Path(parent, name) not in apart]
+        files += [Path(parent, name) for name in names if name[0] != "."]
+    files.sort()
+    return ([file for file in files if is_picture(file)],
+            [file for file in files if not is_picture(file) and kind_of(file)])
+
+
+def by_name(paths: Iterable[Path], folder: Path) -> tuple[dict[str, Path], list[Path]]:
+    """The first file of each name, that is its path below the folder without suffix; the rest."""
+    first: dict[str, Path] = {}
+    rest = [path for path in paths if first.setdefault(
+        path.relative_to(folder).with_suffix("").as_posix(), path) is not path]
+    return first, rest
+
+
+def photo_named_by(name: str) -> str:
+    """The name of the photo that a mask or another result belongs to: wall_mask -> wall."""
+    return RESULT_END.sub("", MASK_END.sub("", name))
+
+
+def partners(photos: Set[str], masks: Set[str]) -> dict[str, str]:
+    """The name of each photo's mask: the photo's, or if there is none, one such as NAME_mask."""
+    plain = {name: name for name in photos & masks}
+    named = {photo: name for name in sorted(masks - plain.keys(), reverse=True)
+             if (photo := MASK_END.sub("", name)) != name and photo in photos}
+    return named | plain
+
+
+def holds_both(folder: Path) -> bool:
+    """Whether masks lie beside their photos in a folder, as NAME_mask.png beside NAME.jpg."""
+    names = {path.stem for path in folder.iterdir() if is_picture(path)} if folder.is_dir() else {}
+    return any(MASK_END.search(name) and photo_named_by(name) in names for name in names)
+
+
+def layout(paths: Sequence[Path]) -> dict[str, list[tuple[Path, Path]]]:
+    """The folders of photos and of masks, under "train" and perhaps "validation" and "test".
+
+    Each path is a data set; two paths may also be a folder of photos and a folder of masks.
+
+    Raises FileNotFoundError if a path is neither.
+    """
+    for path in paths:
+        if not path.is_dir():
+            raise FileNotFoundError(f"{path}: no such folder")
+    found = [parts_of(path) for path in paths]
+    apart = any(images != masks for parts in found for some in parts.values()
+                for images, masks in some)
+    if len(paths) == 2 and not apart and not all(found):
+        return {"train": [(paths[0], paths[1])]}
+    for path, parts in zip(paths, found):
+        if "train" not in parts:
+            there = listed([f"{child.name}/" for child in sorted(path.iterdir())
+                            if child.is_dir() and child.name[0] != "."])
+            raise FileNotFoundError(
+                f"{path}: neither images/ and masks/ nor train/images/ and train/masks/ in it"
+                f"{f', but {there}' if there else ''}; make one of these, or name the two "
+                "folders, photos first")
+    return {part: folders for part in PARTS
+            if (folders := [both for parts in found for both in parts.get(part, [])])}
+
+
+def parts_of(root: Path) -> dict[str, list[tuple[Path, Path]]]:
+    """`layout` of one data set; {} if it is none."""
+    found = {}
+    for part, names in PARTS.items():
+        choices = [(root / "images" / name, root / "masks" / name) for name in names]
+        choices += [(root / "images", root / "masks")] * (part == "train")
+        choices += [(root / name / "images", root / name / "masks") for name in names]
+        choices = [both for both in choices if both[0].is_dir() and both[1].is_dir()]
+        together = [root / name for name in (*[""] * (part == "train"), *names)]
+        choices += [(folder, folder) for folder in together if holds_both(folder)]
+        if choices:
+            found[part] = choices[:1]
+    return found
+
+
+def find(paths: Sequence[Path]) -> dict[str, Part]:
+    """The pairs of data sets, under the names of `layout`."""
+    folders, parts = layout(paths), {}
+    for name, some in folders.items():
+        parts[name] = Part()
+        for images, masks in some:
+            pair_up(parts[name], images, masks, used(folders))
+    return parts
+
+
+def used(folders: Mapping[str, Sequence[tuple[Path, Path]]]) -> set[Path]:
+    return {folder for some in folders.values() for both in some for folder in both}
+
+
+def pair_up(part: Part, images: Path, masks: Path, apart: Set[Path]) -> None:
+    """Add to a part what is in a folder of photos and in one of masks, which may be the same.
+
+    A picture of another kind counts if it has a partner: reading it then says what is wrong.
+    """
+    found, other = pictures_below(images, apart - {images})
+    photos, doubled = by_name(found + other, images)
+    if images == masks:
+        truths = {name: path for name, path in photos.items()
+                  if MASK_END.search(name) and MASK_END.sub("", name) in photos}
+        photos = {name: path for name, path in photos.items() if name not in truths}
+    else:
+        found, more = pictures_below(masks, apart - {masks})
+        truths, twice = by_name(found + more, masks)
+        other, doubled = other + more, doubled + twice
+    partner = partners(photos.keys(), truths.keys())
+    part.pairs += [Pair(photos[name], truths[partner[name]], source_of(photos[name].stem),
+                        name.rpartition("/")[0]) for name in sorted(partner)]
+    paired = {path for pair in part.pairs for path in (pair.image, pair.mask)}
+    part.unread += [path for path in other if path not in paired]
+    part.doubled += [path for path in doubled if is_picture(path)]
+    for names, alone in ((photos, part.without_mask), (truths, part.without_image)):
+        for name, path in sorted(names.items()):
+            if path not in paired and is_picture(path):
+                photo = photo_named_by(name)
+                second = names is truths and MASK_END.search(name)
+                (alone if photo == name or photo not in photos else
+                 part.doubled if second else part.beside).append(path)
+
+
+def notes(paths: Sequence[Path], parts: Mapping[str, Part]) -> list[str]:
+    """What is not used, in at most a line each: folders, results of infer.py, other kinds."""
+    using = used(layout(paths))
+    found = [name for path in paths for name in unused(path, using)]
+    beside = [path for part in parts.values() for path in part.beside]
+    if beside:
+        found.append(f"pictures such as {beside[0].name}: {len(beside)}")
+    unread = passed_over(path for part in parts.values() for path in part.unread)
+    return [f"not used: {listed(found)}"] * bool(found) + [unread] * bool(unread)
+
+
+def unused(folder: Path, using: Set[Path], name: str = "") -> list[str]:
+    """The folders in a data set that hold no photos and masks of it, and pictures beside them."""
+    if folder in using:
+        return []
+    found, pictures = [], 0
+    for child in sorted(folder.iterdir()):
+        if child.name[0] == ".":
+            continue
+        if not child.is_dir():
+            pictures += is_picture(child) or bool(kind_of(child))
+        elif any(child in (place, *place.parents) for place in using):
+            found += unused(child, using, f"{name}{child.name}/")
+        else:
+            found.append(f"{name}{child.name}/")
+    return found + [f"{pictures} picture{'s' * (pictures != 1)} directly in {name or folder}"] * (
+        pictures > 0)
+
+
+def listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
+def nothing_in(path: Path, remarks: Sequence[str]) -> ValueError:
+    """The error of a data set without pictures; remarks: of `notes`."""
+    return ValueError("; ".join([f"{path}: no pictures in it ({' '.join(SUFFIXES)})", *remarks]))
