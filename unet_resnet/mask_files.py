@@ -62,7 +62,7 @@ def decoded(image: Image.Image, lossy: bool
     if image.mode == "P" and len(image.convert("RGB").getcolors()) < len(image.getcolors()):
         return np.array(image), None, None  # its palette shows two values as one
     if image.mode in ("1", "L"):
-        return np.array(image.convert("L")), None, None
+        return np.array(image if image.mode == "L" else image.convert("L")), None, None
     image = image.convert("RGB")
     red, green, blue = image.split()
     highest = ImageChops.lighter(ImageChops.lighter(red, green), blue)
@@ -73,12 +73,14 @@ def decoded(image: Image.Image, lossy: bool
 
 
 def whole_numbers(array: np.ndarray) -> np.ndarray:
-    """Values of 16 bits or floats as they are, unless they fill 16 bits or 0..1: then to 0..255."""
+    """Values of 16 bits or floats, as 0..255 if they fill 16 bits or 0..1, else as they are."""
     if not np.isfinite(array).all() or array.min() < 0:
         raise ValueError(f"its values are not all finite and positive; {REMEDY}")
-    high = array.max()
-    top = 65535 if high >= 2**15 else 1 if array.dtype.kind == "f" and high <= 1 else WHITE
-    return np.rint(array * (WHITE / top)).clip(0, 2**15).astype(np.int32)
+    high, drawn = array.max(), np.count_nonzero(array)
+    numbers = 20 * (np.count_nonzero(array <= 256) - array.size + drawn) > drawn  # beside a void
+    top = (65535 if high >= 2**15 and not numbers
+           else 1 if array.dtype.kind == "f" and high <= 1 else WHITE)
+    return np.rint(array * (WHITE / top)).clip(0, 65535).astype(np.int32)
 
 
 def histogram(values: np.ndarray) -> np.ndarray:

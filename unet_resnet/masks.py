@@ -69,8 +69,10 @@ class Rule:
             values, _, alpha = decoded(upright(image), image.format == "JPEG")
         if self.in_alpha:
             values = np.zeros_like(values) if alpha is None else alpha
-        crack = Image.fromarray((values > self.threshold).astype(np.uint8))
-        return torch.from_numpy(np.array(crack if turn is None else crack.transpose(turn)))[None]
+        crack = (values > self.threshold).astype(np.uint8)
+        if turn is not None:
+            crack = np.array(Image.fromarray(crack).transpose(turn))
+        return torch.from_numpy(crack)[None]
 
 
 def exif_turn(photo: Path) -> Image.Transpose | None:

@@ -224,6 +224,8 @@ REFUSED = {
         np.uint8)), "has 0, 1 and 255", "void"),
     "void and 128": (lambda line, _: Image.fromarray(np.where(line, 128, 255 * around(
         line)).astype(np.uint8)), "has 0, 128 and 255", "save cracks as 255"),
+    "void in 16 bits": (lambda line, _: Image.fromarray(np.where(
+        line, 1, 65535 * around(line)).astype(np.uint16)), "has 0, 1 and 65535", "save cracks"),
     "1 beside, 2 crack": (values(2, 1), "has 0, 1 and 2", "save cracks as 255"),
     "1 ground, 2 crack": (values(2, 1, 1), "has 1 and 2", "save cracks as 255"),
     "three greys": (values(255, 128), "has 0, 128 and 255", "save cracks as 255"),
