@@ -151,7 +151,7 @@ def of_resumed_run(given: Settings, run: Path, writes: bool) -> tuple[Settings, 
     """
     if writes:
         lock(run, new=False)  # before reading: another process may be about to save
-    last = checkpoint.read_last(run / "last.pt")
+    last = resume.read_last(run / "last.pt")
     settings = DEFAULTS | last.settings
     try:
         if odd := settings.keys() - DEFAULTS.keys() | (
