@@ -69,7 +69,8 @@ def parse_arguments() -> argparse.Namespace:
         help="default: what the hardware is fast at")
     add("--every", type=int, metavar="N", help="of a video, take every N-th frame as a photo "
         "instead of painting the video")
-    add("--masks", type=Path, metavar="FOLDER", help="true masks, with the photos' names, to score")
+    add("--masks", type=Path, metavar="FOLDER", help="true masks to score, named as their "
+        "photos, or NAME_mask")
     add("--masks-unturned", action="store_true", help="masks are drawn on the photos as stored, "
         "before EXIF turns them")
     add("--measure", action="store_true", help="length and width of each crack: cracks.csv, "

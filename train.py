@@ -266,7 +266,7 @@ if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        sys.exit("train.py: stopped before the first update, or after the last")
+        sys.exit("train.py: stopped before or after training")
     except (OSError, ValueError, RuntimeError, MemoryError) as error:
         if not (line := failures.explain(error)):
             raise

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, TINY, Outcome, refused, run_script
+from conftest import ROOT, TINY, Outcome, refused, run_script, write_pairs
 from PIL import Image
 from torch.amp import GradScaler
 from torch.optim import SGD, Adam, Optimizer
@@ -29,6 +29,7 @@ from unet_resnet.synthetic import pavement
 from unet_resnet.audit.split import Split, describe_split, known_photos, load_pairs
 from unet_resnet.data import Crops, read_pair
 from unet_resnet.device import probability_function
+from unet_resnet.folders import find
 from unet_resnet.images import read_photo
 from unet_resnet.losses import crack_loss
 from unet_resnet.metrics import best_threshold, counts_at, histogram
@@ -69,6 +70,31 @@ def test_the_files_of_a_run(trained):
     assert len(columns) == 4, "photo, truth, probability, overlay"
     grey = [bool((column[0] == column[1]).all()) for column in columns]
     assert grey == [False, True, True, False]
+
+
+def test_beside_val_the_photos_of_test_are_scored_at_the_end(script, tmp_path):
+    for first, part in enumerate(("train", "val", "test")):
+        write_pairs(tmp_path / "set" / part, 10 * first, 3)
+    (tmp_path / "set/extra").mkdir()
+    (tmp_path / "set/train/images/a.heic").write_bytes(b"\0\0\0\x10ftypheic\0\0\0\0")
+    outcome = script("train.py", "--data", "set", *TINY)
+    assert outcome.status == 0, outcome.err
+    for line in ("not used: extra/", "pictures not read: 1 HEIC (.heic); save them as .jpg or .png "
+                 "first"):
+        assert line in outcome.out.splitlines()
+    assert "3 photos to train on, 3 to validate on, 3 of test/ to score at the end" in outcome.out
+    run = tmp_path / "runs/set-1"
+    assert set(json.loads((run / "split.json").read_text())["validation"]) == {
+        f"wall_{i}.png" for i in (10, 11, 12)}
+    model, best = checkpoint.load(run / "best.pt")
+    probability = probability_function(model, torch.device("cpu"), torch.float32)
+    photos = [read_pair(pair) for pair in find([tmp_path / "set"])["test"].pairs]
+    scores = counts_at(sum(histogram(tiling.predict(probability, photo), mask.bool())
+                           for photo, mask in photos), best.threshold)
+    said = [line for line in outcome.out.splitlines() if line.startswith("best.pt on test/")]
+    assert said == [f"best.pt on test/ (photos: 3), at its threshold:  iou {scores.iou:.3f}  "
+                    f"dice {scores.dice:.3f}  precision {scores.precision:.3f}  "
+                    f"recall {scores.recall:.3f}"]
 
 
 def test_the_scores_of_best_are_those_of_its_model(trained):

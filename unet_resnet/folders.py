@@ -109,10 +109,17 @@ def partners(photos: Set[str], masks: Set[str]) -> dict[str, str]:
     return named | plain
 
 
+def masks_among(names: Set[str]) -> set[str]:
+    """The names of masks of others, such as NAME_mask; not those that infer.py wrote, with its
+    NAME_probability beside them."""
+    return {name for name in names if (photo := MASK_END.sub("", name)) != name and photo in names
+            and not (name == f"{photo}_mask" and f"{photo}_probability" in names)}
+
+
 def holds_both(folder: Path) -> bool:
-    """Whether masks lie beside their photos in a folder, as NAME_mask.png beside NAME.jpg."""
-    names = {path.stem for path in folder.iterdir() if is_picture(path)} if folder.is_dir() else {}
-    return any(MASK_END.search(name) and photo_named_by(name) in names for name in names)
+    """Whether masks lie directly beside their photos in a folder."""
+    return folder.is_dir() and bool(masks_among(
+        {path.stem for path in folder.iterdir() if is_picture(path)}))
 
 
 def layout(paths: Sequence[Path]) -> dict[str, list[tuple[Path, Path]]]:
@@ -179,9 +186,7 @@ def pair_up(part: Part, images: Path, masks: Path, apart: Set[Path]) -> None:
     found, other = pictures_below(images, apart - {images})
     photos, doubled = by_name(found + other, images)
     if images == masks:
-        truths = {name: path for name, path in photos.items()
-                  if MASK_END.search(name) and MASK_END.sub("", name) in photos}
-        photos = {name: path for name, path in photos.items() if name not in truths}
+        truths = {name: photos.pop(name) for name in sorted(masks_among(photos.keys()))}
     else:
         found, more = pictures_below(masks, apart - {masks})
         truths, twice = by_name(found + more, masks)

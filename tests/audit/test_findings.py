@@ -210,6 +210,18 @@ def test_command_reports_and_its_exit_status_tells(folder, tmp_path):
     assert "Traceback" not in again.stderr + run(folder / "nowhere").stderr
 
 
+def test_command_names_what_is_not_used(folder, tmp_path):
+    (folder / "old_masks").mkdir()
+    (folder / "images/b.xyz").write_bytes(b"GIF89a")
+    (folder / "images/CFD_001_overlay.png").write_bytes(b"never read")
+    result = run(folder, "--json", str(tmp_path / "found.json"))
+    assert result.returncode == 0, result.stdout
+    lines = ["not used: old_masks/, pictures such as CFD_001_overlay.png: 1",
+             "pictures not read: 1 GIF (.xyz); save them as .jpg or .png first"]
+    assert [line for line in result.stdout.splitlines() if line in lines] == lines
+    assert json.loads((tmp_path / "found.json").read_text())["not_used"] == lines
+
+
 def test_command_names_masks_without_photos(folder):
     for mask in list((folder / "masks").iterdir()):
         mask.rename(mask.with_stem(f"{mask.stem}_crack"))

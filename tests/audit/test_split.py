@@ -73,6 +73,82 @@ def test_the_part_test_is_the_validation_part(tmp_path):
     assert names_of(load_pairs([tmp_path], 0, "groups")) != [NAMES[:9], NAMES[9:12]]
 
 
+@pytest.mark.parametrize("val", ["val", "valid"])
+def test_beside_val_the_part_test_is_kept_apart(tmp_path, val):
+    make_set(tmp_path / "train", NAMES[:9])
+    make_set(tmp_path / val, NAMES[9:12])
+    make_set(tmp_path / "test", NAMES[12:15])
+    make_set(tmp_path / "old", NAMES[15:18])
+    train, validation, test, notes = sides = load_pairs([tmp_path])
+    assert names_of(sides) == [NAMES[:9], NAMES[9:12]]
+    assert [pair.image.stem for pair in test] == NAMES[12:15]
+    assert notes == ["not used: old/"]
+    split = describe_split(train, validation)
+    assert load_pairs([tmp_path], 0, split, strict=True)[:3] == (train, validation, test)
+    # Drawn of all parts, as where photographs are in several.
+    *sides, test, _ = load_pairs([tmp_path], 0, "groups")
+    assert sorted(sum(names_of(sides), [])) == sorted(NAMES[:15]) and not test
+
+
+def test_a_split_may_name_photos_of_test(tmp_path):
+    """That of a run before there was a val/, or a user's own."""
+    for part, names in (("train", NAMES[:9]), ("test", NAMES[9:12])):
+        make_set(tmp_path / part, names)
+    split = describe_split(*load_pairs([tmp_path])[:2])
+    make_set(tmp_path / "val", NAMES[12:15])
+    train, validation, test, _ = sides = load_pairs([tmp_path], split=split)
+    assert names_of(sides) == [NAMES[:9], NAMES[9:12]] and not test
+
+
+def test_photographs_in_two_parts_are_named(tmp_path):
+    for part, names in (("train", NAMES[:9]), ("val", NAMES[9:12]), ("test", NAMES[10:14])):
+        make_set(tmp_path / part, names)
+    notes = load_pairs([tmp_path])[3]
+    assert any("photos shared by train, val or test: 2" in note for note in notes), notes
+
+
+def test_photos_of_one_name_in_several_sub_folders(tmp_path):
+    """Each has its own place in a split; a user may name it without, where it is the only one."""
+    for seed, place in enumerate(("day1", "day2", "day3")):
+        for number in range(4):
+            make_pair(tmp_path, f"{number}", 10 * seed + number)
+        for part in ("images", "masks"):
+            (tmp_path / part / place).mkdir()
+            for path in list((tmp_path / part).glob("*.png")):
+                path.rename(tmp_path / part / place / path.name)
+    make_pair(tmp_path, "alone", 99)
+    train, validation, *_ = load_pairs([tmp_path])
+    split = json.loads(json.dumps(describe_split(train, validation)))
+    assert len(split["train"]) + len(split["validation"]) == 13
+    assert {"alone.png", "day1/0.png"} <= split["train"].keys() | split["validation"].keys()
+    assert load_pairs([tmp_path], 7, split, strict=True)[:2] == (train, validation)
+    mine = {"train": {"day1/0.png": None}, "validation": {"alone.png": None, "day2/0.png": None}}
+    train, validation, *_ = load_pairs([tmp_path], split=mine)
+    assert [pair.name for pair in train + validation] == ["day1/0.png", "alone.png", "day2/0.png"]
+
+
+def test_what_is_no_picture_for_us_is_named_where_nothing_else_is_there(tmp_path):
+    for part in ("images", "masks"):
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "a.gif").write_bytes(b"GIF89a")
+        (tmp_path / part / "b.gif").write_bytes(b"GIF89a")
+    (tmp_path / "masks/a.gif").unlink()
+    (tmp_path / "masks/b.gif").unlink()
+    with pytest.raises(ValueError, match="no pictures in it .*; pictures not read: 2 GIF"):
+        load_pairs([tmp_path])
+
+
+@pytest.mark.parametrize("name, wanted", [
+    ("images/road_0_crop1.heic", "photo cannot be read: .*this is HEIC: save it as JPEG or PNG"),
+    ("masks/road_0_crop1.gif", "mask cannot be read: .*this is GIF: save it as JPEG or PNG")])
+def test_a_photo_or_mask_of_another_kind_is_called_by_it(tmp_path, name, wanted):
+    make_set(tmp_path, NAMES[:9])
+    (tmp_path / name).with_suffix(".png").unlink()
+    (tmp_path / name).write_bytes(b"GIF89a" if "gif" in name else b"\0\0\0\x10ftypheic\0\0\0\0")
+    with pytest.raises(ValueError, match=wanted):
+        load_pairs([tmp_path])
+
+
 @pytest.mark.parametrize("part, doing", [("train", "train on"), ("test", "validate on")])
 def test_a_side_without_cracks_is_refused(tmp_path, part, doing):
     make_set(tmp_path / "train", NAMES[:9])

@@ -245,8 +245,12 @@ def test_masks_beside_their_photos(tmp_path, folder):
 
 
 def test_photos_with_results_beside_them_are_still_a_folder_of_photos(tmp_path):
-    part = find([fill(tmp_path / "photos", "a.jpg", *RESULTS), fill(tmp_path / "truth", "a.png")])
-    assert [pair.mask for pair in part["train"].pairs] == [tmp_path / "truth/a.png"]
+    photos, truth = fill(tmp_path / "photos", "a.jpg", *RESULTS), fill(tmp_path / "truth", "a.png")
+    assert [pair.mask for pair in find([photos, truth])["train"].pairs] == [truth / "a.png"]
+    with pytest.raises(FileNotFoundError):  # what a network found is not the truth
+        find([photos])
+    fill(photos, "a_gt.png")
+    assert [pair.mask for pair in find([photos])["train"].pairs] == [photos / "a_gt.png"]
 
 
 # Other kinds

@@ -27,8 +27,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m unet_resnet.audit", allow_abbrev=False,
                                      description="Report on a data set and its faults.")
     parser.add_argument("folder", type=Path, nargs="*",
-                        help="data sets (with images/ and masks/, or with train/ and test/ that "
-                        "contain these), or a folder of photos and a folder of masks")
+                        help="data sets (with images/ and masks/, or with train/, val/ and test/ "
+                        "that contain these), or a folder of photos and a folder of masks")
     parser.add_argument("--json", type=Path, metavar="FILE",
                         help="also write it to a new file, with all files of each finding")
     parser.add_argument("--masks-unturned", action="store_true",

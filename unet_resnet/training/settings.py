@@ -84,8 +84,8 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     def add(flag: str, text: str, to: Any = parser, **options: Any) -> None:
         to.add_argument(flag, help=text + default_of(flag), **options)
 
-    add("--data", "data sets (images/ and masks/, or train/ and test/ with these in them), or the "
-        "two folders of one; without, a drawn set", nargs="+",
+    add("--data", "data sets (images/ and masks/, or train/, val/ and test/ with these in them), "
+        "or the two folders of one; without, a drawn set", nargs="+",
         type=os.path.abspath, metavar="FOLDER")
     add("--output", "the run's folder (default: the next free runs/NAME-N)", folder, type=Path)
     add("--resume", "go on with a run, with its settings (without RUN: the newest)", folder,
