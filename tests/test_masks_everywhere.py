@@ -131,3 +131,21 @@ def test_a_run_keeps_how_its_masks_are_read(run, script, tmp_path):
     refused(script("train.py", "--resume", "runs/set-1", "--epochs", 2, "--masks-unturned"),
             "train.py", "--masks-unturned was False, now True")
     assert script("train.py", "--resume", "runs/set-1", "--epochs", 2).status == 0
+
+
+def test_sub_folders_are_one_folder(run, tmp_path):
+    """A mask of 1 beside masks of 255 is as odd in a folder of its own."""
+    folder = data_set(tmp_path / "set")
+    for part in ("images", "masks"):
+        (folder / part / "day1").mkdir()
+        (folder / part / "wall_40.png").rename(folder / part / "day1/wall_40.png")
+    path = folder / "masks/day1/wall_40.png"
+    Image.fromarray(np.array(Image.open(path)) // 255).save(path)
+    for job, script in (("train", "train.py"), ("score", "infer.py")):
+        refused(run(job, "set"), script, "day1/wall_40.png: drawn in 1, but wall_41.png in 255")
+    for path in (folder / "masks").rglob("*.png"):
+        Image.fromarray((np.array(Image.open(path)) > 0).astype(np.uint8)).save(path)
+    for job in ("train", "score", "audit"):
+        outcome = run(job, "set")
+        line, = [line for line in outcome.out.splitlines() if "is read as crack" in line]
+        assert outcome.status == 0 and "set/masks: drawn in values 0 and 1" in line

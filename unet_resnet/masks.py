@@ -12,6 +12,7 @@ tell: its only value 1 may be a crack or the noise of a JPEG. So `rule_of` looks
 | classes, void, no black, two kinds of file, mostly crack, photos | refused |
 """
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -96,7 +97,7 @@ def may_be_unturned(mask: MaskValues, photo: tuple[int, int], turn: Image.Transp
 
 
 def rule_for(files: Mapping[Path, Path], unturned: bool = False) -> tuple[Rule, list[str]]:
-    """How the masks (of one folder, by their photos) are read, and notes for the user.
+    """How the masks of one folder (by their photos) are read, and notes for the user.
 
     A file that cannot be read is passed over. Raises ValueError, naming a mask, if they are not
     understood, inverted or too dark.
@@ -115,7 +116,8 @@ def rule_for(files: Mapping[Path, Path], unturned: bool = False) -> tuple[Rule, 
             raise ValueError(one_line(f"{mask.path}: {fault}; {FAULTS[fault]}"))
     notes = []
     if rule.note:
-        notes.append(f"note: {SPECIAL}: {masks[0].path.parent}: {rule.note}")
+        folder = os.path.commonpath([mask.path.parent for mask in masks])
+        notes.append(f"note: {SPECIAL}: {folder}: {rule.note}")
     if unsure and not unturned:
         notes.append(f"warning: {UNSURE}: {len(unsure)}, e.g. {unsure[0]}; {UNTURNED}")
     return rule, notes

@@ -167,11 +167,13 @@ def _examine_photo(record: Record, decode: bool) -> None:
 
 def judge_masks(records: Sequence[Record], unturned: bool,
                 files: dict[str, list[tuple[Path, str]]]) -> None:
-    """Decide folder by folder how masks are read, and add what is odd to `files`."""
+    """Decide how the masks of each folder, with its sub-folders, are read; add what is odd to
+    `files`."""
     folders = defaultdict(list)
     for record in records:
         if record.mask:
-            folders[record.pair.mask.parent].append(record)
+            depth = len(Path(record.pair.folder).parts)
+            folders[record.pair.mask.parents[depth]].append(record)
     for folder, inside in folders.items():
         try:
             rule = rule_of([record.mask for record in inside])
