@@ -411,6 +411,19 @@ def test_resuming_on_changed_data_is_refused(trained, script, tmp_path, change, 
                    "--epochs", 3), "train.py", "wall_2", named)
 
 
+def test_a_split_that_leaves_photos_out_can_be_resumed(script, tmp_path):
+    write_pairs(tmp_path / "walls", 0, 5)
+    names = [f"wall_{i}.png" for i in range(4)]  # not the fifth
+    (tmp_path / "mine.json").write_text(json.dumps(
+        {"train": names[:3], "validation": names[3:]}))
+    start = script("train.py", "--data", "walls", *TINY, "--split", "mine.json", "--epochs", 1,
+                   "--output", "run")
+    assert start.status == 0, start.err
+    again = script("train.py", "--resume", "run", "--epochs", 2)
+    assert again.status == 0, again.err
+    assert "3 photos to train on, 1 to validate on" in again.out
+
+
 def test_resuming_best_is_refused(trained, script, tmp_path):
     (tmp_path / "run").mkdir()
     shutil.copy(trained / "runs/walls-1/best.pt", tmp_path / "run/last.pt")

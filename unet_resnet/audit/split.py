@@ -89,8 +89,10 @@ def sides_of_run(paths: Sequence[Path], seed: int, split: str | None, last: Chec
     `load_pairs`. Raises what `load_pairs` and `read_split` raise, and ValueError if the data of a
     run have changed.
     """
-    wanted = last.split if last else split if split in (None, "groups") else read_split(Path(split))
-    train, validation, test, notes = load_pairs(paths, seed, wanted, last is not None, unturned)
+    drawn = split in (None, "groups")  # a file, which the user gave, may leave photos out
+    wanted = last.split if last else split if drawn else read_split(Path(split))
+    train, validation, test, notes = load_pairs(paths, seed, wanted, drawn and last is not None,
+                                                unturned)
     described, masks = (describe_split(train, validation, part) for part in ("image", "mask"))
     if last:
         check_masks(masks, last.masks or masks)
