@@ -172,8 +172,9 @@ def rule_of_labels(found: Mapping[MaskValues, set[Label]], black: bool) -> Rule:
                            f"{first}; {REMEDY}, in all masks")
     odd = sorted(found, key=lambda mask: -len(found[mask]))[:len(odd) or None]
     values = found[odd[0]] | ({0} if black else set())
-    void = ", or 255 means void" if {1, WHITE} <= values else ""
-    raise UnclearMasks(odd, f"has {listed(values)}; which is crack is not known{void}: {REMEDY}")
+    void = " (255 is often void)" if {1, WHITE} <= values else ""
+    raise UnclearMasks(odd, f"has {listed(values)}{void}, and nothing tells which is crack; "
+                       f"{REMEDY}")
 
 
 def listed(labels: set[Label]) -> str:
