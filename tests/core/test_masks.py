@@ -209,7 +209,7 @@ def test_numbered_cracks_are_all_crack(tmp_path, kind):
 
 def test_a_few_numbers_may_be_classes(tmp_path):
     numbered(tmp_path, 4)
-    with pytest.raises(ValueError, match=r"wall_4.png: has 0, 1, 2, 3 and 4, .*; save cracks as 255"):
+    with pytest.raises(ValueError, match="wall_4.png: has 0, 1, 2, 3 and 4, .*save cracks"):
         rule_in(tmp_path)
 
 
