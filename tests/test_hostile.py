@@ -99,7 +99,7 @@ BAD: dict[str, tuple[Make, str]] = {
     "zip.tif": (holds(b"PK\3\4" + bytes(60)), NONE),
     "zeros.bmp": (holds(bytes(5000)), NONE),
     "postscript.jpg": (holds("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"), NONE),
-    "animation.jpg": (holds(encoded("GIF", save_all=True, append_images=[picture()])), NONE),
+    "animation.jpg": (holds(encoded("GIF", save_all=True, append_images=[picture()])), "is GIF"),
     "empty.jpg": (Path.touch, "empty"),
     "cut_jpeg.jpg": (holds(half("JPEG")), "truncated"),
     "cut_png.png": (holds(half("PNG")), "truncated"),
@@ -363,7 +363,7 @@ MASKS: dict[str, tuple[Make, str]] = {
     "cut_mask.jpg": (holds(half("JPEG")), "mask cannot be read"),
     "nan_mask.tif": (holds(floats(np.nan)), "mask cannot be read"),
     "bomb_mask.png": (holds(png_bomb()), "mask cannot be read"),
-    "folder_mask.png": (Path.mkdir, "mask cannot be read"),
+    "folder_mask.png": (Path.mkdir, "photo without mask"),
     "pipe_mask.png": (os.mkfifo, "mask cannot be read"),
     "dangling_mask.png": (lambda path: path.symlink_to("nowhere.png"), "mask cannot be read"),
     "two\nlines_mask.png": (holds("no picture"), "mask cannot be read"),
@@ -374,7 +374,7 @@ WARNED: dict[str, tuple[Make, str]] = {  # training goes on
     "paged.tif": (holds(encoded("TIFF", Image.fromarray(CRACK), save_all=True,
                                 append_images=[picture()])), "mask of several pages"),
 }
-IN_DATA = dict(BAD) | {"folder.jpg": (Path.mkdir, "a folder")}
+IN_DATA = BAD
 
 
 def add_photo(folder: Path, name: str) -> None:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 from unet_resnet.formats import kind_of, passed_over
 from unet_resnet.images import SUFFIXES
@@ -68,6 +69,10 @@ def source_of(stem: str) -> str:
     return "photos" if not named or NOT_A_SOURCE.fullmatch(named[1]) else named[1]
 
 
+def fail(error: OSError) -> NoReturn:
+    raise error
+
+
 def is_picture(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
@@ -79,7 +84,7 @@ def pictures_below(folder: Path, apart: Set[Path] = frozenset()) -> tuple[list[P
     Links to folders are not followed: they can lead in circles.
     """
     files: list[Path] = []
-    for parent, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder, onerror=fail):
         folders[:] = [name for name in folders
                       if name[0] != "." and Path(parent, name) not in apart]
         files += [Path(parent, name) for name in names if name[0] != "."]

@@ -1,5 +1,6 @@
 """Does every photo meet its mask, whatever the folders, and is nothing passed over in silence?"""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -150,6 +151,22 @@ def test_links_do_not_run_in_circles(tmp_path):
         fill(tmp_path / part, "a.png")
         (tmp_path / part / "again").symlink_to(tmp_path / part)
     assert len(find([tmp_path])["train"].pairs) == 1
+
+
+def test_a_sub_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    """Root may read everything: the refusal is played."""
+    for part in ("images", "masks"):
+        fill(tmp_path / part / "secret", "a.png")
+    look = os.scandir
+
+    def barred(path):
+        if str(path).endswith("secret"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return look(path)
+
+    monkeypatch.setattr(os, "scandir", barred)
+    with pytest.raises(PermissionError, match="images/secret"):
+        find([tmp_path])
 
 
 @pytest.mark.parametrize("form", ["{0}/{1}", "{1}/{0}"])
