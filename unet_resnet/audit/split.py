@@ -45,10 +45,7 @@ def load_pairs(paths: Sequence[Path], seed: int = 0, split: Split | str | None =
         raise nothing_in(paths[0], remarks)
     notes = [*map(one_line, remarks), *(finding.line() for finding in findings)]
     if "validation" in parts and not drawn:
-        kept = len(pairs) - len(parts.get("test", Part()).pairs)
-        apart = [pair for pair in pairs[kept:] if not (
-            split and any(named_in(split[side], pair) for side in ("train", "validation")))]
-        pairs = pairs[:kept] + [pair for pair in pairs[kept:] if pair not in apart]
+        pairs, apart = without_test(pairs, len(parts.get("test", Part()).pairs), split or {})
     if isinstance(split, dict):
         train, validation = apply_split(pairs, split, strict)
         notes += _notes_on(train, validation, len(pairs))
@@ -65,6 +62,16 @@ def load_pairs(paths: Sequence[Path], seed: int = 0, split: Split | str | None =
             raise ValueError(f"none of the {len(side)} photos to {purpose} has a crack: wanted at "
                              "least one; choose others")
     return train, validation, apart, notes
+
+
+def without_test(pairs: Sequence[Pair], count: int, split: Split) -> tuple[list[Pair], list[Pair]]:
+    """The pairs but for the last `count`, those of test/, unless the split names them; and these."""
+    border = len(pairs) - count
+    apart = [i >= border and not any(named_in(split.get(side, {}), pair)
+                                     for side in ("train", "validation"))
+             for i, pair in enumerate(pairs)]
+    return ([pair for pair, kept in zip(pairs, apart) if not kept],
+            [pair for pair, kept in zip(pairs, apart) if kept])
 
 
 def _notes_on(train: Sequence[Pair], validation: Sequence[Pair], count: int) -> list[str]:
