@@ -64,8 +64,9 @@ def load_pairs(paths: Sequence[Path], seed: int = 0, split: Split | str | None =
     return train, validation, apart, notes
 
 
-def without_test(pairs: Sequence[Pair], count: int, split: Split) -> tuple[list[Pair], list[Pair]]:
-    """The pairs but for the last `count`, those of test/, unless the split names them; and these."""
+def without_test(pairs: Sequence[Pair], count: int, split: Split
+                 ) -> tuple[list[Pair], list[Pair]]:
+    """The pairs but the last `count`, those of test/, except photos of the split; and the rest."""
     border = len(pairs) - count
     apart = [i >= border and not any(named_in(split.get(side, {}), pair)
                                      for side in ("train", "validation"))
