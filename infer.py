@@ -26,7 +26,7 @@ from unet_resnet.audit.split import unseen
 from unet_resnet.deep import ASSUMED
 from unet_resnet.device import why_not_cuda
 from unet_resnet.evaluation.sheet import ScoreSheet, write_scores
-from unet_resnet.files import check_extra, check_folder, hash_of, one_line, print_any_name
+from unet_resnet.files import check_extra, check_folder, hash_of, one_line, print_safely
 from unet_resnet.folders import Pair, source_of
 from unet_resnet.inference import inputs, outputs
 from unet_resnet.inference.index import Index, facts_of
@@ -220,7 +220,7 @@ def conclude(args: argparse.Namespace, into: Collected, photos: dict[str, Path],
 
 
 def main() -> int:
-    print_any_name()
+    print_safely()
     # SIGTERM, with which a cluster stops a job, ends like Ctrl-C: what is done is kept.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     args, began = parse_arguments(), time.perf_counter()
@@ -254,8 +254,8 @@ def main() -> int:
         conclude(args, into, photos, predictor, time.perf_counter() - began)
     for kind, count in into.assumed.items():
         print(f"note: {kind}: {count}; {ASSUMED[kind]}")
-    print(f"{len(photos) - len(into.failed)} of {inputs.counted([*photos.values()])} predicted, "
-          f"{len(into.failed)} failed; results are in {args.output}")
+    done = inputs.part_of(len(photos) - len(into.failed), [*photos.values()])
+    print(f"{done} predicted, {len(into.failed)} failed; results are in {args.output}")
     return int(bool(into.failed))
 
 

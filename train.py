@@ -218,7 +218,7 @@ def write_epoch(progress: resume.Progress, row: dict[str, float], epochs: int,
 
 
 def main() -> None:
-    files.print_any_name()
+    files.print_safely()
     group = Group.from_environment()
     group.silence_others()
     args, folder, last, start = settings.from_flags(__doc__, writes=group.first)

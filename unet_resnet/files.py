@@ -96,8 +96,12 @@ def one_line(text: object) -> str:
                    else char.encode("unicode_escape").decode() for char in str(text))
 
 
-def print_any_name() -> None:
-    """From now on, print as an escape what the terminal's encoding lacks, instead of failing."""
+def print_safely() -> None:
+    """From now on, print as an escape what the terminal's encoding lacks, and nothing where there
+    is no terminal (pythonw, services), instead of failing."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", errors="backslashreplace"))
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 

@@ -18,7 +18,7 @@ from unet_resnet.audit.findings import Finding, Record, audit
 from unet_resnet.audit.groups import group_of
 from unet_resnet.audit.polygons import choose, write
 from unet_resnet.files import (
-    align, check_absent, check_place, one_line, print_any_name, written_whole)
+    align, check_absent, check_place, one_line, print_safely, written_whole)
 from unet_resnet.folders import Part, find, nothing_in, notes
 
 
@@ -35,7 +35,7 @@ def main() -> int:
                         help="masks are drawn on the photos as stored, before EXIF turns them")
     add_drawing_flags(parser)
     args = parser.parse_args()
-    print_any_name()
+    print_safely()
     if args.annotations and args.to and not (args.folder or args.json):
         drawings = read(args.annotations, args.photos)
         labels = choose(drawings, args.label)

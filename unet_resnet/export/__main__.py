@@ -10,7 +10,7 @@ from pathlib import Path
 
 from unet_resnet.export.onnx import export
 from unet_resnet.export.small import shrink
-from unet_resnet.files import one_line, print_any_name
+from unet_resnet.files import one_line, print_safely
 
 
 def main() -> None:
@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("output", type=Path, help="the file to write: NAME.onnx, about 185 MB for "
                         "ResNet-101, or NAME.pt, a checkpoint with weights in 8 bits, 47 MB")
     args = parser.parse_args()
-    print_any_name()
+    print_safely()
     try:
         if args.output.suffix not in (".onnx", ".pt"):
             raise ValueError(f"{args.output}: its name must end in .onnx or .pt")

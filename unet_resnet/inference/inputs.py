@@ -34,6 +34,12 @@ def counted(paths: Sequence[Path]) -> str:
                         if number) or "0 photos"
 
 
+def part_of(number: int, paths: Sequence[Path]) -> str:
+    """Such as "1 of 2 photos" or "3 of 5 photos and videos"."""
+    mixed = 0 < sum(map(is_video, paths)) < len(paths)
+    return f"{number} of {f'{len(paths)} photos and videos' if mixed else counted(paths)}"
+
+
 def find_photos(names: Sequence[str | Path]) -> tuple[list[Path], Path]:
     """The photos and videos meant by files, folders and patterns, in order, each once; and the
     folder that results are named from: the one that all of these have in common.

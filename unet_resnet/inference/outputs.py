@@ -25,7 +25,7 @@ from unet_resnet.device import is_out_of_memory
 from unet_resnet.files import one_line
 from unet_resnet.images import write_png
 from unet_resnet.inference.index import Index
-from unet_resnet.inference.inputs import counted, is_video
+from unet_resnet.inference.inputs import is_video, part_of
 
 # Of all photos together.
 MEASURED, REPORTED = ("cracks.csv", "photos.csv", "measurements.json"), ("report.html",)
@@ -93,7 +93,7 @@ def claim(index: Index, found: Sequence[Path], root: Path, masks: Collection[Pat
     if skip_existing:
         photos = {name: photo for name, photo in photos.items()
                   if not index.is_done(name, photo, files[name])}
-        print(f"{len(found) - len(photos)} of {counted(found)} left out: their results are in "
+        print(f"{part_of(len(found) - len(photos), found)} left out: their results are in "
               f"{index.folder}")
     tables = (MEASURED * measured, SCORED * bool(masks), REPORTED * reported)
     index.claim(photos, {name: [*files[name], *chain(*tables)] for name in photos},

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from unet_resnet.files import one_line
+from unet_resnet.files import one_line, print_safely
 from unet_resnet.synthetic.pavement import write
 
 
@@ -16,6 +16,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=200, help="pictures")
     parser.add_argument("--size", type=int, default=256, help="side of a picture in pixels")
     parser.add_argument("--seed", type=int, default=0, help="another seed draws another set")
+    print_safely()
     try:
         write(**vars(parser.parse_args()))
     except KeyboardInterrupt:

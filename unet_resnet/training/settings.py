@@ -52,8 +52,7 @@ def from_flags(description: str, writes: bool) -> tuple[
         folder = resume.newest() if run == "newest" else Path(run)
         settings, last = of_resumed_run(given, folder, writes)
         if (done := len(last.history)) >= settings["epochs"]:
-            print(f"{folder} is finished: {done} of {settings['epochs']} epochs; resume with a "
-                  "higher --epochs for more")
+            print(f"{folder} is finished (epochs: {done}); resume with a higher --epochs for more")
             sys.exit()
     else:
         if folder and folder.is_dir() and any(folder.iterdir()):
