@@ -48,7 +48,7 @@ def ramp(size: int, first: list[int]) -> Tensor:
     """Weights along one side of a tile, (size,): 1 in the middle, down to almost 0 at both ends
     across the smallest overlap of tiles that start at `first`."""
     overlap = min((size - (b - a) for a, b in zip(first, first[1:])), default=0)
-    centres = torch.arange(size) + 0.5
+    centres = torch.arange(size, dtype=torch.float32) + 0.5
     return (torch.minimum(centres, size - centres) / max(1, overlap)).clamp(max=1)
 
 
@@ -78,7 +78,7 @@ def predict(probability: Callable[[Tensor], Tensor], photo: Tensor, tile: int = 
     sum_columns = _overlap_add(weight_columns, lefts, width)
 
     result = torch.empty(1, height, width, dtype=dtype)
-    band = torch.zeros(tile_height, width)  # weighted sums of the rows still being added to
+    band = _zeros(tile_height, width)  # weighted sums of the rows still being added to
     for top, following in zip(tops, [*tops[1:], height]):
         for some in (lefts[i:i + batch] for i in range(0, len(lefts), batch)):
             tiles = [photo[:, top:top + tile_height, x:x + tile_width] for x in some]
@@ -90,7 +90,7 @@ def predict(probability: Callable[[Tensor], Tensor], photo: Tensor, tile: int = 
             raise ValueError("the network's answers are not all numbers: use --precision fp32")
         rows.clamp_(max=1)  # a mean of ones may round to more
         result[0, top:following] = to_bytes(rows) if dtype == torch.uint8 else rows
-        band = torch.cat((band[done:], torch.zeros(done, width)))
+        band = torch.cat((band[done:], _zeros(done, width)))
     return result
 
 
@@ -103,7 +103,7 @@ def to_bytes(probability: Tensor) -> Tensor:
 def symmetric(probability: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     """The mean over the eight flips and quarter turns of each tile, at eight times the cost."""
     def mean(tiles: Tensor) -> Tensor:
-        total = torch.zeros(())
+        total = _zeros()
         for turns in range(4):
             for flip in ([], [-1]):
                 turned = tiles.rot90(turns, (-2, -1)).flip(flip)
@@ -113,7 +113,11 @@ def symmetric(probability: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Ten
 
 
 def _overlap_add(weights: Tensor, first: list[int], length: int) -> Tensor:
-    total = torch.zeros(length)
+    total = _zeros(length)
     for start in first:
         total[start:start + len(weights)] += weights
     return total
+
+
+def _zeros(*size: int) -> Tensor:
+    return torch.zeros(size, dtype=torch.float32)  # whatever type the program around us prefers

@@ -90,6 +90,18 @@ def test_pictures_are_read_as_their_files_are(network, tmp_path):
     assert torch.equal(to_photo(colours[..., ::-1]), to_photo(colours))
 
 
+def test_the_default_type_of_the_program_around_us_does_not_matter(trained, photo):
+    wanted = predict(load(trained / "runs/walls-1/best.pt", "cpu", "fp32"), photo, tile=32)
+    torch.set_default_dtype(torch.float64)
+    try:
+        network = load(trained / "runs/walls-1/best.pt", "cpu", "fp32")
+        found = predict(network, photo, tile=32)
+        turned = predict(network, photo, tile=32, tta=True, scales=[1, 0.5], min_area=5)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert found.dtype == turned.dtype == np.float32 and np.array_equal(found, wanted)
+
+
 @pytest.mark.parametrize("option, value", [
     ("scales", []), ("scales", [0]), ("scales", [1, -1]), ("scales", [math.nan]), ("batch", 0),
     ("batch", -1), ("tile", 0), ("overlap", 1), ("overlap", -0.1)])
@@ -105,6 +117,8 @@ def test_options_without_sense_are_refused(network, option, value):
     (torch.full((3, 5, 5), float("nan")), "floats outside"),
     (np.zeros((5, 5), np.int32), "int32"),
     (np.full((5, 5), "x"), "U1"), (np.zeros((1, 5, 5, 3), np.uint8), "shape"),
+    (np.zeros((6, 5, 4), np.uint8), r"shape \(6, 5, 4\);"), (np.zeros(7), r"shape \(7,\);"),
+    (np.zeros((0, 9)), r"shape \(0, 9\);"), (torch.zeros(4, 6, 5), r"shape \(4, 6, 5\);"),
     (None, "NoneType"), ([[0, 1]], "list")])
 def test_what_is_no_picture_is_refused(picture, complaint):
     with pytest.raises(ValueError, match=complaint):

@@ -117,7 +117,8 @@ def load(path: str | Path = checkpoint.SHIPPED, device: str = "auto",
 def prepare(model: UNetResNet, device: torch.device, precision: torch.dtype) -> UNetResNet:
     """The model as it predicts fastest, changed in place: it can be neither trained nor saved
     afterwards."""
-    model = fuse_batchnorm(model).to(device, memory_format=memory_format(device))
+    # In float32, whatever type the program around us prefers.
+    model = fuse_batchnorm(model.float()).to(device, memory_format=memory_format(device))
     for part in model.children():  # normalisation, in the model itself, stays in float32
         part.to(precision)  # once; autocast would convert all weights for each batch of tiles
     return model
@@ -140,6 +141,7 @@ def to_photo(picture: Picture) -> Tensor:
         return read_photo(Path(picture))
     if isinstance(picture, Image.Image):
         return to_rgb(upright(picture))
+    shape = getattr(picture, "shape", ())
     if isinstance(picture, np.ndarray):
         try:
             picture = torch.from_numpy(picture.copy())  # torch wants it writable and in order
@@ -154,7 +156,7 @@ def to_photo(picture: Picture) -> Tensor:
         raise ValueError(f"a picture of type {type(picture).__name__}; wanted a path, a PIL image, "
                          "an array or a tensor")
     if picture.dim() != 3 or picture.shape[0] != 3 or not picture.numel():
-        raise ValueError(f"a picture of shape {tuple(picture.shape)}; wanted (3, h, w) of a tensor,"
+        raise ValueError(f"a picture of shape {tuple(shape)}; wanted (3, h, w) of a tensor,"
                          " (h, w, 3) or (h, w) of an array")
     if picture.is_floating_point():
         if not ((picture >= 0) & (picture <= 1)).all():
