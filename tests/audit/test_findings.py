@@ -16,6 +16,7 @@ from PIL import Image, ImageFilter
 from unet_resnet import images
 from unet_resnet.audit import findings, split
 from unet_resnet.audit.findings import KINDS, audit, crack_width, is_frayed
+from unet_resnet.deep import ASSUMED
 from unet_resnet.files import fingerprint
 from unet_resnet.folders import find
 from unet_resnet.masks import Rule
@@ -81,6 +82,15 @@ def turned_by_exif(folder: Path) -> None:
     Image.open(folder / "images/CFD_001.png").save(folder / "images/CFD_001.png", exif=exif)
 
 
+def of_floats(top: float, corner: float = 0) -> Callable[[Path], None]:
+    """A photo of values up to `top`, in one corner of another."""
+    def make(folder: Path) -> None:
+        grey = np.float32(texture(0).convert("L")) / 255 * top
+        grey[:9, :9] = corner
+        Image.fromarray(grey).save(folder / "images/CFD_001.png", "TIFF")
+    return make
+
+
 def soft(mask: np.ndarray) -> np.ndarray:
     """With edges of many values, as after blurring."""
     return np.array(Image.fromarray(mask).filter(ImageFilter.GaussianBlur(2)))
@@ -110,6 +120,9 @@ FAULTS = {
     "photo is turned by EXIF, its mask is not": turned_by_exif,
     "mask with values between black and white": write_mask(jpeg(line())),
     "mask is black": write_mask(line(0)),
+    "photo with values for no data": of_floats(1, -9999),
+    "photo of 10, 12 or 14 bits": of_floats(4095),
+    "photo with grey values of unknown range": of_floats(3.7),
 }
 ELSEWHERE = {"photos shared by train, val or test"}  # needs two parts: a test of its own
 
@@ -138,6 +151,13 @@ def test_each_fault_is_found_and_no_other_invented(folder, kind):
     # A black set has black masks; the noise of a frayed mask is not a shade between.
     expected = {kind: 1} | ({"mask is black": 4} if kind == "no mask has any crack" else {})
     assert kinds(folder) == expected
+
+
+@pytest.mark.parametrize("kind", ASSUMED)
+def test_what_is_assumed_of_grey_values_is_noted_before_training(folder, kind):
+    FAULTS[kind](folder)
+    assert kinds(folder, copies=False) == {kind: 1}
+    assert len([note for note in split.load_pairs([folder])[-1] if kind in note]) == 1
 
 
 @pytest.mark.parametrize("kind", [kind for kind in FAULTS if KINDS[kind][0] == "error"])
