@@ -189,6 +189,7 @@ def check(args: argparse.Namespace, photos: list[Path]) -> None:
     films = [photo for photo in photos if inputs.is_video(photo)]
     check_folder(args.output)
     if args.measure:
+        check_extra("measure", "--measure", "scipy", "skimage")
         from unet_resnet.measure.widths import check_scale, unresolved
         check_scale(args.mm_per_pixel, args.width_classes)
         print(unresolved(args.mm_per_pixel, args.width_classes), end="")

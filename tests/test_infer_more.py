@@ -307,7 +307,8 @@ def test_photos_and_videos_are_measured_in_turn(infer_with, tmp_path):
 def test_scores_and_report_say_that_they_are_of_photos(infer_with, tmp_path):
     film(tmp_path / "c.mp4", frames=2)
     painted(tmp_path / "a.png")
-    painted(tmp_path / "masks/a.png")
+    (tmp_path / "masks").mkdir()
+    Image.new("1", (120, 80)).save(tmp_path / "masks/a.png")
     outcome = infer_with("a.png", "c.mp4", "--masks", "masks")
     assert outcome.status == 0 and "1 video left out: --masks scores photos" in outcome.out
     refused(infer_with("c.mp4", "--masks", "masks"), "infer.py", "masks", "wanted photos")
@@ -363,7 +364,7 @@ def test_a_large_photo_takes_memory_for_one_row_of_tiles():
         return tiles[:, :1] / 255
 
     result = tiling.predict(watch, photo, tile=100, batch=3, dtype=torch.uint8)
-    assert result.nbytes == 3000 * 500 and largest == 3 * 3 * 100 * 100
+    assert result.nbytes == 3000 * 500 and 0 < largest <= 3 * 3 * 100 * 100
 
 
 # Stopped

@@ -186,10 +186,10 @@ def test_a_worker_that_is_killed_is_one_line(trained, script, tmp_path, monkeypa
     victim = list(json.loads((trained / "runs/walls-1/split.json").read_text())[side])[-1]
     real = data.read_pair
 
-    def deadly(photo: Path, mask: Path):
-        if get_worker_info() and photo.name == victim:
+    def deadly(pair: data.Pair):
+        if get_worker_info() and pair.image.name == victim:
             os.kill(os.getpid(), signal.SIGKILL)
-        return real(photo, mask)
+        return real(pair)
 
     with monkeypatch.context() as patch:
         patch.setattr(data, "read_pair", deadly)
