@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from unet_resnet.audit.findings import audit
+from unet_resnet.audit.findings import Finding, audit
 from unet_resnet.audit.groups import group_of, join, related, split_groups
 from unet_resnet.checkpoint import Checkpoint
 from unet_resnet.files import fingerprint, hash_of, one_line
@@ -35,10 +35,7 @@ def load_pairs(paths: Sequence[Path], seed: int = 0, split: Split | str | None =
     parts = find(paths)
     drawn = split == "groups" or (split is None and len(parts) == 1)
     records, findings, copies = audit(parts, False, drawn, unturned)
-    errors = [finding.line() for finding in findings if finding.severity == "error"]
-    if errors:
-        more = f" (other errors: {len(errors) - 1}; python -m unet_resnet.audit lists them)"
-        raise ValueError(errors[0] + more * (len(errors) > 1))
+    _refuse(findings)
     pairs, border = [record.pair for record in records], len(parts["train"].pairs)
     remarks, apart = notes_on_folders(paths, parts), []
     if not border:
@@ -62,6 +59,14 @@ def load_pairs(paths: Sequence[Path], seed: int = 0, split: Split | str | None =
             raise ValueError(f"none of the {len(side)} photos to {purpose} has a crack: wanted at "
                              "least one; choose others")
     return train, validation, apart, notes
+
+
+def _refuse(findings: Sequence[Finding]) -> None:
+    """Raise ValueError, in one line, if any finding is an error."""
+    errors = [finding.line() for finding in findings if finding.severity == "error"]
+    if errors:
+        more = f" (other errors: {len(errors) - 1}; python -m unet_resnet.audit lists them)"
+        raise ValueError(errors[0] + more * (len(errors) > 1))
 
 
 def without_test(pairs: Sequence[Pair], count: int, split: Split
