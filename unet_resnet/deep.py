@@ -27,6 +27,7 @@ NO_DATA, BITS, STRETCHED = ("photo with values for no data", "photo of 10, 12 or
 ASSUMED = {NO_DATA: "recognised by their distance from all others, and shown grey",
            BITS: "recognised by the highest values",
            STRETCHED: "stretched between percentiles; save it as 8 bits to choose the range"}
+SUBFILE, REDUCED, DNG_VERSION = 254, 1, 50706
 BITS_PER_SAMPLE, PHOTOMETRIC, PLANES, SAMPLE_FORMAT, GDAL_NODATA = 258, 262, 284, 339, 42113
 LOWEST, HIGHEST = (340, 280), (341, 281)  # SMinSampleValue, MinSampleValue, ...
 REMEDY = "save it as 8 bits"
@@ -40,10 +41,12 @@ def tag(image: Image.Image, *numbers: int, default: float = 0) -> float:
 
 
 def check_decoder(image: Image.Image) -> None:
-    """Raise ValueError for what Pillow (up to 13.0) decodes wrongly, and mark colours of 16 bits.
-
-    The image is not yet decoded.
+    """Raise ValueError for what Pillow (up to 13.0) decodes wrongly, or of which it sees only a
+    preview, and mark colours of 16 bits. The image is not yet decoded.
     """
+    if tag(image, DNG_VERSION) or tag(image, SUBFILE) == REDUCED:
+        raise ValueError("a camera's raw file, of which only a preview can be read; save it as "
+                         "JPEG, PNG or TIFF first")
     if not image.tile:
         return
     codec, raw, bits = image.tile[0][0], str(image.tile[0][3]), tag(image, BITS_PER_SAMPLE)

@@ -175,3 +175,11 @@ def test_an_import_leaves_pillows_limit(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 9)
     runpy.run_path(images.__file__)
     assert Image.MAX_IMAGE_PIXELS == 9
+
+
+@pytest.mark.parametrize("extra", [{254: 1}, {50706: 1}], ids=["preview first", "DNG"])
+def test_a_raw_file_is_not_read_as_its_preview(tmp_path, extra):
+    (tmp_path / "photo.tif").write_bytes(tiff(SHADES, extra=extra))
+    with pytest.raises(ValueError, match="raw file") as caught:
+        read_photo(tmp_path / "photo.tif")
+    assert str(tmp_path / "photo.tif") in str(caught.value)

@@ -131,10 +131,10 @@ def find_masks(folder: Path, photos: Sequence[Path], root: Path
         raise ValueError(f"{folder}: {found}; wanted masks with the photos' names, such as "
                          f"{min(names)}.png")
     strays = [name for name in masks if photo_named_by(name) not in names and name not in names]
-    for number, what in ((len(names) - len(partner), "photos have no mask and are not scored"),
-                         (len(strays), "masks belong to none of these photos")):
+    for what, number in (("photos without a mask, not scored", len(names) - len(partner)),
+                         ("masks that belong to none of these photos", len(strays))):
         if number:
-            print(f"{number} {what}")
+            print(f"{what}: {number}")
     return photos, {names[name][0]: masks[mask] for name, mask in partner.items()}
 
 
