@@ -112,12 +112,6 @@ def opened(path: Path) -> Iterator[Image.Image]:
         raise ValueError(f"{one_line(path)}: {one_line(reason)}") from error
 
 
-def remark(path: Path) -> str:
-    """What of a picture file is left out, or ""."""
-    with opened(path) as image:
-        return "only the first of its pages or frames is read" if has_pages(image) else ""
-
-
 def has_pages(image: Image.Image) -> bool:
     """Whether it has more pages or frames than one, which is all that is read."""
     # An MPO is a phone's JPEG with a preview or a depth map.

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageChops
 
-from unet_resnet.images import opened, turn_of, upright
+from unet_resnet.images import has_pages, opened, turn_of, upright
 
 Label = int | tuple[int, int, int]  # a grey value, or a colour with channels that differ
 WHITE = 255
@@ -29,15 +29,17 @@ class MaskValues:
     alpha: np.ndarray | None  # pixels of each opacity, if nothing else can vary
     turned: bool  # by an EXIF orientation of its own
     lossy: bool  # a JPEG
+    pages: bool  # more than the one that is read
 
 
 def survey(path: Path) -> MaskValues:
     """Raises OSError or ValueError, naming the file, if it cannot be read."""
     with opened(path) as image:
         lossy, turned = image.format == "JPEG", turn_of(image) is not None
+        pages = has_pages(image)
         values, colours, alpha = decoded(upright(image), lossy)
     return MaskValues(path, values.shape, histogram(values), flat_labels(values, colours, lossy),
-                      None if alpha is None else histogram(alpha), turned, lossy)
+                      None if alpha is None else histogram(alpha), turned, lossy, pages)
 
 
 def decoded(image: Image.Image, lossy: bool

@@ -17,7 +17,7 @@ from unet_resnet.deep import ASSUMED, more_bits
 from unet_resnet.files import fingerprint, one_line
 from unet_resnet.folders import Pair, Part
 from unet_resnet.images import (
-    QUARTER_TURNS, has_pages, interpreted, opened, remark, turn_of, upright, upright_size)
+    QUARTER_TURNS, has_pages, interpreted, opened, turn_of, upright, upright_size)
 from unet_resnet.mask_files import MaskValues, survey
 from unet_resnet.masks import (
     FAULTS, SPECIAL, UNSURE, UNTURNED, UnclearMasks, fault_of, may_be_unturned, misfit, rule_of)
@@ -217,7 +217,7 @@ def judge_mask(record: Record) -> None:
         ("named noncrack, but its mask has cracks", f"{cracked} pixels",
          noncrack and cracked and clear),
         ("mask is black", record.values, clear and not (cracked or noncrack)),
-        ("mask of several pages", "", remark(path))) if found]
+        ("mask of several pages", "", mask.pages)) if found]
 
 
 def measure_crack(record: Record) -> None:

@@ -7,14 +7,13 @@ from pathlib import Path
 
 from unet_resnet.audit.findings import Finding, audit
 from unet_resnet.audit.groups import group_of, join, related, split_groups
-from unet_resnet.checkpoint import Checkpoint
+from unet_resnet.checkpoint import Checkpoint, Split
 from unet_resnet.files import fingerprint, hash_of, one_line
 from unet_resnet.folders import Pair, Part, find, nothing_in, notes as notes_on_folders
 
 VALIDATION_SHARE = 0.15
 
-Side = dict[str, str | None]  # file name -> fingerprint
-Split = dict[str, Side]  # "train", "validation"
+Side = dict[str, str | None]  # of a Split: file name -> fingerprint
 
 
 def load_pairs(paths: Sequence[Path], seed: int = 0, split: Split | str | None = None,
