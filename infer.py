@@ -22,12 +22,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from unet_resnet import checkpoint, tiling
-from unet_resnet.audit.split import unseen
+from unet_resnet.audit.groups import source_of
+from unet_resnet.audit.scoring import pairs_to_score
+from unet_resnet.data import Pair
 from unet_resnet.deep import ASSUMED
 from unet_resnet.device import why_not_cuda
 from unet_resnet.evaluation.sheet import ScoreSheet, write_scores
 from unet_resnet.files import check_extra, check_folder, hash_of, one_line, print_safely
-from unet_resnet.folders import Pair, source_of
 from unet_resnet.inference import inputs, outputs
 from unet_resnet.inference.index import Index, facts_of
 from unet_resnet.inference.overlay import overlay
@@ -233,16 +234,14 @@ def main() -> int:
     print(f"checkpoint {args.checkpoint}, threshold {predictor.threshold:g}, {predictor.device}")
     if args.device == "auto":
         print(why_not_cuda(predictor.device), end="")
-    masks: dict[Path, Path] = {}
     pairs: dict[Path, Pair] = {}
     if args.masks:
-        found, masks = inputs.find_masks(args.masks, found, root)
-        found = unseen(found, predictor.split)
-        pairs = inputs.pairs_of(found, masks, args.masks_unturned)
+        found, pairs = pairs_to_score(args.masks, inputs.without_videos(found), root,
+                                      predictor.split, args.masks_unturned)
     args.output.mkdir(parents=True, exist_ok=True)
     index = Index(args.output, hash_of(checkpoint.located(args.checkpoint)))
-    photos = outputs.claim(index, found, root, masks.values(), args.every, args.measure,
-                           args.report, args.skip_existing)
+    photos = outputs.claim(index, found, root, [pair.mask for pair in pairs.values()], args.every,
+                           args.measure, args.report, args.skip_existing)
     with index, ExitStack() as stack:
         page = Report(args.output / "report.html") if args.report else nullcontext()
         into = Collected(index, ScoreSheet(predictor.threshold), stack.enter_context(page), None,

@@ -24,11 +24,10 @@ from unet_resnet import UNetResNet, checkpoint, files, imagenet, metrics, tiling
 from unet_resnet.audit.split import sides_of_run
 from unet_resnet.augment import Augment
 from unet_resnet.checkpoint import Checkpoint
-from unet_resnet.data import Crops, WholePhotos, balanced
+from unet_resnet.data import Crops, Pair, WholePhotos, balanced
 from unet_resnet.device import (
     autocast, check_compiler, memory_format, pick_device, pick_precision, probability_function,
     why_not_cuda)
-from unet_resnet.folders import Pair
 from unet_resnet.images import write_png
 from unet_resnet.inference import overlay
 from unet_resnet.losses import crack_loss

@@ -8,12 +8,11 @@ from pathlib import Path
 
 from torch import Generator
 
-from unet_resnet.data import read_pair
-from unet_resnet.folders import Pair
+from unet_resnet.audit.scoring import understood
+from unet_resnet.data import Pair, read_pair
 from unet_resnet.images import write_png
 from unet_resnet.inference import overlay
 from unet_resnet.inference.predictor import to_photo
-from unet_resnet.masks import rule_for
 from unet_resnet.synthetic import pavement
 from unet_resnet.synthetic.confusers import CONFUSERS
 from unet_resnet.synthetic.photometric import PHOTOMETRIC
@@ -32,8 +31,7 @@ def main() -> None:
         parser.error("give a photo and its mask, or none")
     photo, mask = pavement.draw(args.seed, size=SIDE)
     if args.pair:
-        rule, _ = rule_for({args.pair[0]: args.pair[1]})
-        photo, mask = read_pair(Pair(*args.pair, "", rule=rule))
+        photo, mask = read_pair(*understood([Pair(*args.pair, "")]))
     side = min(photo.shape[1:])
     photo, mask = photo[:, :side, :side], mask[:, :side, :side]
     image, truth = photo.float() / 255, mask.float()

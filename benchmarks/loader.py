@@ -22,8 +22,7 @@ from torchvision.transforms import v2
 
 from unet_resnet.audit.split import load_pairs
 from unet_resnet.augment import Augment
-from unet_resnet.data import read_pair
-from unet_resnet.folders import Pair
+from unet_resnet.data import Pair, read_pair
 from unet_resnet.synthetic import pavement
 from unet_resnet.synthetic.confusers import confuse
 from unet_resnet.synthetic.photometric import photometric

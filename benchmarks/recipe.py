@@ -24,10 +24,11 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from unet_resnet import UNetResNet, checkpoint, imagenet, tiling
-from unet_resnet.audit.split import Split, learned_from, load_pairs
+from unet_resnet.audit.groups import source_of
+from unet_resnet.audit.scoring import learned_from
+from unet_resnet.audit.split import Split, load_pairs
 from unet_resnet.augment import Augment
-from unet_resnet.data import Crops, balanced, read_pair
-from unet_resnet.folders import Pair, source_of
+from unet_resnet.data import Crops, Pair, balanced, read_pair
 from unet_resnet.device import (
     autocast, memory_format, pick_device, pick_precision, probability_function)
 from unet_resnet.evaluation.sheet import ScoreSheet

@@ -10,8 +10,7 @@ corruptions (Hendrycks and Dietterich, 2019) do the same for classifiers.
 import argparse
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -20,12 +19,11 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from unet_resnet import load
-from unet_resnet.audit.split import learned_from, recognised
+from unet_resnet.audit.folders import find
+from unet_resnet.audit.scoring import understood, unseen
 from unet_resnet.checkpoint import SHIPPED
 from unet_resnet.data import read_pair
-from unet_resnet.folders import Pair, find
-from unet_resnet.files import align, fingerprint, one_line
-from unet_resnet.masks import rule_for
+from unet_resnet.files import align, one_line
 from unet_resnet.metrics import Counts, count
 from unet_resnet.synthetic import confusers, photometric
 
@@ -96,20 +94,6 @@ class StressSheet:
             [("", "iou", "dice", "precision", "recall", "of dice"), *rows])
 
 
-def unknown(pairs: Sequence[Pair], split: dict[str, dict[str, str]]) -> list[Pair]:
-    """The pairs that a checkpoint of that split has not learned from, nor from crops of them.
-
-    Raises ValueError where none is left.
-    """
-    known = recognised([pair.image for pair in pairs], learned_from(split), fingerprint)
-    if any(known):
-        print(f"{sum(known)} of {len(pairs)} photos left out: the checkpoint has learned from them "
-              "or from other crops of them")
-    if all(known):
-        raise ValueError("no photo with a mask is left to score")
-    return [pair for pair, learned in zip(pairs, known) if not learned]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -122,12 +106,11 @@ def main() -> None:
     def detect(photo: Tensor) -> Tensor:
         return predictor(photo, min_area=MIN_AREA) >= predictor.threshold
 
-    pairs = unknown(find([args.photos, args.masks])["train"].pairs, predictor.split)
-    rule, notes = rule_for({pair.image: pair.mask for pair in pairs})
-    print(*notes, sep="\n", end="\n" * bool(notes))
+    pairs = {pair.image: pair for pair in find([args.photos, args.masks])["train"].pairs}
+    pairs = understood([pairs[photo] for photo in unseen([*pairs], predictor.split)])
     sheet = StressSheet()
     for pair in tqdm(pairs, unit="photo"):
-        sheet.add(*read_pair(replace(pair, rule=rule)), detect)
+        sheet.add(*read_pair(pair), detect)
     print(f"{len(pairs)} photos, {args.checkpoint}, threshold {predictor.threshold:g}\n\n"
           f"{sheet.table()}")
 

@@ -33,7 +33,7 @@ from unet_resnet.inference import inputs
 from unet_resnet.files import one_line
 from unet_resnet.images import LIMIT, read_photo, size_of
 from unet_resnet.inference.inputs import find_photos
-from unet_resnet.mask_files import survey
+from unet_resnet.audit.mask_rules import survey
 from unet_resnet.masks import Rule
 
 # The filter that images.py sets when it is imported is not in force under pytest's own.

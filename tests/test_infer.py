@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from unet_resnet import checkpoint, tiling
-from unet_resnet.audit.split import unseen
-from unet_resnet.data import read_pair
-from unet_resnet.folders import Pair
+from unet_resnet.audit.scoring import unseen
+from unet_resnet.data import Pair, read_pair
 from unet_resnet.evaluation.sheet import ScoreSheet
 from unet_resnet.files import fingerprint
 from unet_resnet.images import read_photo

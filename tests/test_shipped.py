@@ -17,7 +17,7 @@ from unet_resnet.data import read_pair
 from unet_resnet.images import read_photo, write_png
 from unet_resnet.evaluation.sheet import match_within
 from unet_resnet.metrics import Counts, count
-from unet_resnet.folders import find
+from unet_resnet.audit.folders import find
 
 SHARED = ROOT.parent / "shared" / "data"
 

@@ -26,10 +26,11 @@ import train
 from unet_resnet import UNetResNet, checkpoint, losses, tiling
 from unet_resnet.export.small import shrink
 from unet_resnet.synthetic import pavement
-from unet_resnet.audit.split import Split, describe_split, known_photos, load_pairs
+from unet_resnet.audit.scoring import known_photos
+from unet_resnet.audit.split import Split, describe_split, load_pairs
 from unet_resnet.data import Crops, read_pair
 from unet_resnet.device import probability_function
-from unet_resnet.folders import find
+from unet_resnet.audit.folders import find
 from unet_resnet.images import read_photo
 from unet_resnet.losses import crack_loss
 from unet_resnet.metrics import best_threshold, counts_at, histogram

@@ -5,7 +5,9 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from itertools import cycle, islice
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -14,9 +16,8 @@ from torch.nn.functional import pad
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from unet_resnet.folders import Pair
 from unet_resnet.images import read_photo
-from unet_resnet.masks import exif_turn, misfit
+from unet_resnet.masks import Rule, exif_turn, misfit
 
 T = TypeVar("T")
 Transform = Callable[[Tensor, Tensor, Generator], tuple[Tensor, Tensor]]
@@ -24,6 +25,24 @@ Transform = Callable[[Tensor, Tensor, Generator], tuple[Tensor, Tensor]]
 WIDTHS = (5, 10, 20, 50)  # pixels: the borders of the classes that `balanced` evens out
 # Pillow decodes outside Python's lock; each thread holds a whole photo, hence not all cores.
 THREADS = min(8, os.cpu_count() or 1)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A photo, its mask and the data set they come from."""
+
+    image: Path
+    mask: Path
+    source: str
+    folder: str = ""  # of the photo, below the images/ of its data set
+    # Of "image" and "mask", where the files have been read already.
+    fingerprints: dict[str, str] = field(default_factory=dict, compare=False)
+    rule: Rule = field(default=Rule(), compare=False)  # by which the mask is read
+
+    @property
+    def name(self) -> str:
+        """The photo's name with its sub-folders, such as day1/001.jpg."""
+        return f"{self.folder}/{self.image.name}" if self.folder else self.image.name
 
 
 def read_pair(pair: Pair) -> tuple[Tensor, Tensor]:

@@ -50,6 +50,11 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 
+def is_picture(path: Path) -> bool:
+    """Whether its name ends as that of a picture that can be read."""
+    return path.suffix.lower() in SUFFIXES
+
+
 def check_megapixels(height: float, width: float) -> None:
     """Raise ValueError for a picture with more pixels than the limit."""
     text = os.environ.get(LIMIT) or MAX_MEGAPIXELS

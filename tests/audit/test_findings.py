@@ -18,7 +18,7 @@ from unet_resnet.audit import findings, split
 from unet_resnet.audit.findings import KINDS, audit, crack_width, is_frayed
 from unet_resnet.deep import ASSUMED
 from unet_resnet.files import fingerprint
-from unet_resnet.folders import find
+from unet_resnet.audit.folders import find
 from unet_resnet.masks import Rule
 from unet_resnet.synthetic import pavement
 

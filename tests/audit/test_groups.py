@@ -11,8 +11,7 @@ from hypothesis import given, strategies as st
 from PIL import Image
 
 from unet_resnet.audit.groups import (
-    group_of, join, near_duplicates, perceptual_hash, related, split_groups)
-from unet_resnet.folders import source_of
+    group_of, join, near_duplicates, perceptual_hash, related, source_of, split_groups)
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 

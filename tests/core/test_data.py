@@ -13,8 +13,7 @@ from torch.utils.data import DataLoader
 
 from unet_resnet.augment import Augment
 from unet_resnet.data import (
-    WIDTHS, Crops, WholePhotos, balanced, read_pair, spread, width_classes)
-from unet_resnet.folders import Pair
+    WIDTHS, Crops, Pair, WholePhotos, balanced, read_pair, spread, width_classes)
 from unet_resnet.synthetic.confusers import confuse
 from unet_resnet.synthetic.photometric import photometric
 

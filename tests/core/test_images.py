@@ -10,7 +10,7 @@ from PIL import Image
 
 from unet_resnet import images
 from unet_resnet.images import read_photo, size_of, write_png
-from unet_resnet.mask_files import survey
+from unet_resnet.audit.mask_rules import survey
 from unet_resnet.masks import Rule
 
 

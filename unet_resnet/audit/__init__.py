@@ -1,1 +1,1 @@
-"""What is wrong with a data set, which photos show the same thing, and who sits on which side."""
+"""What is in a data set, what is wrong with it, which photos show the same, who trains on them."""

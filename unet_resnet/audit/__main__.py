@@ -15,11 +15,11 @@ from typing import Any
 
 from unet_resnet.audit.annotations import read
 from unet_resnet.audit.findings import Finding, Record, audit
+from unet_resnet.audit.folders import Part, find, nothing_in, notes
 from unet_resnet.audit.groups import group_of
 from unet_resnet.audit.polygons import choose, write
 from unet_resnet.files import (
     align, check_absent, check_place, one_line, print_safely, written_whole)
-from unet_resnet.folders import Part, find, nothing_in, notes
 
 
 def main() -> int:

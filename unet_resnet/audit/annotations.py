@@ -24,9 +24,8 @@ from tqdm import tqdm
 
 from unet_resnet.audit.polygons import (
     Drawing, Runs, Shape, box, ellipse, runs_of_png, turned, unpacked, vertices)
-from unet_resnet.folders import is_picture
 from unet_resnet.files import one_line
-from unet_resnet.images import check_megapixels, size_of
+from unet_resnet.images import check_megapixels, is_picture, size_of
 
 SUFFIXES = (".json", ".txt", ".xml")
 

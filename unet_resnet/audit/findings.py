@@ -11,17 +11,19 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from unet_resnet.audit.folders import Part
 from unet_resnet.audit.groups import BLANK, group_of, near_duplicates, perceptual_hash, related
-from unet_resnet.data import in_threads
+from unet_resnet.audit.mask_rules import (
+    FAULTS, MaskValues, UnclearMasks, fault_of, may_be_unturned, rule_of, survey)
+from unet_resnet.data import Pair, in_threads
 from unet_resnet.deep import ASSUMED, more_bits
 from unet_resnet.files import fingerprint, one_line
-from unet_resnet.folders import Pair, Part
 from unet_resnet.images import (
     QUARTER_TURNS, has_pages, interpreted, opened, turn_of, upright, upright_size)
-from unet_resnet.mask_files import MaskValues, survey
-from unet_resnet.masks import (
-    FAULTS, SPECIAL, UNSURE, UNTURNED, UnclearMasks, fault_of, may_be_unturned, misfit, rule_of)
+from unet_resnet.masks import UNTURNED, misfit
 
+AMBIGUOUS, SPECIAL = "masks are not understood", "masks are not 0 and 255"
+UNSURE = "photo is turned by EXIF, its mask is not"
 PAGES = "only the first of its pages or frames is read"
 # Severity and advice. An error spoils training, a warning spoils what the scores mean.
 KINDS = {
@@ -31,7 +33,7 @@ KINDS = {
     "mask without photo": ("error", "add its photo, or move it away"),
     "second file of the same name": ("error", "keep one of them"),
     "photo and mask differ in size": ("error", ""),
-    "masks are not understood": ("error", ""),
+    AMBIGUOUS: ("error", ""),
 } | {kind: ("error", advice) for kind, advice in FAULTS.items()} | {
     "no mask has any crack": ("error", "check that the masks belong to these photos"),
     "photos shared by train, val or test": (
@@ -119,7 +121,7 @@ def audit(parts: dict[str, Part], thorough: bool = True, copies: bool = True,
             on_photo = kind.startswith("photo ")
             files[kind].append((record.pair.image if on_photo else record.pair.mask, detail))
     if records and not any(record.crack_pixels for record in records) and (
-            not files["masks are not understood"]):
+            not files[AMBIGUOUS]):
         files["no mask has any crack"].append((records[0].pair.mask, "the first"))
     photos = [pair.image for pair in pairs]
     files["same photo under names of two photos"] = [
@@ -176,16 +178,16 @@ def judge_masks(records: Sequence[Record], unturned: bool,
             folders[record.pair.mask.parents[depth]].append(record)
     for folder, inside in folders.items():
         try:
-            rule = rule_of([record.mask for record in inside])
+            rule, note = rule_of([record.mask for record in inside])
         except UnclearMasks as error:
-            files["masks are not understood"] += [(path, str(error)) for path in error.paths]
+            files[AMBIGUOUS] += [(path, str(error)) for path in error.paths]
             for record in inside:
                 record.unclear = True
                 if record.pair.mask in error.paths:
                     record.mask = None
             continue
-        if rule.note:
-            files[SPECIAL].append((folder, f"{folder}: {rule.note}"))
+        if note:
+            files[SPECIAL].append((folder, f"{folder}: {note}"))
         for record in inside:
             record.pair = replace(record.pair, rule=replace(rule, unturned=unturned))
 
@@ -195,13 +197,13 @@ def judge_mask(record: Record) -> None:
     mask, path, rule = record.mask, record.pair.mask, record.pair.rule
     if not mask:
         return
-    pixels = rule.values(mask)
+    pixels = mask.counting(rule)
     present = pixels.nonzero()[0]
     low, high, between = present[0], present[-1], len(present) > 2
     values = str(low) if low == high else f"{low} {'to' if between else 'and'} {high}"
     record.values = f"{path.suffix.lower()[1:]} {values}"
     record.drawn_pixels = int(pixels[1:].sum())
-    record.crack_pixels = cracked = rule.crack_pixels(mask)
+    record.crack_pixels = cracked = mask.crack_pixels(rule)
     noncrack, fault = record.pair.source.lower() == "noncrack", fault_of(mask, rule)
     clear = not fault and not record.unclear
     turned = rule.unturned and not mask.turned and record.turn in QUARTER_TURNS

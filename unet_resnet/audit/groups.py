@@ -14,8 +14,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from unet_resnet.folders import CAMERA
-
+CAMERA = r"(?:IMG|MVIMG|DSC[NF]?|DJI|GOPR|PXL|P)"
+SOURCE = re.compile(r"(Eugen_Muller|Sylvie_Chambon|[^_]*)_")
+NOT_A_SOURCE = re.compile(rf"(?:\d.*)?|{CAMERA}[\d-]*", re.IGNORECASE)
 # What follows the photograph's name: the place of a crop, an augmentation, a second extension.
 SUFFIX = re.compile(
     r"""(?: [_-]x\d+[_-]?y\d+
@@ -69,6 +70,12 @@ FLOOR = 1e-5  # grey levels of 0..1; the weakest real photograph has 3e-5 at its
 # each with one dark corner); of 11 000 altered copies all but one reached 0.64.
 SAME = 0.6
 BLANK = torch.zeros(FREQUENCIES**2, dtype=torch.int8)  # the hash that resembles nothing
+
+
+def source_of(stem: str) -> str:
+    """The data set an image came from: `CFD_014` -> `CFD`; a camera's own name -> `photos`."""
+    named = SOURCE.match(stem)
+    return "photos" if not named or NOT_A_SOURCE.fullmatch(named[1]) else named[1]
 
 
 def group_of(stem: str) -> str:

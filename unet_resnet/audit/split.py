@@ -2,18 +2,18 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from unet_resnet.audit.findings import Finding, audit
-from unet_resnet.audit.groups import group_of, join, related, split_groups
+from unet_resnet.audit.folders import Part, find, nothing_in, notes as notes_on_folders
+from unet_resnet.audit.groups import group_of, join, split_groups
+from unet_resnet.audit.scoring import Side, known_photos, learned_from
 from unet_resnet.checkpoint import Checkpoint, Split
-from unet_resnet.files import fingerprint, hash_of, one_line
-from unet_resnet.folders import Pair, Part, find, nothing_in, notes as notes_on_folders
+from unet_resnet.data import Pair
+from unet_resnet.files import fingerprint, one_line
 
 VALIDATION_SHARE = 0.15
-
-Side = dict[str, str | None]  # of a Split: file name -> fingerprint
 
 
 def load_pairs(paths: Sequence[Path], seed: int = 0, split: Split | str | None = None,
@@ -155,44 +155,6 @@ def describe_split(train: Sequence[Pair], validation: Sequence[Pair],
 
 def _fingerprint(pair: Pair, part: str) -> str:
     return pair.fingerprints.get(part) or fingerprint(getattr(pair, part))
-
-
-def learned_from(split: Split) -> Side:
-    """The photos that a network was trained on, in the run of that split and before."""
-    return split["train"] | split.get("before", {})
-
-
-def recognised(photos: Sequence[Path], learned: Side,
-               mark: Callable[[Path], str | None]) -> list[bool]:
-    """Which photos are among those trained on, or other crops of them.
-
-    A crop is recognised by a name that gives its photograph, a copy by its fingerprint. `mark`
-    returns that of a photo, and is called only if the name is not enough.
-    """
-    names, marks = [Path(name) for name in learned], set(learned.values())
-    crops = related([*names, *photos], border=len(names))
-    return [i in crops or mark(photo) in marks for i, photo in enumerate(photos, len(names))]
-
-
-def unseen(photos: Sequence[Path], split: Split) -> list[Path]:
-    """The photos on which a network trained by that split can be scored; prints how many are not.
-
-    Raises ValueError if none is left.
-    """
-    known = recognised(photos, learned_from(split), hash_of)
-    kept = [photo for photo, trained in zip(photos, known) if not trained]
-    if len(kept) < len(photos):
-        print(f"{len(photos) - len(kept)} of {len(photos)} photos left out: they or other crops of "
-              "them were trained on, so a score on them would mean nothing")
-    if not kept:
-        raise ValueError("no photo is left to score")
-    return kept
-
-
-def known_photos(split: Split) -> int:
-    """How many validation photos the weights that a run started from were trained on."""
-    held_out = {Path(name): mark for name, mark in split["validation"].items()}
-    return sum(recognised(list(held_out), split.get("before", {}), held_out.get))
 
 
 def check_masks(masks: Split, before: Split) -> None:

@@ -1,22 +1,19 @@
-"""Which photos and videos are meant by files, folders and patterns, and which masks are theirs?"""
+"""Which photos and videos are meant by files, folders and patterns, and how are they read?"""
 
 import os
-from collections import defaultdict, deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 from torch import Tensor
 
-from unet_resnet.data import read_truth
+from unet_resnet.data import Pair, read_truth
 from unet_resnet.files import one_line
-from unet_resnet.folders import (
-    Pair, by_name, holds_both, is_picture, partners, photo_named_by, pictures_below, source_of)
 from unet_resnet.formats import kind_of, passed_over
-from unet_resnet.images import SUFFIXES, has_pages, interpreted, opened, upright
+from unet_resnet.images import SUFFIXES, has_pages, is_picture, interpreted, opened, upright
 from unet_resnet.inference import index
-from unet_resnet.masks import rule_for
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mts", ".m2ts", ".mpg", ".mpeg",
                   ".wmv", ".3gp")  # not .ts, which is TypeScript too
@@ -98,82 +95,11 @@ def _expanded(path: Path) -> list[Path]:
             if not any(part[0] == "." for part in match.parts if part not in given)] or [path]
 
 
-def find_masks(folder: Path, photos: Sequence[Path], root: Path
-               ) -> tuple[list[Path], dict[Path, Path]]:
-    """The photos to score, without videos and files in the folder itself, and their masks; prints
-    how many are left out or have no partner.
-
-    Names are compared (`partners`), with their folders below `root` if the masks lie in
-    sub-folders. Of a `folder` that holds photos and their NAME_mask, both are found. Raises
-    FileNotFoundError, or ValueError where no mask fits or one fits two photos.
-    """
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(f"{folder}: no such folder")
-    photos = beside(folder, photos)
-    if films := [photo for photo in photos if is_video(photo)]:
+def without_videos(paths: Sequence[Path]) -> list[Path]:
+    """The photos among these; prints how many videos are left out."""
+    if films := [path for path in paths if is_video(path)]:
         print(f"{counted(films)} left out: --masks scores photos")
-        photos = [photo for photo in photos if not is_video(photo)]
-    if not photos:
-        raise ValueError(f"{folder}: no photos except those in this folder; wanted photos and "
-                         "their masks in two folders")
-    masks = masks_below(folder, {os.path.realpath(photo) for photo in photos})
-    nested = any("/" in name for name in masks)
-    names: dict[str, list[Path]] = defaultdict(list)
-    for photo in photos:
-        place = Path(os.path.relpath(photo, root) if nested else photo.name)
-        names[place.with_suffix("").as_posix()].append(photo)
-    partner = partners(names.keys(), masks.keys())
-    if doubled := [some[1] for name, some in names.items() if name in partner and some[1:]]:
-        raise ValueError(f"{doubled[0]}: a second photo of that name, and one mask; score the "
-                         "folders one by one")
-    if not partner:
-        found = f"only {min(masks)} and so on" if masks else "no picture"
-        raise ValueError(f"{folder}: {found}; wanted masks with the photos' names, such as "
-                         f"{min(names)}.png")
-    strays = [name for name in masks if photo_named_by(name) not in names and name not in names]
-    for what, number in (("photos without a mask, not scored", len(names) - len(partner)),
-                         ("masks that belong to none of these photos", len(strays))):
-        if number:
-            print(f"{what}: {number}")
-    return photos, {names[name][0]: masks[mask] for name, mask in partner.items()}
-
-
-def masks_below(folder: Path, photos: Collection[str]) -> dict[str, Path]:
-    """The pictures in and below a folder that are none of the photos (real paths), by name."""
-    pictures, others = pictures_below(folder)
-    if unread := passed_over(others):
-        print(one_line(f"{folder}: {unread}"))
-    masks, doubled = by_name([path for path in pictures if os.path.realpath(path) not in photos],
-                             folder)
-    if doubled:
-        raise ValueError(f"{doubled[0]}: a second mask of that name; keep one of them")
-    return masks
-
-
-def beside(folder: Path, photos: Sequence[Path]) -> list[Path]:
-    """The photos that are not in the folder of their masks; or those in it, if it holds both."""
-    inside = os.path.join(os.path.realpath(folder), "")
-    outside = [photo for photo in photos if not os.path.realpath(photo).startswith(inside)]
-    if outside or not holds_both(folder):
-        return outside
-    names = {photo.with_suffix("") for photo in photos}
-    return [photo for photo in photos if (name := photo_named_by(photo.stem)) == photo.stem
-            or photo.with_name(name) not in names]
-
-
-def pairs_of(photos: Sequence[Path], masks: Mapping[Path, Path], unturned: bool
-             ) -> dict[Path, Pair]:
-    """The photos that have a mask, as pairs; prints notes on how their masks are read.
-
-    unturned: masks are drawn on the photos as stored, before EXIF turns them. Raises ValueError,
-    naming a mask, if they cannot be understood.
-    """
-    files = {photo: masks[photo] for photo in photos if photo in masks}
-    rule, notes = rule_for(files, unturned)
-    for note in notes:
-        print(one_line(note))
-    return {photo: Pair(photo, mask, source_of(photo.stem), rule=rule)
-            for photo, mask in files.items()}
+    return [path for path in paths if not is_video(path)]
 
 
 class Reading(NamedTuple):

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from unet_resnet.folders import Pair, Part, find, layout, notes
+from unet_resnet.audit.folders import Part, find, layout, notes
+from unet_resnet.data import Pair
 from unet_resnet.images import SUFFIXES
 
 

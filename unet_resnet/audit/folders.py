@@ -15,36 +15,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
+from unet_resnet.audit.groups import source_of
+from unet_resnet.data import Pair
 from unet_resnet.formats import kind_of, passed_over
-from unet_resnet.images import SUFFIXES
-from unet_resnet.masks import Rule
+from unet_resnet.images import SUFFIXES, is_picture
 
 PARTS = {"train": ("train",), "validation": ("val", "valid", "validation"), "test": ("test",)}
-CAMERA = r"(?:IMG|MVIMG|DSC[NF]?|DJI|GOPR|PXL|P)"
-SOURCE = re.compile(r"(Eugen_Muller|Sylvie_Chambon|[^_]*)_")
-NOT_A_SOURCE = re.compile(rf"(?:\d.*)?|{CAMERA}[\d-]*", re.IGNORECASE)
 # Ends of names: of masks, and of what else infer.py writes beside its mask.
 MASK_END = re.compile(r"[_-](masks?|labels?|gt|seg)$", re.IGNORECASE)
 RESULT_END = re.compile(r"_(probability|overlay|widths)$")
 NAMED = 5  # unused folders named in a message
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A photo, its mask and the data set they come from."""
-
-    image: Path
-    mask: Path
-    source: str
-    folder: str = ""  # of the photo, below the images/ of its data set
-    # Of "image" and "mask", where the files have been read already.
-    fingerprints: dict[str, str] = field(default_factory=dict, compare=False)
-    rule: Rule = field(default=Rule(), compare=False)  # by which the mask is read
-
-    @property
-    def name(self) -> str:
-        """The photo's name with its sub-folders, such as day1/001.jpg."""
-        return f"{self.folder}/{self.image.name}" if self.folder else self.image.name
 
 
 @dataclass
@@ -63,18 +43,8 @@ class Part:
         return bool(self.pairs or self.without_mask or self.without_image)
 
 
-def source_of(stem: str) -> str:
-    """The data set an image came from: `CFD_014` -> `CFD`; a camera's own name -> `photos`."""
-    named = SOURCE.match(stem)
-    return "photos" if not named or NOT_A_SOURCE.fullmatch(named[1]) else named[1]
-
-
 def fail(error: OSError) -> NoReturn:
     raise error
-
-
-def is_picture(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES
 
 
 def pictures_below(folder: Path, apart: Set[Path] = frozenset()) -> tuple[list[Path], list[Path]]:
@@ -93,11 +63,15 @@ def pictures_below(folder: Path, apart: Set[Path] = frozenset()) -> tuple[list[P
             [file for file in files if not is_picture(file) and kind_of(file)])
 
 
-def by_name(paths: Iterable[Path], folder: Path) -> tuple[dict[str, Path], list[Path]]:
-    """The first file of each name, that is its path below the folder without suffix; the rest."""
+def name_below(folder: Path, path: Path) -> str:
+    """Such as day1/001 for folder/day1/001.jpg."""
+    return Path(os.path.relpath(path, folder)).with_suffix("").as_posix()
+
+
+def by_name(folder: Path, paths: Iterable[Path]) -> tuple[dict[str, Path], list[Path]]:
+    """The first file of each name below the folder, and the rest."""
     first: dict[str, Path] = {}
-    rest = [path for path in paths if first.setdefault(
-        path.relative_to(folder).with_suffix("").as_posix(), path) is not path]
+    rest = [path for path in paths if first.setdefault(name_below(folder, path), path) is not path]
     return first, rest
 
 
@@ -189,19 +163,25 @@ def pair_up(part: Part, images: Path, masks: Path, apart: Set[Path]) -> None:
     A picture of another kind counts if it has a partner: reading it then says what is wrong.
     """
     found, other = pictures_below(images, apart - {images})
-    photos, doubled = by_name(found + other, images)
+    photos, doubled = by_name(images, found + other)
     if images == masks:
         truths = {name: photos.pop(name) for name in sorted(masks_among(photos.keys()))}
     else:
         found, more = pictures_below(masks, apart - {masks})
-        truths, twice = by_name(found + more, masks)
+        truths, twice = by_name(masks, found + more)
         other, doubled = other + more, doubled + twice
+    part.doubled += [path for path in doubled if is_picture(path)]
+    paired = match(part, photos, truths)
+    part.unread += [path for path in other if path not in paired]
+
+
+def match(part: Part, photos: Mapping[str, Path], truths: Mapping[str, Path]) -> set[Path]:
+    """Add to a part the pairs of photos and masks, both by name, and the pictures without a
+    partner; returns the files of all its pairs."""
     partner = partners(photos.keys(), truths.keys())
     part.pairs += [Pair(photos[name], truths[partner[name]], source_of(photos[name].stem),
                         name.rpartition("/")[0]) for name in sorted(partner)]
     paired = {path for pair in part.pairs for path in (pair.image, pair.mask)}
-    part.unread += [path for path in other if path not in paired]
-    part.doubled += [path for path in doubled if is_picture(path)]
     for names, alone in ((photos, part.without_mask), (truths, part.without_image)):
         for name, path in sorted(names.items()):
             if path not in paired and is_picture(path):
@@ -209,6 +189,7 @@ def pair_up(part: Part, images: Path, masks: Path, apart: Set[Path]) -> None:
                 second = names is truths and MASK_END.search(name)
                 (alone if photo == name or photo not in photos else
                  part.doubled if second else part.beside).append(path)
+    return paired
 
 
 def notes(paths: Sequence[Path], parts: Mapping[str, Part]) -> list[str]:
