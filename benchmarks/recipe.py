@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import mean
 
 import torch
-from stress import rescale, unknown
+from stress import rescale
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Adam
@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from unet_resnet import UNetResNet, checkpoint, imagenet, tiling
 from unet_resnet.audit.groups import source_of
-from unet_resnet.audit.scoring import learned_from
+from unet_resnet.audit.scoring import learned_from, unseen
 from unet_resnet.audit.split import Split, load_pairs
 from unet_resnet.augment import Augment
 from unet_resnet.data import Crops, Pair, balanced, read_pair
@@ -109,7 +109,8 @@ def divide(args: argparse.Namespace, split: Split) -> tuple[list[Pair], list[Pai
     left_out = [pair for pair in pairs + held_out if pair.source in args.without]
     trained, seen = ([pair for pair in side if pair.source not in args.without]
                      for side in (pairs, held_out))
-    return trained, unknown(seen, split), left_out
+    kept = {*unseen([pair.image for pair in seen], split)}
+    return trained, [pair for pair in seen if pair.image in kept], left_out
 
 
 def train(model: nn.Module, pairs: Sequence[Pair], args: argparse.Namespace,
