@@ -3,7 +3,6 @@
 import argparse
 import os
 import signal
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -28,7 +27,7 @@ from unet_resnet.data import Pair
 from unet_resnet.deep import ASSUMED
 from unet_resnet.device import why_not_cuda
 from unet_resnet.evaluation.sheet import ScoreSheet, write_scores
-from unet_resnet.files import check_extra, check_folder, hash_of, one_line, print_safely
+from unet_resnet.files import check_extra, check_folder, hash_of, one_line, run
 from unet_resnet.inference import inputs, outputs
 from unet_resnet.inference.index import Index, facts_of
 from unet_resnet.inference.overlay import overlay
@@ -222,7 +221,6 @@ def conclude(args: argparse.Namespace, into: Collected, photos: dict[str, Path],
 
 
 def main() -> int:
-    print_safely()
     # SIGTERM, with which a cluster stops a job, ends like Ctrl-C: what is done is kept.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     args, began = parse_arguments(), time.perf_counter()
@@ -260,9 +258,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit("infer.py: stopped")
-    except (OSError, ValueError, ImportError) as error:
-        sys.exit(f"infer.py: {one_line(error)}")
+    run(main, "infer.py")

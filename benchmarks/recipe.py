@@ -32,7 +32,7 @@ from unet_resnet.data import Crops, Pair, balanced, read_pair
 from unet_resnet.device import (
     autocast, memory_format, pick_device, pick_precision, probability_function)
 from unet_resnet.evaluation.sheet import ScoreSheet
-from unet_resnet.files import one_line
+from unet_resnet.files import run
 from unet_resnet.losses import crack_loss
 from unet_resnet.metrics import BINS, counts_at
 from unet_resnet.synthetic.confusers import confuse
@@ -197,7 +197,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (OSError, ValueError) as error:
-        sys.exit(f"recipe.py: {one_line(error)}")
+    run(main, "recipe.py")

@@ -8,7 +8,6 @@ corruptions (Hendrycks and Dietterich, 2019) do the same for classifiers.
 """
 
 import argparse
-import sys
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,7 +22,7 @@ from unet_resnet.audit.folders import find
 from unet_resnet.audit.scoring import understood, unseen
 from unet_resnet.checkpoint import SHIPPED
 from unet_resnet.data import read_pair
-from unet_resnet.files import align, one_line
+from unet_resnet.files import align, run
 from unet_resnet.metrics import Counts, count
 from unet_resnet.synthetic import confusers, photometric
 
@@ -116,7 +115,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (OSError, ValueError) as error:
-        sys.exit(f"stress.py: {one_line(error)}")
+    run(main, "stress.py")

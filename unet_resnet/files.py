@@ -11,11 +11,11 @@ import sys
 import tempfile
 import time
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NoReturn
 
 
 @contextmanager
@@ -96,6 +96,17 @@ def one_line(text: object) -> str:
                    else char.encode("unicode_escape").decode() for char in str(text))
 
 
+def run(main: Callable[[], int | None], script: str) -> NoReturn:
+    """Run a script and exit; an error that its user can mend ends it in one line."""
+    print_safely()
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(f"{script}: stopped")
+    except (ImportError, OSError, ValueError) as error:
+        sys.exit(f"{script}: {one_line(error)}")
+
+
 def print_safely() -> None:
     """From now on, print as an escape what the terminal's encoding lacks, and nothing where there
     is no terminal (pythonw, services), instead of failing."""
@@ -142,11 +153,12 @@ def check_folder(folder: Path, remedy: str = "choose another --output") -> None:
         raise OSError(f"{nearest}: cannot be written in ({error.strerror}); {remedy}") from error
 
 
-def check_place(path: Path) -> None:
-    """Raise OSError where the folder of a new file `path` is missing or cannot be written in."""
+def check_new(path: Path) -> None:
+    """Raise OSError where `path` exists, or its folder is missing or cannot be written in."""
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path.parent}: no such folder")
     check_folder(path.parent, "choose another one")
+    check_absent(path)
 
 
 def check_absent(path: Path) -> None:

@@ -7,7 +7,6 @@ import argparse
 import json
 import math
 import statistics
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,8 +17,7 @@ from unet_resnet.audit.findings import Finding, Record, audit
 from unet_resnet.audit.folders import Part, find, nothing_in, notes
 from unet_resnet.audit.groups import group_of
 from unet_resnet.audit.polygons import choose, write
-from unet_resnet.files import (
-    align, check_absent, check_place, one_line, print_safely, written_whole)
+from unet_resnet.files import align, check_new, one_line, run, written_whole
 
 
 def main() -> int:
@@ -35,7 +33,6 @@ def main() -> int:
                         help="masks are drawn on the photos as stored, before EXIF turns them")
     add_drawing_flags(parser)
     args = parser.parse_args()
-    print_safely()
     if args.annotations and args.to and not (args.folder or args.json):
         drawings = read(args.annotations, args.photos)
         labels = choose(drawings, args.label)
@@ -44,8 +41,7 @@ def main() -> int:
     if not args.folder or args.annotations or args.to:
         parser.error("wanted data sets to report on, or --from FILE_OR_FOLDER --to FOLDER alone")
     if args.json:
-        check_place(args.json)
-        check_absent(args.json)
+        check_new(args.json)
     parts = find(args.folder)
     remarks = notes(args.folder, parts)
     if not any(part.has_pictures for part in parts.values()):
@@ -57,7 +53,7 @@ def main() -> int:
                    "sources": summarise(records),
                    "findings": [finding.as_dict() for finding in findings],
                    "not_used": remarks}
-        check_absent(args.json)  # reading a large set takes minutes
+        check_new(args.json)  # reading a large set takes minutes
         with written_whole(args.json) as file:
             file.write((json.dumps(content, indent=1) + "\n").encode())
     return int(any(finding.severity == "error" for finding in findings))
@@ -134,9 +130,4 @@ def screen(parts: dict[str, Part], records: Sequence[Record], findings: Sequence
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit("unet_resnet.audit: stopped")
-    except (OSError, ValueError) as error:
-        sys.exit(f"unet_resnet.audit: {one_line(error)}")
+    run(main, "unet_resnet.audit")

@@ -5,12 +5,11 @@
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 from unet_resnet.export.onnx import export
 from unet_resnet.export.small import shrink
-from unet_resnet.files import one_line, print_safely
+from unet_resnet.files import run
 
 
 def main() -> None:
@@ -21,17 +20,11 @@ def main() -> None:
     parser.add_argument("output", type=Path, help="the file to write: NAME.onnx, about 185 MB for "
                         "ResNet-101, or NAME.pt, a checkpoint with weights in 8 bits, 47 MB")
     args = parser.parse_args()
-    print_safely()
-    try:
-        if args.output.suffix not in (".onnx", ".pt"):
-            raise ValueError(f"{args.output}: its name must end in .onnx or .pt")
-        write = export if args.output.suffix == ".onnx" else shrink
-        print(write(args.checkpoint, args.output))
-    except KeyboardInterrupt:
-        sys.exit("unet_resnet.export: stopped")
-    except (ModuleNotFoundError, OSError, ValueError) as error:
-        sys.exit(f"unet_resnet.export: {one_line(error)}")
+    if args.output.suffix not in (".onnx", ".pt"):
+        raise ValueError(f"{args.output}: its name must end in .onnx or .pt")
+    write = export if args.output.suffix == ".onnx" else shrink
+    print(write(args.checkpoint, args.output))
 
 
 if __name__ == "__main__":
-    main()
+    run(main, "unet_resnet.export")

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from unet_resnet import checkpoint
-from unet_resnet.files import check_absent, check_extra, check_place, written_whole
+from unet_resnet.files import check_extra, check_new, written_whole
 from unet_resnet.inference.fuse import fuse_batchnorm
 from unet_resnet.model import UNetResNet
 from unet_resnet.synthetic import pavement
@@ -60,8 +60,7 @@ def export(checkpoint_path: Path, onnx_path: Path) -> str:
     onnxruntime's probabilities differ from torch's.
     """
     check_extra("onnx", "exporting", *PACKAGES)
-    check_place(onnx_path)
-    check_absent(onnx_path)
+    check_new(onnx_path)
     model, content = checkpoint.load(checkpoint_path)
     photo = pavement.draw(0, size=128)[0][None, :, 1:, 31:] / 255  # odd sizes, to be padded
     with torch.no_grad():

@@ -6,7 +6,7 @@ import torch
 
 from unet_resnet import checkpoint
 from unet_resnet.checkpoint import SCALE, State
-from unet_resnet.files import check_absent, check_place
+from unet_resnet.files import check_new
 
 PATHS = ("data", "weights", "split")  # the settings that name files of the one who trained
 LEAST = 4096  # numbers, below which a tensor stays as it is
@@ -19,8 +19,7 @@ def shrink(path: Path, small: Path) -> str:
 
     Raises FileExistsError where `small` exists, and what `checkpoint.load` raises.
     """
-    check_place(small)
-    check_absent(small)
+    check_new(small)
     path = checkpoint.located(path)
     network, found = checkpoint.load(path)
     settings = {name: value for name, value in found.settings.items() if name not in PATHS}

@@ -1,10 +1,9 @@
 """Draws a data set of pavement:  python -m unet_resnet.synthetic FOLDER"""
 
 import argparse
-import sys
 from pathlib import Path
 
-from unet_resnet.files import one_line, print_safely
+from unet_resnet.files import run
 from unet_resnet.synthetic.pavement import write
 
 
@@ -16,14 +15,8 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=200, help="pictures")
     parser.add_argument("--size", type=int, default=256, help="side of a picture in pixels")
     parser.add_argument("--seed", type=int, default=0, help="another seed draws another set")
-    print_safely()
-    try:
-        write(**vars(parser.parse_args()))
-    except KeyboardInterrupt:
-        sys.exit("unet_resnet.synthetic: stopped; nothing was written")
-    except (OSError, ValueError) as error:
-        sys.exit(f"unet_resnet.synthetic: {one_line(error)}")
+    write(**vars(parser.parse_args()))
 
 
 if __name__ == "__main__":
-    main()
+    run(main, "unet_resnet.synthetic")

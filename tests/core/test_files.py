@@ -1,0 +1,32 @@
+"""Does a script end in one line where its user can mend what is wrong, and only there?"""
+
+import pytest
+
+from unet_resnet.files import run
+
+
+def raising(error: BaseException):
+    def main() -> None:
+        raise error
+    return main
+
+
+@pytest.mark.parametrize("error, text", [
+    (KeyboardInterrupt(), "x.py: stopped"), (OSError("no\nfile"), r"x.py: no\nfile"),
+    (ValueError("a"), "x.py: a"), (ModuleNotFoundError("b"), "x.py: b")])
+def test_errors_of_users_are_one_line(error, text):
+    with pytest.raises(SystemExit) as stop:
+        run(raising(error), "x.py")
+    assert stop.value.code == text
+
+
+def test_other_errors_keep_their_traceback():
+    with pytest.raises(RuntimeError, match="ours"):
+        run(raising(RuntimeError("ours")), "x.py")
+
+
+@pytest.mark.parametrize("status", [None, 0, 1])
+def test_the_status_is_that_of_the_script(status):
+    with pytest.raises(SystemExit) as stop:
+        run(lambda: status, "x.py")
+    assert stop.value.code == status
