@@ -26,8 +26,7 @@ from unet_resnet.augment import Augment
 from unet_resnet.checkpoint import Checkpoint
 from unet_resnet.data import Crops, Pair, WholePhotos, balanced
 from unet_resnet.device import (
-    autocast, check_compiler, memory_format, pick_device, pick_precision, probability_function,
-    why_not_cuda)
+    autocast, memory_format, pick_device, pick_precision, probability_function, why_not_cuda)
 from unet_resnet.images import write_png
 from unet_resnet.inference import overlay
 from unet_resnet.losses import crack_loss
@@ -225,8 +224,6 @@ def main() -> None:
     if args.device == "auto":
         print(why_not_cuda(device), end="")
     precision = pick_precision(args.precision, device)
-    if args.compile:
-        check_compiler(device)
     group.join(device)
     if not args.data:
         with group.first_goes_ahead():

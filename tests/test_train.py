@@ -18,6 +18,7 @@ import pytest
 import torch
 from conftest import ROOT, TINY, Outcome, refused, run_script, write_pairs
 from PIL import Image
+from torch._dynamo.exc import TorchDynamoException
 from torch.amp import GradScaler
 from torch.optim import SGD, Adam, Optimizer
 from torchvision import models
@@ -200,11 +201,12 @@ def test_what_compile_cannot_do_is_refused(trained, script, monkeypatch):
     start = ("train.py", "--data", trained / "walls", *TINY, "--compile")
     refused(script(*start, "--recompute"), "train.py", "--compile", "--recompute")
 
-    def no_compiler(_):
-        raise RuntimeError("No working C++ compiler found")
+    class NoCompiler(torch.nn.Module):
+        def forward(self, _):
+            raise TorchDynamoException("No working C++ compiler found\nSet TORCH_LOGS")
 
-    monkeypatch.setattr(torch, "compile", no_compiler)
-    refused(script(*start), "train.py", "--compile", "omit it")
+    monkeypatch.setattr(torch, "compile", lambda _: NoCompiler())
+    refused(script(*start), "train.py", "--compile", "No working C++ compiler found", "omit it")
 
 
 @pytest.mark.parametrize("updates", (1, 2, 3, 20, 101, 1000))

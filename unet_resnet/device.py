@@ -86,15 +86,6 @@ def memory_format(device: torch.device) -> torch.memory_format:
     return torch.contiguous_format if device.type == "mps" else torch.channels_last
 
 
-def check_compiler(device: torch.device) -> None:
-    """Raise ValueError where torch.compile does not work, e.g. without a C++ compiler."""
-    try:
-        torch.compile(torch.sin)(torch.zeros(2, device=device))
-    except Exception as error:  # of many kinds, none of them public
-        raise ValueError("--compile: torch.compile does not work here "
-                         f"({type(error).__name__}); omit it") from error
-
-
 def pick_precision(name: str, device: torch.device) -> torch.dtype:
     """The type of the forward pass; auto is 16 bits where the hardware computes in them.
 

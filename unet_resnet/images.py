@@ -172,12 +172,8 @@ def interpreted(image: Image.Image) -> tuple[Tensor, tuple[str, ...]]:
     deep.check_colours(image)
     if image.mode == "P":  # straight to RGB, Pillow warns of a transparent palette
         image = image.convert("RGBA")
-    return _to_tensor(image if image.mode == "RGB" else image.convert("RGB")), ()
-
-
-def _to_tensor(image: Image.Image) -> Tensor:
-    array = np.array(image)  # a copy: torch wants writable memory of its own
-    return torch.from_numpy(array.reshape(image.height, image.width, -1)).permute(2, 0, 1)
+    array = np.array(image if image.mode == "RGB" else image.convert("RGB"))  # writable
+    return torch.from_numpy(array).permute(2, 0, 1), ()
 
 
 def write_png(path: Path, pixels: Tensor) -> None:

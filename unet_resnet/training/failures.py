@@ -15,6 +15,9 @@ def explain(error: Exception) -> str:
                 "--device cpu")
     if isinstance(error, DistError) or "Connection closed" in str(error):
         return "another process of this training has ended; what was reached is saved"
+    if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+        reason = str(error).partition("\n")[0]
+        return f"--compile does not work here ({one_line(reason)}); omit it"
     if isinstance(error, (OSError, ValueError)):
         # One from a worker carries a traceback, which ends with the message.
         return one_line(re.sub(r"^\w+Error: ", "", str(error).splitlines()[-1]))
