@@ -35,8 +35,7 @@ class Pair:
     mask: Path
     source: str
     folder: str = ""  # of the photo, below the images/ of its data set
-    # Of "image" and "mask", where the files have been read already.
-    fingerprints: dict[str, str] = field(default_factory=dict, compare=False)
+    fingerprints: dict[str, str] = field(default_factory=dict, compare=False)  # of image and mask
     rule: Rule = field(default=Rule(), compare=False)  # by which the mask is read
 
     @property

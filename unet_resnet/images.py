@@ -156,16 +156,12 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
 def read_photo(path: Path) -> Tensor:
     """The photograph upright, as (3, h, w) uint8 RGB."""
     with opened(path) as image:
-        return to_rgb(upright(image))
-
-
-def to_rgb(image: Image.Image) -> Tensor:
-    """A PIL image as (3, h, w) uint8 RGB, as `read_photo` gives it."""
-    return interpreted(image)[0]
+        return interpreted(image)[0]
 
 
 def interpreted(image: Image.Image) -> tuple[Tensor, tuple[str, ...]]:
-    """A PIL image as (3, h, w) uint8 RGB, and what of `deep.ASSUMED` this took."""
+    """A PIL image, upright, as (3, h, w) uint8 RGB, and what of `deep.ASSUMED` this took."""
+    image = upright(image)
     if deep.is_deep(image):
         grey, assumed = deep.to_bytes(image)
         return torch.from_numpy(grey).expand(3, -1, -1).contiguous(), assumed

@@ -37,7 +37,7 @@ class Rule:
         turn = exif_turn(photo) if self.unturned else None
         with opened(mask) as image:
             turn = turn if turn_of(image) is None else None
-            values, _, alpha = decoded(upright(image), image.format == "JPEG")
+            values, _, alpha = decoded(image)
         if self.in_alpha:
             values = np.zeros_like(values) if alpha is None else alpha
         crack = (values > self.threshold).astype(np.uint8)
@@ -59,12 +59,11 @@ def misfit(mask: Sequence[int], photo: Sequence[int], turn: Image.Transpose | No
     return f"{sizes}; export the mask at the photo's size"
 
 
-def decoded(image: Image.Image, lossy: bool
-            ) -> tuple[np.ndarray, Image.Image | None, np.ndarray | None]:
-    """Brightness (h, w); the image in RGB if it has colours; opacity (h, w) if only that varies.
-
-    Where colours and transparency vary, the image is laid on black.
+def decoded(image: Image.Image) -> tuple[np.ndarray, Image.Image | None, np.ndarray | None]:
+    """Of a mask, upright: brightness (h, w); the image in RGB if it has colours; opacity (h, w) if
+    only that varies. Where colours and transparency vary, the image is laid on black.
     """
+    lossy, image = image.format == "JPEG", upright(image)
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         alpha = np.array(image.getchannel("A"))

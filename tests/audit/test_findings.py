@@ -181,8 +181,7 @@ def test_each_file_is_opened_and_hashed_once(folder, monkeypatch, split_by):
 
     for module in (findings, images):
         monkeypatch.setattr(module, "opened", counted(images.opened, opened))
-    for module in (findings, split):
-        monkeypatch.setattr(module, "fingerprint", counted(fingerprint, hashed))
+    monkeypatch.setattr(findings, "fingerprint", counted(fingerprint, hashed))
     sides = split.load_pairs([folder], split=split_by)[:2]
     described = [split.describe_split(*sides, part) for part in ("image", "mask")]
     pairs = [pair for side in sides for pair in side]

@@ -51,7 +51,10 @@ def main() -> int:
     if args.json:
         content = {"pairs": {name: len(part.pairs) for name, part in parts.items()},
                    "sources": summarise(records),
-                   "findings": [finding.as_dict() for finding in findings],
+                   "findings": [vars(finding) | {
+                       "count": len(finding.files),
+                       "files": [{"file": str(path), "detail": detail}
+                                 for path, detail in finding.files]} for finding in findings],
                    "not_used": remarks}
         check_new(args.json)  # reading a large set takes minutes
         with written_whole(args.json) as file:

@@ -19,7 +19,7 @@ from unet_resnet.data import Pair, in_threads
 from unet_resnet.deep import ASSUMED, more_bits
 from unet_resnet.files import fingerprint, one_line
 from unet_resnet.images import (
-    QUARTER_TURNS, has_pages, interpreted, opened, turn_of, upright, upright_size)
+    QUARTER_TURNS, has_pages, interpreted, opened, turn_of, upright_size)
 from unet_resnet.masks import UNTURNED, misfit
 
 AMBIGUOUS, SPECIAL = "masks are not understood", "masks are not 0 and 255"
@@ -73,23 +73,16 @@ class Record:
 @dataclass
 class Finding:
     kind: str
-    files: list[tuple[Path, str]]  # each with a detail, and advice where the kind has none
-
-    @property
-    def severity(self) -> str:
-        return KINDS[self.kind][0]
+    severity: str
+    advice: str  # of the kind; where it has none, each file's detail is one
+    files: list[tuple[Path, str]]  # each with a detail
 
     def line(self) -> str:
-        path, detail = self.files[0]
-        advice = KINDS[self.kind][1]
-        found = f"{path}{f' ({detail})' if detail else ''}; {advice}" if advice else detail
-        count = f"{len(self.files)}, e.g. " if advice or len(self.files) > 1 else ""
+        path, found = self.files[0]
+        if self.advice:
+            found = f"{path}{f' ({found})' if found else ''}; {self.advice}"
+        count = f"{len(self.files)}, e.g. " if self.advice or len(self.files) > 1 else ""
         return one_line(f"{self.severity}: {self.kind}: {count}{found}")
-
-    def as_dict(self) -> dict[str, object]:
-        return {"kind": self.kind, "severity": self.severity, "count": len(self.files),
-                "advice": KINDS[self.kind][1],
-                "files": [{"file": str(path), "detail": detail} for path, detail in self.files]}
 
 
 def audit(parts: dict[str, Part], thorough: bool = True, copies: bool = True,
@@ -97,8 +90,8 @@ def audit(parts: dict[str, Part], thorough: bool = True, copies: bool = True,
     """Examine a data set: "train" and perhaps "validation" and "test".
 
     thorough: also measure cracks and look for frayed masks. copies: decode each photo and compare
-    it with all others; without, only its header is read, unless it has more than 8
-    bits. unturned: masks are drawn on the photos as stored, before EXIF turns them.
+    it with all others; without, only headers are read, except of photos of more than 8 bits.
+    unturned: masks are drawn on the photos as stored, before EXIF turns them.
 
     Returns a record of each pair, the findings in the order of KINDS, and the pairs of indices of
     records that are copies of one photo.
@@ -120,8 +113,7 @@ def audit(parts: dict[str, Part], thorough: bool = True, copies: bool = True,
         for kind, detail in record.findings:
             on_photo = kind.startswith("photo ")
             files[kind].append((record.pair.image if on_photo else record.pair.mask, detail))
-    if records and not any(record.crack_pixels for record in records) and (
-            not files[AMBIGUOUS]):
+    if records and not (files[AMBIGUOUS] or any(record.crack_pixels for record in records)):
         files["no mask has any crack"].append((records[0].pair.mask, "the first"))
     photos = [pair.image for pair in pairs]
     files["same photo under names of two photos"] = [
@@ -132,7 +124,8 @@ def audit(parts: dict[str, Part], thorough: bool = True, copies: bool = True,
         partners |= {j: i for i, j in reversed(twins) if i < border <= j} | related(photos, border)
     files["photos shared by train, val or test"] = [
         (photos[j], f"and {photos[i]}") for j, i in sorted(partners.items())]
-    return records, [Finding(kind, files[kind]) for kind in KINDS if files[kind]], twins
+    found = [Finding(kind, *KINDS[kind], files[kind]) for kind in KINDS if files[kind]]
+    return records, found, twins
 
 
 def examine(pair: Pair, copies: bool = True) -> Record:
@@ -160,7 +153,7 @@ def _examine_photo(record: Record, decode: bool) -> None:
         if not decode and not more_bits(image):
             record.size = upright_size(image)
             return
-        photo, assumed = interpreted(upright(image))
+        photo, assumed = interpreted(image)
         record.findings += [(kind, "") for kind in assumed]
     record.size = (photo.shape[1], photo.shape[2])
     if decode:

@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 from unet_resnet.files import one_line
-from unet_resnet.images import QUARTER_TURNS, has_pages, opened, turn_of, upright
+from unet_resnet.images import QUARTER_TURNS, has_pages, opened, turn_of
 from unet_resnet.masks import NEAR, REMEDY, WHITE, Rule, decoded
 
 Label = int | tuple[int, int, int]  # a grey value, or a colour with channels that differ
@@ -60,8 +60,7 @@ def survey(path: Path) -> MaskValues:
     """Raises OSError or ValueError, naming the file, if it cannot be read."""
     with opened(path) as image:
         lossy, turned = image.format == "JPEG", turn_of(image) is not None
-        pages = has_pages(image)
-        values, colours, alpha = decoded(upright(image), lossy)
+        pages, (values, colours, alpha) = has_pages(image), decoded(image)
     return MaskValues(path, values.shape, histogram(values), flat_labels(values, colours, lossy),
                       None if alpha is None else histogram(alpha), turned, lossy, pages)
 

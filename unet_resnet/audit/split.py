@@ -11,7 +11,7 @@ from unet_resnet.audit.groups import group_of, join, split_groups
 from unet_resnet.audit.scoring import Side, known_photos, learned_from
 from unet_resnet.checkpoint import Checkpoint, Split
 from unet_resnet.data import Pair
-from unet_resnet.files import fingerprint, one_line
+from unet_resnet.files import one_line
 
 VALIDATION_SHARE = 0.15
 
@@ -149,12 +149,8 @@ def describe_split(train: Sequence[Pair], validation: Sequence[Pair],
         if twice := [name for name in names if names[name] > 1]:
             raise ValueError(f"{twice[0]}: two photos on one side of the split have that name, in "
                              "train/ and test/ or in two data sets; rename one and its mask")
-    return {side: {pair.name: _fingerprint(pair, part) for pair in pairs}
+    return {side: {pair.name: pair.fingerprints[part] for pair in pairs}
             for side, pairs in (("train", train), ("validation", validation))}
-
-
-def _fingerprint(pair: Pair, part: str) -> str:
-    return pair.fingerprints.get(part) or fingerprint(getattr(pair, part))
 
 
 def check_masks(masks: Split, before: Split) -> None:
@@ -183,7 +179,7 @@ def apply_split(pairs: Sequence[Pair], split: Split,
         names = {side: named_in(split[side], pair) for side in chosen}
         named = [side for side in chosen if names[side]]
         sides = [side for side in named
-                 if split[side][names[side]] in (None, _fingerprint(pair, "image"))]
+                 if split[side][names[side]] in (None, pair.fingerprints["image"])]
         if len(sides) == 2:
             raise ValueError(f"{pair.image}: on both sides of the split")
         if strict and not sides:

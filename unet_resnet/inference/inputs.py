@@ -12,7 +12,7 @@ from torch import Tensor
 from unet_resnet.data import Pair, read_truth
 from unet_resnet.files import one_line
 from unet_resnet.formats import kind_of, passed_over
-from unet_resnet.images import SUFFIXES, has_pages, is_picture, interpreted, opened, upright
+from unet_resnet.images import SUFFIXES, has_pages, is_picture, interpreted, opened
 from unet_resnet.inference import index
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mts", ".m2ts", ".mpg", ".mpeg",
@@ -115,7 +115,7 @@ class Reading(NamedTuple):
 def read(path: Path, pair: Pair | None) -> Reading:
     """Raises OSError or ValueError, naming the file, for one that cannot be read."""
     with opened(path) as image:
-        (photo, assumed), more = interpreted(upright(image)), has_pages(image)
+        (photo, assumed), more = interpreted(image), has_pages(image)
     truth = read_truth(pair, photo) if pair else None
     return Reading(photo, truth, more, assumed, index.facts_of(path))
 
