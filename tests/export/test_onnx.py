@@ -1,5 +1,6 @@
 """An exported network predicts as it did in torch, at any size, and says how to be used."""
 
+import json
 import re
 import subprocess
 import sys
@@ -69,6 +70,28 @@ def test_the_file_describes_itself(session, folder):
     assert b"onnx.py" not in content and b"stack_trace" not in content  # nothing of the author
 
 
+def test_a_file_for_deepness_is_read_by_its_rules(folder, tmp_path, monkeypatch):
+    """The plugin of QGIS parses each value as JSON, crops square tiles of the size of the input,
+    and takes a single channel of 0..1 (its model_base.py and segmentor.py)."""
+    monkeypatch.setattr(exporter, "DEEPNESS_TILE", 96)
+    exporter.export(folder / "best.pt", tmp_path / "qgis.onnx", resolution=0.25)
+    session = onnxruntime.InferenceSession(tmp_path / "qgis.onnx")
+    given, made = session.get_inputs(), session.get_outputs()
+    assert [end.shape for end in given + made] == [[1, 3, 96, 96], [1, 1, 96, 96]]
+    notes = session.get_modelmeta().custom_metadata_map
+    parsed = {key: json.loads(notes[key]) for key in (
+        "model_type", "class_names", "resolution", "tile_size", "tiles_overlap", "seg_thresh",
+        "seg_small_segment")}
+    assert parsed == {"model_type": "Segmentor", "class_names": {"0": "crack"}, "resolution": 0.25,
+                      "tile_size": 96, "tiles_overlap": 10, "seg_thresh": THRESHOLD,
+                      "seg_small_segment": 0}
+    image = torch.rand(1, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = network()(image).sigmoid()
+    found, = session.run(None, {given[0].name: image.numpy()})
+    torch.testing.assert_close(torch.from_numpy(found), expected, rtol=0, atol=1e-5)
+
+
 def test_the_command_says_what_it_wrote(folder):
     """In one file, about as large as the checkpoint: no weight lies elsewhere."""
     assert {path.name for path in folder.iterdir()} == {"best.pt", "cracks.onnx", "said"}
@@ -99,7 +122,7 @@ def test_the_documented_lines_run(folder, tmp_path, monkeypatch):
     (1.0, "differ .* nothing is written"), (float("nan"), "NaN or infinity in head.bias")])
 def test_other_probabilities_are_refused(folder, tmp_path, monkeypatch, bias, reason):
     content = (folder / "cracks.onnx").read_bytes()
-    monkeypatch.setattr(exporter, "to_onnx", lambda model, threshold: content)
+    monkeypatch.setattr(exporter, "to_onnx", lambda model, about, size: content)
     exporter.export(folder / "best.pt", tmp_path / "same.onnx")
     assert (tmp_path / "same.onnx").read_bytes() == content
     model = network()
@@ -130,8 +153,13 @@ def test_nothing_is_replaced(folder, tmp_path, name):
     ("said new.onnx", ["said", "not a file of PyTorch tensors"]),
     ("best.pt nowhere/new.onnx", ["nowhere", "no such folder"]),
     ("best.pt nowhere/new.pt", ["nowhere", "no such folder"]),
-    ("best.pt said", ["said", ".onnx or .pt"]),
-    ("best.pt new.pth", ["new.pth", ".onnx or .pt"]),
+    ("best.pt said", ["said", ".onnx, or in .pt"]),
+    ("best.pt new.pth", ["new.pth", ".onnx, or in .pt"]),
+    ("best.pt new.pt --int8", ["new.pt", "without --int8"]),
+    ("best.pt new.pt --deepness 1", ["new.pt", "--deepness"]),
+    ("best.pt new.onnx --deepness 0", ["--deepness 0", "above 0"]),
+    ("best.pt new.onnx --deepness nan", ["--deepness nan", "above 0"]),
+    ("best.pt new.onnx --int8 none.jpg", ["none.jpg", "o such file"]),
 ])
 def test_one_line_for_a_wrong_name(folder, arguments, words):
     outcome = run_script(folder, "unet_resnet/export/__main__.py", *arguments.split())

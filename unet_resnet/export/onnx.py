@@ -1,11 +1,12 @@
 """How does a trained network leave Python? As one ONNX file, which many runtimes can read.
 
 Normalisation, padding and sigmoid are in the graph: it takes RGB in 0..1 of any size and returns
-probabilities. The threshold is in its metadata. Its results are compared with torch's before the
-file is written.
+probabilities. Threshold and split are in its metadata. Its results are compared with torch's before
+the file is written.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,10 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from unet_resnet import checkpoint
+from unet_resnet.checkpoint import Checkpoint
+from unet_resnet.export import int8
 from unet_resnet.files import check_extra, check_new, written_whole
+from unet_resnet.images import read_photo
 from unet_resnet.inference.fuse import fuse_batchnorm
 from unet_resnet.model import UNetResNet
 from unet_resnet.synthetic import pavement
@@ -22,7 +26,10 @@ from unet_resnet.synthetic import pavement
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")  # torch's exporter imports the first and the last
 OPSET = 18  # torch 2.14 would use 20, which older runtimes cannot read
 TOLERANCE = 1e-4  # the largest accepted difference between a probability and torch's
+INT8_TOLERANCE = 0.02  # of a network in 8 bits: the largest accepted mean difference
 AXES = ("batch", None, "height", "width")  # None: the number of channels is fixed
+# For Deepness, a plugin of QGIS: side of a tile in pixels, overlap in per cent.
+DEEPNESS_TILE, DEEPNESS_OVERLAP = 1024, 10
 
 
 class ExportedGraph(nn.Module):
@@ -52,47 +59,78 @@ class ExportedGraph(nn.Module):
         return torch.arange((size + stride - 1) // stride * stride).clamp(max=size - 1)
 
 
-def export(checkpoint_path: Path, onnx_path: Path) -> str:
+def export(checkpoint_path: Path, onnx_path: Path, photos: Sequence[Path] | None = None,
+           resolution: float | None = None) -> str:
     """Write the network of a checkpoint as one ONNX file; returns one line that says so.
 
+    photos: if given, the network computes in 8 bits (export/int8.py), calibrated with them or, if
+    there are none, with drawn pavement. resolution: if given, the file is for the QGIS plugin
+    Deepness, which shows it maps of that many centimetres per pixel, in tiles of one size.
+
     Raises ModuleNotFoundError if a package is missing, FileExistsError if `onnx_path` exists, and
-    OSError or ValueError if the checkpoint cannot be read, the file cannot be written, or
+    OSError or ValueError if checkpoint or photos cannot be read, the file cannot be written, or
     onnxruntime's probabilities differ from torch's.
     """
     check_extra("onnx", "exporting", *PACKAGES)
     check_new(onnx_path)
     model, content = checkpoint.load(checkpoint_path)
-    photo = pavement.draw(0, size=128)[0][None, :, 1:, 31:] / 255  # odd sizes, to be padded
+    # Odd sizes, to be padded; but Deepness has one size.
+    height, width = (DEEPNESS_TILE, DEEPNESS_TILE) if resolution else (127, 97)
+    picture = pavement.draw(0, size=max(height, width))[0][None, :, :height, :width] / 255
     with torch.no_grad():
-        expected = model(photo).sigmoid()
-    graph = to_onnx(model, content.threshold)
-    difference = (run(graph, photo) - expected).abs().max().item()
-    if not difference <= TOLERANCE:  # also true of NaN
+        expected = model(picture).sigmoid()
+    model, about = fuse_batchnorm(model), describe(content, resolution)
+    size = (height, width) if resolution else None
+    if photos is None:
+        graph = to_onnx(model, about, size)
+    else:
+        calibration = [*map(read_photo, photos)] or [
+            pavement.draw(number)[0] for number in range(1, 1 + int8.DRAWN)]
+        graph = int8.quantize(to_onnx(int8.replace_upconvs(model), about, size), calibration, size)
+    difference = (run(graph, picture) - expected).abs()
+    most, mean = difference.max().item(), difference.mean().item()
+    if not (most <= TOLERANCE if photos is None else mean <= INT8_TOLERANCE):  # also true of NaN
         raise ValueError(f"{checkpoint_path}: onnxruntime's probabilities differ from torch's by "
-                         f"{difference:.1e}, more than {TOLERANCE}; nothing is written. Try "
-                         f"other versions of {', '.join(PACKAGES)}")
+                         f"{most:.1e} at most, {mean:.1e} on average; nothing is written. Try "
+                         f"other versions of {', '.join(PACKAGES)}"
+                         + ", or other photos after --int8" * (photos is not None))
     with written_whole(onnx_path) as file:
         file.write(graph)
-    return (f"{onnx_path}: {len(graph) / 1e6:.0f} MB, threshold {content.threshold:g}, "
-            f"differs from torch by {difference:.1e} at most")
+    return (f"{onnx_path}: {len(graph) / 1e6:.0f} MB, threshold {content.threshold:g}, differs "
+            f"from torch by {most:.1e} at most, {mean:.1e} on average")
 
 
-def to_onnx(model: UNetResNet, threshold: float) -> bytes:
-    """The content of an ONNX file with this model. Changes the model: its BatchNorm is fused."""
-    image = torch.zeros(2, 3, 70, 45)  # any sizes but 0 and 1, which the exporter treats as fixed
-    sizes = {axis: Dim.DYNAMIC for axis, name in enumerate(AXES) if name}
-    proto = torch.onnx.export(
-        ExportedGraph(fuse_batchnorm(model)).eval(), (image,), dynamo=True, verbose=False,
-        input_names=["image"], output_names=["probability"], opset_version=OPSET,
-        dynamic_shapes={"image": sizes}).model_proto
-    tidy(proto.graph)
-    about = {"threshold": threshold, "blocks": json.dumps(model.blocks),
-             "widths": json.dumps(model.widths),
-             "input": "image: (batch, 3, height, width) float32, RGB in 0..1, any size",
+def describe(content: Checkpoint, resolution: float | None) -> dict[str, str]:
+    """The metadata of the file, keys and values."""
+    size = "any size" if resolution is None else "one size"
+    about = {"threshold": str(content.threshold), "blocks": json.dumps(content.blocks),
+             "widths": json.dumps(content.widths), "split": json.dumps(content.split),
+             "input": f"image: (batch, 3, height, width) float32, RGB in 0..1, {size}",
              "output": "probability: (batch, 1, height, width) float32; crack: >= threshold"}
+    if resolution is not None:  # all in JSON, as the plugin reads them
+        about |= {key: json.dumps(value) for key, value in {
+            "model_type": "Segmentor", "class_names": {"0": "crack"}, "resolution": resolution,
+            "tile_size": DEEPNESS_TILE, "tiles_overlap": DEEPNESS_OVERLAP,
+            "seg_thresh": content.threshold,
+            "seg_small_segment": 0}.items()}  # a median filter, which would erase thin cracks
+    return about
+
+
+def to_onnx(model: UNetResNet, about: dict[str, str], size: tuple[int, int] | None) -> bytes:
+    """The content of an ONNX file with this model, whose BatchNorm is fused, for images of any
+    number and size, or for one image of the given height and width."""
+    if size:
+        image, dynamic = torch.zeros(1, 3, *size), None
+    else:  # any sizes but 0 and 1, which the exporter treats as fixed
+        image = torch.zeros(2, 3, 70, 45)
+        dynamic = {"image": {axis: Dim.DYNAMIC for axis, name in enumerate(AXES) if name}}
+    proto = torch.onnx.export(
+        ExportedGraph(model).eval(), (image,), dynamo=True, verbose=False, input_names=["image"],
+        output_names=["probability"], opset_version=OPSET, dynamic_shapes=dynamic).model_proto
+    tidy(proto.graph)
     del proto.metadata_props[:]
     for key, value in about.items():
-        proto.metadata_props.add(key=key, value=str(value))
+        proto.metadata_props.add(key=key, value=value)
     return proto.SerializeToString()
 
 
@@ -104,7 +142,7 @@ def tidy(graph: Any) -> None:
         del part.metadata_props[:]
     for value in (*graph.input, *graph.output):
         for dim, name in zip(value.type.tensor_type.shape.dim, AXES):
-            if name:  # the exporter's is s35 or Min(s35, 32 * ((s35 + 31) // 32))
+            if name and dim.dim_param:  # the exporter's is s35 or Min(s35, 32 * ((s35 + 31) // 32))
                 dim.dim_param = name
 
 

@@ -1,0 +1,93 @@
+"""How does a network compute in whole numbers of 8 bits? As an ONNX file, quantized statically.
+
+Weights and feature maps become bytes with a scale (Jacob et al., 2018). The scales of maps must be
+known beforehand: photos are sent through the network, and the extremes of each map are noted.
+"""
+
+import logging
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unet_resnet.decoder import UpConv
+from unet_resnet.model import UNetResNet
+
+DRAWN = 16  # pictures for calibration, if no photos are given
+SIDE = 640  # pixels; of a larger photo, the middle is taken
+
+
+class ShuffledUpConv(nn.Module):
+    """`UpConv` as a 2x2 convolution and a pixel shuffle: runtimes have convolutions in 8 bits, but
+    no transposed ones.
+
+    Each pixel of the small map becomes four, which see it and one neighbour in each direction.
+    Between four pixels of the small map lie four of the large one; a 2x2 convolution with four
+    times the outputs gives these. The outermost lie beyond the border and are cut off.
+    """
+
+    def __init__(self, up: UpConv) -> None:
+        super().__init__()
+        kernel = up.weight.detach()
+        for dim, block in ((2, 1), (4, 2)):  # rows, then columns: (outputs, 2, 2, inputs, 2, 2)
+            first, second, third = kernel.unbind(dim)
+            kernel = torch.stack((torch.stack((first + second, third), dim),
+                                  torch.stack((first, second + third), dim)), block)
+        outputs, inputs = up.weight.shape[:2]
+        self.conv = nn.Conv2d(inputs, 4 * outputs, 2, padding=1)
+        self.conv.weight.data = kernel.flatten(0, 2)
+        self.conv.bias.data = up.bias.detach().repeat_interleave(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.pixel_shuffle(self.conv(x), 2)
+        return x[..., 1:-1, 1:-1].clone()  # the exporter cannot add to a view in place
+
+
+def replace_upconvs(model: UNetResNet) -> UNetResNet:
+    """The same network, without transposed convolutions; its BatchNorm must be fused. In place."""
+    for level in model.decoder.children():
+        if hasattr(level, "up"):
+            level.up = ShuffledUpConv(level.up)
+    return model
+
+
+def middle(photo: Tensor, side: int = SIDE) -> Tensor:
+    """(3, h, w) -> its middle, no larger than a square of `side` pixels."""
+    top, left = (max(0, (length - side) // 2) for length in photo.shape[1:])
+    return photo[:, top:top + side, left:left + side]
+
+
+def quantize(graph: bytes, photos: Sequence[Tensor], size: tuple[int, int] | None) -> bytes:
+    """An ONNX file of a network with weights and maps in 8 bits.
+
+    graph: from `to_onnx`, of a network without transposed convolutions; photos: (3, h, w) uint8,
+    for calibration; size: height and width, if the graph takes no others.
+    """
+    from onnxruntime.quantization import CalibrationDataReader, quantize_static
+
+    class Photos(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.left: Iterator[Tensor] = map(middle, photos)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            photo = next(self.left, None)
+            if photo is None:
+                return None
+            image = photo[None] / 255
+            if size:
+                image = F.interpolate(image, size, mode="bilinear", antialias=True)
+            return {"image": image.numpy()}
+
+    with tempfile.TemporaryDirectory() as folder:
+        exact, small = Path(folder, "exact.onnx"), Path(folder, "small.onnx")
+        exact.write_bytes(graph)
+        logging.disable(logging.WARNING)  # it advises to fuse and fold, which is done
+        try:
+            quantize_static(exact, small, Photos(), per_channel=True)
+        finally:
+            logging.disable(logging.NOTSET)
+        return small.read_bytes()
