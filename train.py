@@ -4,9 +4,8 @@ import argparse
 import math
 import os
 import shlex
-import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
@@ -16,14 +15,13 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 import torch
 from torch import Tensor, nn
 from torch.amp import GradScaler
-from torch.optim import Adam, Optimizer
+from torch.optim import Adam
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from unet_resnet import UNetResNet, checkpoint, files, imagenet, metrics, tiling
 from unet_resnet.audit.split import sides_of_run
 from unet_resnet.augment import Augment
-from unet_resnet.checkpoint import Checkpoint
 from unet_resnet.data import Crops, Pair, WholePhotos, balanced
 from unet_resnet.device import (
     autocast, memory_format, pick_device, pick_precision, probability_function, why_not_cuda)
@@ -31,9 +29,9 @@ from unet_resnet.images import write_png
 from unet_resnet.inference import overlay
 from unet_resnet.losses import crack_loss
 from unet_resnet.synthetic import confusers, pavement, photometric
-from unet_resnet.training import failures, memory, resume, settings, windows
+from unet_resnet.training import failures, memory, recompute, settings, windows
 from unet_resnet.training.processes import Group
-from unet_resnet.training.recompute import recompute_activations
+from unet_resnet.training.resume import Progress
 from unet_resnet.training.signals import Stop, ignore_signals
 
 DRAWN_SET, DRAWN_COUNT = Path("sample_set"), 240
@@ -41,9 +39,52 @@ WARMUP = 0.05  # share of all updates
 PREVIEWS = 6  # validation photos in preview.png
 
 
-def make_model(args: argparse.Namespace, saved: Checkpoint | None, device: torch.device,
-               group: Group) -> UNetResNet:
-    """The network on its device, with its first weights or those that were saved."""
+def main() -> None:
+    """Flags, data, model, optimizer; then the loop, with validation and saving."""
+    files.print_safely()
+    group = Group.from_environment()
+    group.silence_others()
+    args, folder, resumed, pretrained = settings.from_flags(__doc__, writes=group.first)
+    device = pick_device(args.device, group.local_rank)
+    if args.device == "auto":
+        print(why_not_cuda(device), end="")
+    precision = pick_precision(args.precision, device)
+    group.join(device)
+
+    if not args.data:
+        with group.first_goes_ahead():
+            pavement.write(DRAWN_SET, DRAWN_COUNT)
+    train_pairs, validation_pairs, test_pairs, split, masks = sides_of_run(
+        [Path(data) for data in args.data or [DRAWN_SET]], args.seed, args.split, resumed,
+        pretrained, args.masks_unturned)
+    augment = Augment(args.crop, confusers.confuse, photometric.photometric)
+    crops = Crops(balanced(train_pairs), augment, args.seed)
+
+    model = make_model(args, resumed or pretrained, device, precision, group)
+    network = group.wrap(torch.compile(model) if args.compile else model, device)
+    optimizer = make_optimizer(model, args.encoder_lr)
+    scaler = GradScaler(device.type, enabled=precision == torch.float16)
+    progress = Progress(model, optimizer, scaler, group, vars(args), split, masks)
+    progress.begin(folder, resumed, precision)
+    del resumed, pretrained  # their tensors take as much memory as the model's and Adam's
+
+    at_end = f", {len(test_pairs)} of test/ to score at the end" * bool(test_pairs)
+    print(f"{len(train_pairs)} photos to train on, {len(validation_pairs)} to validate on{at_end}; "
+          f"{device}, {str(precision).removeprefix('torch.')}; files go to {progress.folder}")
+    with progress.saved_on_failure():
+        train(args, network, crops, validation_pairs, progress, precision)
+    group.leave()
+    if test_pairs and group.first:
+        score_test(progress, test_pairs, precision, args.workers)
+    command = shlex.join(["python", "infer.py", validation_pairs[0].image.as_posix(),
+                          "--checkpoint", progress.folder.as_posix()])
+    print(f"look at {progress.folder / 'preview.png'}, then try: {command}")
+
+
+def make_model(args: argparse.Namespace, saved: checkpoint.Checkpoint | None, device: torch.device,
+               precision: torch.dtype, group: Group) -> UNetResNet:
+    """The network on its device, with its first weights or those that were saved; prints how much
+    memory it will need."""
     torch.manual_seed(args.seed)
     model = UNetResNet(args.blocks, args.widths)
     if saved:
@@ -51,102 +92,106 @@ def make_model(args: argparse.Namespace, saved: Checkpoint | None, device: torch
     else:
         with group.first_goes_ahead():  # one process downloads
             print(imagenet.load_encoder(model.encoder, args.weights))
-    return model.to(device, memory_format=memory_format(device))
+    model.to(device, memory_format=memory_format(device))
+    crops_at_once = min(args.micro_batch, -(-args.batch_size // group.size))
+    model = group.share_norms(model, crops_at_once, device)
+    if args.recompute:
+        recompute.recompute_activations(model)
+    print(memory.estimate(model, args.crop, crops_at_once, precision))
+    return model
 
 
 def make_optimizer(model: UNetResNet, encoder_lr: float) -> Adam:
     """Adam with two learning rates, the schedule's times a factor: trained weights move slowly."""
     new = [*model.decoder.parameters(), *model.head.parameters()]
-    return Adam([{"params": new, "factor": 1.0},
-                 {"params": model.encoder.parameters(), "factor": encoder_lr}],
-                fused=True)  # one pass over the weights instead of ten
+    slow = {"params": model.encoder.parameters(), "factor": encoder_lr}
+    # Fused is one pass over the weights instead of ten.
+    return Adam([{"params": new, "factor": 1.0}, slow], fused=True)
 
 
 def schedule(update: int, updates: int) -> float:
-    """Factor of the learning rate: linear warm-up, then half a cosine down to zero.
-
-    Warm-up: Goyal et al., 2017; cosine: SGDR (Loshchilov and Hutter, 2017) without restarts.
-    """
+    """Factor of the learning rate: linear warm-up (Goyal et al., 2017), then half a cosine down to
+    zero (SGDR of Loshchilov and Hutter, 2017, without restarts)."""
     warmup = max(1, round(WARMUP * updates))
     if update < warmup:
         return (update + 1) / warmup
     return 0.5 * (1 + math.cos(math.pi * (update - warmup) / max(1, updates - warmup)))
 
 
-def accumulate(network: nn.Module, scaler: GradScaler, parts: Iterable[windows.Window],
-               precision: torch.dtype) -> Tensor:
+def train(args: argparse.Namespace, network: nn.Module, crops: Crops,
+          validation_pairs: Sequence[Pair], progress: Progress, precision: torch.dtype) -> None:
+    """Epoch by epoch: an update per window of crops, then validation and saving."""
+    model, optimizer, group = progress.model, progress.optimizer, progress.group
+    device, stop = next(model.parameters()).device, Stop(group)
+    updates = -(-len(crops) // args.batch_size)  # in an epoch
+    for epoch in range(len(progress.history), args.epochs):
+        began, done = time.perf_counter(), len(progress.losses)  # done: before a run was resumed
+        network.train()
+        if args.freeze_bn:
+            model.encoder.eval()  # of its parts, only BatchNorm has such a mode
+        left = windows.of_epoch(epoch, crops, args.batch_size, done, args.workers, group, device)
+        with tqdm(left, f"epoch {epoch + 1}/{args.epochs}", updates, initial=done, unit="update",
+                  leave=False, disable=not group.first) as bar:
+            for update, window in enumerate(bar, done):
+                lr = args.lr * schedule(epoch * updates + update, args.epochs * updates)
+                for parameters in optimizer.param_groups:
+                    parameters["lr"] = lr * parameters["factor"]
+                loss, args.micro_batch = train_window(network, optimizer, progress.scaler, window,
+                                                      args.micro_batch, precision, group, stop)
+                progress.losses.append(loss)
+                bar.set_postfix(loss=loss, lr=lr)
+                windows.check_skipped(progress.losses, epoch, updates)
+                stop.check_together(device)
+                progress.save_when_due()
+        seconds = time.perf_counter() - began
+        if group.size > 1:  # torchrun waits 30 s for processes to stop, validation may take more
+            progress.save()
+        counts, corners = validate(model, validation_pairs, precision, args.workers, group, stop)
+        row = summary(epoch, progress.losses, seconds, counts)
+        if group.first:
+            show(row, args.epochs, corners, progress)
+        progress.end_epoch(row)  # writes best.pt, history.csv and last.pt
+
+
+def train_window(network: nn.Module, optimizer: Adam, scaler: GradScaler, window: windows.Window,
+                 micro_batch: int, precision: torch.dtype, group: Group,
+                 stop: Stop) -> tuple[float | None, int]:
+    """One update; returns the window's mean loss, None if it was skipped because loss or gradients
+    are not finite, and the micro-batch that fits into memory."""
+    while True:
+        try:
+            with windows.all_or_nothing(network):
+                loss = accumulate(network, scaler, window, micro_batch, precision, group, stop)
+                mean = windows.agreed_mean(loss, network, scaler, group)
+            break
+        except FloatingPointError:
+            return None, micro_batch
+        except (RuntimeError, MemoryError) as error:
+            micro_batch = windows.halved(micro_batch, error, group)
+        torch.cuda.empty_cache()  # out here, the error no longer holds the tensors of its pass
+    scaler.step(optimizer)
+    scaler.update()
+    optimizer.zero_grad(set_to_none=True)
+    return mean, micro_batch
+
+
+def accumulate(network: nn.Module, scaler: GradScaler, window: windows.Window, micro_batch: int,
+               precision: torch.dtype, group: Group, stop: Stop) -> Tensor:
     """Sum the gradients of a window's micro-batches; returns its loss, ().
 
     Each crop counts with its weight in the mean over the window, so the sum is the gradient of the
     whole window. Only BatchNorm, which sees one micro-batch at a time, makes a difference.
     """
-    total = torch.zeros(())
-    for images, masks, weights in parts:
-        with autocast(images.device, precision):
-            logits = network(images)
-        loss = crack_loss(logits, masks, weights=weights)
-        scaler.scale(loss).backward()
+    total, parts = torch.zeros(()), list(zip(*(tensor.split(micro_batch) for tensor in window)))
+    for number, (images, masks, weights) in enumerate(parts, start=1):
+        stop.check()
+        with group.held_back(network, last=number == len(parts)):
+            with autocast(images.device, precision):
+                logits = network(images)
+            loss = crack_loss(logits, masks, weights=weights)
+            scaler.scale(loss).backward()
         total = total + loss.detach()
     return total
-
-
-def train_window(network: nn.Module, optimizer: Optimizer, scaler: GradScaler,
-                 window: windows.Window, micro_batch: int, precision: torch.dtype, group: Group,
-                 stop: Stop) -> tuple[float | None, int]:
-    """One update; returns the window's mean loss, None if it was skipped because loss or gradients
-    are not finite, and the micro-batch that fits into memory."""
-    mean, attempts = None, windows.Attempts(network, micro_batch, group)
-    for micro_batch in attempts:
-        with attempts:
-            parts = windows.micro_batches(window, micro_batch, network, group, stop)
-            loss = accumulate(network, scaler, parts, precision)
-            mean = windows.agreed_mean(loss, network, scaler, group)
-    if mean is not None:
-        scaler.step(optimizer)
-        scaler.update()
-        optimizer.zero_grad(set_to_none=True)
-    return mean, micro_batch
-
-
-def train(args: argparse.Namespace, model: UNetResNet, network: nn.Module, optimizer: Optimizer,
-          scaler: GradScaler, crops: Crops, held_out: Sequence[Pair], progress: resume.Progress,
-          precision: torch.dtype, group: Group) -> None:
-    """Epoch by epoch: an update per window of crops, then validation and saving."""
-    losses, history, device = progress.losses, progress.history, next(model.parameters()).device
-    stop, updates = Stop(alone=group.size == 1), -(-len(crops) // args.batch_size)
-    while len(history) < args.epochs:
-        epoch, began = len(history), time.perf_counter()
-        network.train()
-        if args.freeze_bn:
-            model.encoder.eval()  # of its parts, only BatchNorm has such a mode
-        left = windows.of_epoch(epoch, crops, args.batch_size, len(losses), args.workers, group,
-                                device)
-        with tqdm(left, f"epoch {epoch + 1}/{args.epochs}", updates, initial=len(losses),
-                  unit="update", leave=False, disable=not group.first) as bar:
-            for window in bar:
-                lr = args.lr * schedule(epoch * updates + len(losses), args.epochs * updates)
-                for parameters in optimizer.param_groups:
-                    parameters["lr"] = lr * parameters["factor"]
-                loss, args.micro_batch = train_window(network, optimizer, scaler, window,
-                                                      args.micro_batch, precision, group, stop)
-                losses.append(loss)
-                if loss is None:
-                    windows.report_skipped(losses, epoch, updates)
-                else:
-                    bar.set_postfix(loss=f"{loss:.3f}", lr=f"{lr:.1e}")
-                if group.any(stop.signals > 0, device):
-                    raise KeyboardInterrupt
-                progress.save_when_due()
-        seconds = time.perf_counter() - began
-        if group.size > 1:  # torchrun waits 30 s for processes to stop, validation may take more
-            progress.save()
-        counts, shown = validate(model, held_out, precision, args.workers, group, stop)
-        row = summary(epoch, losses, seconds, counts)
-        if group.first:
-            write_epoch(progress, row, args.epochs, shown)
-        history.append(row)
-        losses.clear()
-        progress.save()
 
 
 def validate(model: UNetResNet, pairs: Sequence[Pair], precision: torch.dtype, workers: int,
@@ -178,92 +223,33 @@ def summary(epoch: int, losses: Sequence[float | None], seconds: float,
     scores = metrics.counts_at(counts, threshold)
     return {"epoch": epoch + 1, "loss": fmean(loss for loss in losses if loss is not None),
             "seconds": round(seconds, 1), "threshold": threshold,
-            **{name: getattr(scores, name) for name in
-               ("iou", "dice", "precision", "recall", "accuracy", "black_accuracy")}}
+            **{name: getattr(scores, name)
+               for name in (*metrics.SCORES, "accuracy", "black_accuracy")}}
 
 
-def score_apart(folder: Path, pairs: Sequence[Pair], device: torch.device,
-                precision: torch.dtype, workers: int) -> None:
-    """Print the scores of best.pt on photos that neither trained it nor chose its epoch."""
-    model, best = checkpoint.load(folder / "best.pt")
-    model.to(device, memory_format=memory_format(device))
-    counts, _ = validate(model, pairs, precision, workers, Group(), Stop())
-    scores = metrics.counts_at(counts, best.threshold)
-    print(f"best.pt on test/ (photos: {len(pairs)}), at its threshold:", *(
-        f" {name} {getattr(scores, name):.3f}" for name in ("iou", "dice", "precision", "recall")))
-
-
-def write_epoch(progress: resume.Progress, row: dict[str, float], epochs: int,
-                shown: Sequence[Sequence[Tensor]]) -> None:
-    """Write best.pt if the epoch is the best, history.csv and preview.png; print its scores."""
-    folder, history = progress.folder, [*progress.history, row]
-    best = all(row["iou"] > earlier["iou"] for earlier in progress.history)
-    if best:
-        checkpoint.save(folder / "best.pt", progress.model, row["threshold"], history=history,
-                        split=progress.content["split"], settings=progress.content["settings"])
+def show(row: dict[str, float], epochs: int, corners: Sequence[Sequence[Tensor]],
+         progress: Progress) -> None:
+    """Print the scores of an epoch, and write preview.png."""
+    scores = "  ".join(f"{name} {row[name]:.3f}" for name in ("loss", *metrics.SCORES, "threshold"))
+    print(f"epoch {row['epoch']}/{epochs}  {scores}" + "  (best so far)" * progress.is_best(row))
     pictures = [[photo, overlay.grey(truth), overlay.grey(probability),
                  overlay.overlay(photo, probability >= row["threshold"], truth)]
-                for photo, truth, probability in shown]
-    try:
-        with files.written_whole(folder / "history.csv") as file:
-            file.write(files.csv_lines(row, *(each.values() for each in history)))
-        write_png(folder / "preview.png", overlay.sheet(pictures))
-    except PermissionError as error:  # on Windows, while another program has one of them open
-        tqdm.write(f"{error}; training goes on")
-    names = "loss", "iou", "dice", "precision", "recall", "threshold"
-    scores = "  ".join(f"{name} {row[name]:.3f}" for name in names)
-    print(f"epoch {row['epoch']}/{epochs}  {scores}" + "  (best so far)" * best)
+                for photo, truth, probability in corners]
+    with failures.survived(PermissionError):  # on Windows, while another program has it open
+        write_png(progress.folder / "preview.png", overlay.sheet(pictures))
 
 
-def main() -> None:
-    files.print_safely()
-    group = Group.from_environment()
-    group.silence_others()
-    args, folder, last, start = settings.from_flags(__doc__, writes=group.first)
-    device = pick_device(args.device, group.local_rank)
-    if args.device == "auto":
-        print(why_not_cuda(device), end="")
-    precision = pick_precision(args.precision, device)
-    group.join(device)
-    if not args.data:
-        with group.first_goes_ahead():
-            pavement.write(DRAWN_SET, DRAWN_COUNT)
-    folders = [Path(folder) for folder in args.data or [DRAWN_SET]]
-    pairs, held_out, apart, split, masks = sides_of_run(folders, args.seed, args.split, last, start,
-                                                        args.masks_unturned)
-    crops = Crops(balanced(pairs), Augment(args.crop, confusers.confuse,
-                                           photometric.photometric), args.seed)
-    model = make_model(args, last or start, device, group)
-    crops_at_once = min(args.micro_batch, -(-args.batch_size // group.size))
-    model = group.share_norms(model, crops_at_once, device)
-    if args.recompute:
-        recompute_activations(model)
-    print(memory.estimate(model, args.crop, crops_at_once, precision))
-    network = group.wrap(torch.compile(model) if args.compile else model, device)
-    optimizer = make_optimizer(model, args.encoder_lr)
-    scaler = GradScaler(device.type, enabled=precision == torch.float16)
-    progress = resume.begin(folder, last, model, optimizer, scaler, vars(args), split, masks,
-                            precision, group)
-    del last, start  # their tensors take as much memory as the model's and Adam's
-    at_end = f", {len(apart)} of test/ to score at the end" * bool(apart)
-    print(f"{len(pairs)} photos to train on, {len(held_out)} to validate on{at_end}; {device}, "
-          f"{str(precision).removeprefix('torch.')}; files go to {progress.folder}")
-    with progress.saved_on_failure():
-        train(args, model, network, optimizer, scaler, crops, held_out, progress, precision, group)
-    group.leave()
-    if apart and group.first:
-        score_apart(progress.folder, apart, device, precision, args.workers)
-    command = shlex.join(["python", "infer.py", held_out[0].image.as_posix(), "--checkpoint",
-                          progress.folder.as_posix()])
-    print(f"look at {progress.folder / 'preview.png'}, then try: {command}")
+def score_test(progress: Progress, pairs: Sequence[Pair], precision: torch.dtype,
+               workers: int) -> None:
+    """Print the scores of best.pt on photos that neither trained it nor chose its epoch."""
+    best = checkpoint.read(progress.folder / "best.pt")
+    progress.model.load_state_dict(best.model)
+    counts, _ = validate(progress.model, pairs, precision, workers, Group(), Stop(Group()))
+    scores = metrics.counts_at(counts, best.threshold)
+    print(f"best.pt on test/ (photos: {len(pairs)}), at its threshold:",
+          *(f" {name} {getattr(scores, name):.3f}" for name in metrics.SCORES))
 
 
 if __name__ == "__main__":
-    try:
+    with failures.in_one_line():
         main()
-    except KeyboardInterrupt:
-        sys.exit("train.py: stopped before or after training")
-    except (OSError, ValueError, RuntimeError, MemoryError) as error:
-        if not (line := failures.explain(error)):
-            raise
-        sys.exit(f"train.py: {line}")

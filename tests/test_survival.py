@@ -29,7 +29,7 @@ from unet_resnet.files import remove_unfinished, written_whole
 from unet_resnet.losses import crack_loss
 from unet_resnet.training.resume import next_free
 from unet_resnet.training.signals import Stop
-from unet_resnet.training.windows import report_skipped
+from unet_resnet.training.windows import check_skipped
 
 START = ("--data", "walls", *TINY, "--save-every", "0")  # two epochs of three updates
 RESUME = ("--resume", "run", "--epochs", "3")
@@ -400,7 +400,7 @@ def test_overflowing_gradients_of_fp16_are_the_scalers_business_first():
     ([None], 1, True)])
 def test_training_stops_after_five_such_updates_or_an_epoch_of_them(losses, windows, stops):
     try:
-        report_skipped(losses, 0, windows)
+        check_skipped(losses, 0, windows)
         assert not stops
     except FloatingPointError as error:
         assert stops and "--lr" in str(error) and "--precision fp32" in str(error)

@@ -224,15 +224,15 @@ def test_schedule(updates):
 def test_best_stays_when_later_epochs_are_worse(whole, tmp_path):
     """Three epochs whose predictions lie 10, 2 and 5 rows beside the truth."""
     model, (images, *_) = whole
-    progress = Progress(tmp_path, 10.0, Group(), model, Adam(model.parameters()),
-                        GradScaler("cpu", enabled=False), [], [], settings={}, split=NO_PHOTOS)
+    progress = Progress(model, Adam(model.parameters()), GradScaler("cpu", enabled=False), Group(),
+                        {}, NO_PHOTOS, NO_PHOTOS, tmp_path)
     truth = (torch.arange(32) < 16).float()[:, None].expand(1, 32, 32)
     for rows in (10, 2, 5):
         prediction = truth.roll(rows, dims=1)
         counts = histogram(prediction, truth.bool())
         row = train.summary(len(progress.history), [1.0, None, 3.0], 1.0, counts)
-        train.write_epoch(progress, row, 3, [[(images[0] * 255).byte(), truth, prediction]])
-        progress.history.append(row)
+        train.show(row, 3, [[(images[0] * 255).byte(), truth, prediction]], progress)
+        progress.end_epoch(row)
     assert [row["iou"] for row in history(tmp_path)] == [
         (16 - rows) / (16 + rows) for rows in (10, 2, 5)]
     assert [row["loss"] for row in progress.history] == [2.0] * 3
@@ -524,8 +524,8 @@ def test_without_a_network_imagenet_is_refused_with_the_choices(trained, script,
 
 def test_defaults_with_data(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train.py", "--data", "cracks"])
-    args, folder, last, start = settings.from_flags("", writes=True)
-    assert folder is last is start is None
+    args, folder, resumed, pretrained = settings.from_flags("", writes=True)
+    assert folder is resumed is pretrained is None
     assert (args.weights, args.blocks, args.epochs) == ("imagenet", [3, 4, 23, 3], 50)
     assert (args.batch_size, args.micro_batch, args.crop) == (8, 8, 448)
     assert (args.precision, args.device) == ("auto", "auto")
@@ -606,7 +606,8 @@ def test_a_photo_that_breaks_in_a_worker_is_named_and_the_run_kept(trained, scri
 
 def test_a_worker_that_is_still_reading_does_not_hold_up_the_end():
     """multiprocessing would wait for it for ever, as it ignores SIGTERM."""
-    code = ("from unet_resnet.training.signals import Stop, ignore_signals; Stop(); "
+    code = ("from unet_resnet.training.signals import Stop, ignore_signals; "
+            "from unet_resnet.training.processes import Group; Stop(Group()); "
             "from torch.utils.data import DataLoader; photos = iter(DataLoader("
             "range(99), num_workers=1, worker_init_fn=ignore_signals)); next(photos)")
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=120, check=True)

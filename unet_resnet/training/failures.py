@@ -1,8 +1,12 @@
 """What is a user told when a training fails?"""
 
 import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from torch.distributed import DistError
+from tqdm import tqdm
 
 from unet_resnet.device import is_out_of_memory
 from unet_resnet.files import one_line
@@ -24,3 +28,26 @@ def explain(error: Exception) -> str:
     if "DataLoader worker" in str(error):  # killed: memory is short, or a decoder crashed
         return one_line(str(error).splitlines()[0])
     return ""
+
+
+@contextmanager
+def in_one_line() -> Iterator[None]:
+    """An error in the block that a user can cause ends the program in one line."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.exit("train.py: stopped before or after training")
+    except (OSError, ValueError, RuntimeError, MemoryError) as error:
+        if not (line := explain(error)):
+            raise
+        sys.exit(f"train.py: {line}")
+
+
+@contextmanager
+def survived(kind: type[OSError]) -> Iterator[None]:
+    """A file that cannot be written does not end the training: there may be space by the next time,
+    or no other program may have it open."""
+    try:
+        yield
+    except kind as error:
+        tqdm.write(f"{error}; training goes on")

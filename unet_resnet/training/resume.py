@@ -7,21 +7,23 @@ after each epoch, and when a training is stopped or fails between two updates.
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.amp import GradScaler
 from torch.optim import Optimizer
-from tqdm import tqdm
 
 from unet_resnet import checkpoint
-from unet_resnet.checkpoint import Checkpoint
-from unet_resnet.files import check_folder, check_space, lock, remove_unfinished
+from unet_resnet.checkpoint import Checkpoint, Split
+from unet_resnet.files import (
+    check_folder, check_space, csv_lines, lock, remove_unfinished, written_whole)
 from unet_resnet.model import UNetResNet
 from unet_resnet.training import manifest
+from unet_resnet.training.failures import survived
 from unet_resnet.training.processes import Group
 
 FILES = ("last.pt", "best.pt", "history.csv", "preview.png", "run.json", "split.json")
@@ -97,48 +99,46 @@ def open_folder(folder: Path) -> None:
         remove_unfinished(folder / file)
 
 
-def begin(folder: Path | None, last: Checkpoint | None, model: UNetResNet, optimizer: Optimizer,
-          scaler: GradScaler, settings: dict[str, Any], split: Mapping[str, Any],
-          masks: Mapping[str, Any], precision: torch.dtype, group: Group) -> "Progress":
-    """Open the run's folder and note this start in it. For a resumed run, fill optimizer and scaler
-    from its `last` checkpoint; for a new one, write a first last.pt.
-
-    Each save takes `settings` as it then is. Raises ValueError if `last` does not fit.
-    """
-    if last:
-        load_optimizer(optimizer, last.optimizer, folder / "last.pt")
-        if last.scaler:  # empty unless the run was in fp16
-            scaler.load_state_dict(last.scaler)
-    if group.first:
-        data = settings["data"]
-        folder = folder or next_free(Path(data[0]).name if data else "sample")
-        open_folder(folder)
-        manifest.note_start(folder, settings, split, next(model.parameters()).device, precision,
-                            group.size)
-    progress = Progress(folder or Path(), settings["save_every"], group, model, optimizer, scaler,
-                        last.losses if last else [], last.history if last else [],
-                        settings=settings, split=split, masks=masks)
-    if not last:
-        progress.save()  # from now on there is something to resume
-    return progress
-
-
+@dataclass
 class Progress:
-    """What a training has reached: `save` writes it to last.pt as it is at that moment.
+    """What a training has reached. Only the first process of the group writes it."""
 
-    losses: of this epoch's windows so far, None for one that was skipped; history: a row per
-    finished epoch; content: saved as it is. Only the first process of the group writes.
-    """
+    model: UNetResNet
+    optimizer: Optimizer
+    scaler: GradScaler
+    group: Group
+    settings: dict[str, Any]  # saved as they then are: the micro-batch may change
+    split: Split
+    masks: Split
+    folder: Path = Path()
+    losses: list[float | None] = field(default_factory=list)  # of this epoch; None: skipped window
+    history: list[dict[str, float]] = field(default_factory=list)  # a row per finished epoch
+    saved: float = 0.0  # when it was, in seconds of the monotonic clock
 
-    def __init__(self, folder: Path, minutes: float, group: Group, model: UNetResNet,
-                 optimizer: Optimizer, scaler: GradScaler, losses: list[float | None],
-                 history: list[dict[str, float]], **content: Any) -> None:
-        self.folder, self.minutes, self.group = folder, minutes, group
-        self.model, self.optimizer, self.scaler = model, optimizer, scaler
-        self.losses, self.history, self.content = losses, history, content
+    def begin(self, folder: Path | None, last: Checkpoint | None, precision: torch.dtype) -> None:
+        """Open the run's folder, by default the next free one, and note this start in it.
+
+        A resumed run goes on from its `last` checkpoint; ValueError if that does not fit. A new one
+        writes a first last.pt, so that there is something to resume.
+        """
+        self.folder = folder or Path()
+        if last:
+            load_optimizer(self.optimizer, last.optimizer, self.folder / "last.pt")
+            if last.scaler:  # empty unless the run was in fp16
+                self.scaler.load_state_dict(last.scaler)
+            self.losses, self.history = last.losses, last.history
+        if self.group.first:
+            data = self.settings["data"]
+            self.folder = folder or next_free(Path(data[0]).name if data else "sample")
+            open_folder(self.folder)
+            manifest.note_start(self.folder, self.settings, self.split,
+                                next(self.model.parameters()).device, precision, self.group.size)
         self.saved = time.monotonic()
+        if not last:
+            self.save()
 
     def save(self) -> None:
+        """Write last.pt."""
         self.saved = time.monotonic()
         if self.group.first:
             checkpoint.save(
@@ -146,15 +146,32 @@ class Progress:
                 threshold=self.history[-1]["threshold"] if self.history else 0.5,
                 # The schedule sets its learning rates anew.
                 optimizer={"state": self.optimizer.state_dict()["state"]},
-                scaler=self.scaler.state_dict(), **self.content)
+                scaler=self.scaler.state_dict(), settings=self.settings, split=self.split,
+                masks=self.masks)
 
     def save_when_due(self) -> None:
         """Save every few minutes, but not after a skipped window: what led to it may be spoilt."""
-        if time.monotonic() - self.saved >= 60 * self.minutes and self.losses[-1] is not None:
-            try:
+        due = time.monotonic() - self.saved >= 60 * self.settings["save_every"]
+        if due and self.losses[-1] is not None:
+            with survived(OSError):
                 self.save()
-            except OSError as error:  # there may be space again by the next time
-                tqdm.write(f"{error}; training goes on")
+
+    def is_best(self, row: dict[str, float]) -> bool:
+        return all(row["iou"] > earlier["iou"] for earlier in self.history)
+
+    def end_epoch(self, row: dict[str, float]) -> None:
+        """Write best.pt if the epoch of that row is the best, history.csv and, after them, last.pt:
+        a run that is killed before will validate again."""
+        history = [*self.history, row]
+        if self.group.first:
+            if self.is_best(row):
+                checkpoint.save(self.folder / "best.pt", self.model, row["threshold"], self.split,
+                                history=history, settings=self.settings)
+            with survived(PermissionError):  # on Windows, while another program has it open
+                with written_whole(self.folder / "history.csv") as file:
+                    file.write(csv_lines(row, *(each.values() for each in history)))
+        self.losses, self.history = [], history
+        self.save()
 
     @contextmanager
     def saved_on_failure(self) -> Iterator[None]:

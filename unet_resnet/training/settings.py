@@ -38,7 +38,7 @@ LEAST = {"blocks": 1, "widths": 1, "epochs": 1, "batch_size": 1, "micro_batch": 
 def from_flags(description: str, writes: bool) -> tuple[
         argparse.Namespace, Path | None, Checkpoint | None, Checkpoint | None]:
     """The settings, the run's folder if it is known, the last.pt of a resumed run, and the
-    checkpoint with the weights of a new one.
+    checkpoint with the pretrained weights of a new one.
 
     A process that `writes` locks the folder of a resumed run; one that is finished ends the
     program. Raises ValueError or OSError for settings that make no sense.
@@ -47,21 +47,21 @@ def from_flags(description: str, writes: bool) -> tuple[
     folder, run = (given.pop(name, None) for name in ("output", "resume"))
     if encoder := given.pop("encoder", None):
         given["blocks"] = ENCODERS[encoder]
-    last = start = None
+    resumed = pretrained = None
     if run:
         folder = resume.newest() if run == "newest" else Path(run)
-        settings, last = of_resumed_run(given, folder, writes)
-        if (done := len(last.history)) >= settings["epochs"]:
+        settings, resumed = of_resumed_run(given, folder, writes)
+        if (done := len(resumed.history)) >= settings["epochs"]:
             print(f"{folder} is finished (epochs: {done}); resume with a higher --epochs for more")
             sys.exit()
     else:
         if folder and folder.is_dir() and any(folder.iterdir()):
             raise FileExistsError(f"{folder} is not empty; choose another --output, or --resume "
                                   f"{folder}")
-        settings, start = of_new_run(given)
+        settings, pretrained = of_new_run(given)
     if writes:
         resume.check_room(folder or Path("runs"), settings["blocks"], settings["widths"])
-    return argparse.Namespace(**settings), folder, last, start
+    return argparse.Namespace(**settings), folder, resumed, pretrained
 
 
 def default_of(flag: str) -> str:
@@ -126,11 +126,11 @@ def of_new_run(given: Settings) -> tuple[Settings, Checkpoint | None]:
     A checkpoint sets the network's size. Raises ValueError for settings that make no sense, and
     what `checkpoint.read` raises.
     """
-    settings, start = DEFAULTS | ({} if "data" in given else DRAWN) | given, None
+    settings, pretrained = DEFAULTS | ({} if "data" in given else DRAWN) | given, None
     if path := checkpoint.find(settings["weights"]):
-        start = checkpoint.read(path)
+        pretrained = checkpoint.read(path)
         for name in ("blocks", "widths"):
-            settings[name] = found = getattr(start, name)
+            settings[name] = found = getattr(pretrained, name)
             if given.get(name, found) != found:
                 raise ValueError(f"{path}: a network of {name} {found}, not {given[name]}; leave "
                                  f"out --{name}")
@@ -139,7 +139,7 @@ def of_new_run(given: Settings) -> tuple[Settings, Checkpoint | None]:
     if settings["encoder_lr"] is None:
         settings["encoder_lr"] = 1.0 if settings["weights"] == "none" else 0.2
     check(settings)
-    return settings, start
+    return settings, pretrained
 
 
 def of_resumed_run(given: Settings, run: Path, writes: bool) -> tuple[Settings, Checkpoint]:

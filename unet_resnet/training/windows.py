@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from tqdm import tqdm
 from unet_resnet.data import Crops
 from unet_resnet.device import is_out_of_memory, memory_format
 from unet_resnet.training.processes import Group
-from unet_resnet.training.signals import Stop, ignore_signals
+from unet_resnet.training.signals import ignore_signals
 
 SKIPPED = 5  # windows in a row, after which training will not recover by itself
 
@@ -36,56 +37,27 @@ def of_epoch(epoch: int, crops: Crops, size: int, done: int, workers: int, group
                group.weights(len(window)).to(device, non_blocking=gpu))
 
 
-class Attempts:
-    """Attempts at a window: it counts as a whole or not at all.
-
-        for micro_batch in attempts:  # at first the size that fitted last time
-            with attempts:
-                ...
-
-    If the block fails, gradients are dropped and BatchNorm's running statistics are put back. When
-    memory runs out, the next attempt has half the micro-batch; a FloatingPointError skips the
-    window. Other errors pass.
-    """
-
-    def __init__(self, network: nn.Module, micro_batch: int, group: Group) -> None:
-        self.network, self.micro_batch, self.group = network, micro_batch, group
-        self.again = False
-        self.statistics: list[Tensor] = []  # BatchNorm's, before the attempt
-
-    def __iter__(self) -> Iterator[int]:
-        self.again = True
-        while self.again:
-            self.again = False
-            yield self.micro_batch
-            if self.again:  # here, where the error no longer holds the failed pass's tensors
-                torch.cuda.empty_cache()
-
-    def __enter__(self) -> None:
-        self.statistics = [buffer.clone() for buffer in self.network.buffers()]
-
-    def __exit__(self, kind: type | None, error: BaseException | None, _: object) -> bool:
-        if error is None:
-            return False
-        self.network.zero_grad(set_to_none=True)
-        for buffer, value in zip(self.network.buffers(), self.statistics):
+@contextmanager
+def all_or_nothing(network: nn.Module) -> Iterator[None]:
+    """A window counts as a whole or not at all: if the block fails, gradients are dropped and
+    BatchNorm's running statistics are put back."""
+    statistics = [buffer.clone() for buffer in network.buffers()]
+    try:
+        yield
+    except BaseException:
+        network.zero_grad(set_to_none=True)
+        for buffer, value in zip(network.buffers(), statistics):
             buffer.copy_(value)
-        # Of several processes, the others wait for this pass: only one alone can repeat it.
-        if is_out_of_memory(error) and self.micro_batch > 1 and self.group.size == 1:
-            self.again, self.micro_batch = True, (self.micro_batch + 1) // 2
-            tqdm.write(f"out of memory: going on with --micro-batch {self.micro_batch}")
-        return self.again or isinstance(error, FloatingPointError)
+        raise
 
 
-def micro_batches(window: Window, size: int, network: nn.Module, group: Group,
-                  stop: Stop) -> Iterator[Window]:
-    """The window in parts of `size` crops. Processes exchange gradients in the last part's
-    backward pass; KeyboardInterrupt if a signal has arrived before a part."""
-    parts = list(zip(*(tensor.split(size) for tensor in window)))
-    for number, part in enumerate(parts, start=1):
-        stop.check()
-        with group.held_back(network, last=number == len(parts)):
-            yield part
+def halved(micro_batch: int, error: Exception, group: Group) -> int:
+    """Half the micro-batch, if that may help: if memory ran out. Raises other errors."""
+    # Of several processes, the others wait for this pass: only one alone can repeat it.
+    if not is_out_of_memory(error) or micro_batch == 1 or group.size > 1:
+        raise error
+    tqdm.write(f"out of memory: going on with --micro-batch {(micro_batch + 1) // 2}")
+    return (micro_batch + 1) // 2
 
 
 def agreed_mean(loss: Tensor, network: nn.Module, scaler: torch.amp.GradScaler,
@@ -112,11 +84,13 @@ def total_norm(network: nn.Module) -> Tensor:
     return nn.utils.get_total_norm(gradients + statistics)
 
 
-def report_skipped(losses: Sequence[float | None], epoch: int, updates: int) -> None:
-    """Print that the last window was skipped, `losses` being those of the epoch so far.
+def check_skipped(losses: Sequence[float | None], epoch: int, updates: int) -> None:
+    """Print it if the last window was skipped, `losses` being those of the epoch so far.
 
     Raises FloatingPointError for the fifth in a row, or if an epoch's `updates` are all skipped.
     """
+    if losses[-1] is not None:
+        return
     tqdm.write(f"epoch {epoch + 1}, update {len(losses)}: skipped, its loss or gradients are not "
                "finite")
     most = min(SKIPPED, updates)
