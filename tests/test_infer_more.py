@@ -376,11 +376,11 @@ def test_tables_keep_what_was_measured_before_a_signal(infer_with, cracked, tmp_
         painted(tmp_path / f"photos/{name}.png")
     predict, calls = predictor.Predictor.__call__, []
 
-    def stopped_at_the_third(*arguments) -> torch.Tensor:
+    def stopped_at_the_third(*arguments, **options) -> torch.Tensor:
         calls.append(arguments)
         if len(calls) == 3:
             signal.raise_signal(number)
-        return predict(*arguments)
+        return predict(*arguments, **options)
 
     monkeypatch.setattr(predictor.Predictor, "__call__", stopped_at_the_third)
     outcome = infer_with("photos", "--measure")

@@ -1,5 +1,6 @@
 """How is a file written whole or not at all, and what is checked before long work?"""
 
+import argparse
 import csv
 import errno
 import hashlib
@@ -185,3 +186,14 @@ def check_extra(extra: str, purpose: str, *packages: str) -> None:
     if missing := [name for name in packages if find_spec(name) is None]:
         raise ModuleNotFoundError(f"{purpose} needs {', '.join(missing)}: "
                                   f'pip install -e ".[{extra}]"')
+
+
+def number(low: float, high: float, kind: type = float) -> Callable[[str], float]:
+    """The type of a command line's flag: a number from `low` to below `high`."""
+    def number(text: str) -> float:  # of this name in argparse's messages
+        value = kind(text)
+        if not low <= value < high:
+            raise argparse.ArgumentTypeError(f"{text}; wanted {low:g} or more, and less than "
+                                             f"{high:g}")
+        return value
+    return number

@@ -16,6 +16,7 @@ from unet_resnet.evaluation import sheet as sheets
 from unet_resnet.evaluation.morphology import dilate
 from unet_resnet.evaluation.sheet import (
     CLASSES, Match, ScoreSheet, match_skeletons, match_within, write_scores)
+from unet_resnet.files import fingerprint
 from unet_resnet.images import read_photo, write_png
 from unet_resnet.metrics import Counts, best_threshold, count, counts_at
 
@@ -341,13 +342,15 @@ def test_the_worst_come_first(monkeypatch, tmp_path, capsys):
             write_png(path, torch.randint(256, (3, 64, 64)).byte())
     monkeypatch.setattr(sheets.overlay, "caption",
                         lambda picture, text: shown.append(text) or picture)
-    write_scores(sheet, photos, tmp_path, {"checkpoint": "best.pt"})
+    write_scores(sheet, photos, tmp_path, {"checkpoint": "best.pt"},
+                 [fingerprint(photos["half"]), None, "0" * 16])
     order = [text.splitlines()[0] for text in shown]
     assert set(order[:2]) == {"wrong", "alarm"} and order[2] == "half"
     assert len(order) == 3, "what is right is not among the worst"
     assert read_photo(tmp_path / "worst.png").shape == (3, 320, 6 * 324 - 4)
     assert json.loads((tmp_path / "scores.json").read_text()) == {
-        "checkpoint": "best.pt"} | json.loads(json.dumps(sheet.summary()))
+        "checkpoint": "best.pt", "validation_photos": 1} | json.loads(json.dumps(sheet.summary()))
     lines = (tmp_path / "scores.csv").read_text().splitlines()
     assert len(lines) == 6 and lines[0].split(",") == list(sheet.rows[0])
-    assert sheet.table() in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert sheet.table() in printed and "1 of these photos chose epoch and threshold" in printed

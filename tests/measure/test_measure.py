@@ -20,9 +20,10 @@ from torch.nn import functional as F
 from unet_resnet.measure.drawing import (
     DARK, RAMP, SIDE, Scale, colours, draw, draw_labels, free_box)
 from unet_resnet.measure.widths import Crack, measure
-from unet_resnet.measure.tables import class_names, main_numbers, tables
+from unet_resnet.measure.tables import (
+    WIDTH, WIDTHS, Tables, class_names, lengths_by_width, main_numbers, width_histogram)
 
-WIDTHS = (1.5, 2.3, 3.0, 4.6, 6.0, 9.5, 15.0)
+DRAWN = (1.5, 2.3, 3.0, 4.6, 6.0, 9.5, 15.0)
 # Never along rows or diagonals, where a mask keeps whole rows only: those are tested apart.
 ANGLES = [math.radians(7.5 * (i + 0.5)) for i in range(24)]
 
@@ -78,7 +79,7 @@ def errors(crack: Crack, length: float, width: float) -> tuple[float, ...]:
             crack.width_p95 - width, crack.width_max - width)
 
 
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("width", DRAWN)
 def test_straight_cracks_at_24_angles(width):
     draws = torch.Generator().manual_seed(0)
     for angle in ANGLES:
@@ -102,7 +103,7 @@ def test_cracks_along_the_rows(width, angle):
     assert abs(off) < 0.2 and max(map(abs, widths)) < 0.25 and crack.orientation == angle
 
 
-@pytest.mark.parametrize("width", WIDTHS[:-1])
+@pytest.mark.parametrize("width", DRAWN[:-1])
 def test_curved_cracks(width):
     """Where it is bent to a radius of its own width, 15, the largest width is 0.9 too much."""
     draws = torch.Generator().manual_seed(1)
@@ -280,9 +281,9 @@ def test_tables(tmp_path):
         :, :80, :]], 2)
     masks = {"bridge, north": two, "wall": torch.zeros(1, 9, 9),
              "road": straight(60, 3, 2, torch.zeros(2))}
-    with tables(tmp_path, 2.0, (5, 10)) as add:
+    with Tables(tmp_path, 2.0, (5, 10)) as tables:
         for name, mask in masks.items():
-            add(name, measure(mask, 2.0, (5, 10)))
+            tables.add(name, measure(mask, 2.0, (5, 10)))
     cracks, photos = read_csv(tmp_path / "cracks.csv"), read_csv(tmp_path / "photos.csv")
     assert [(row["photo"], row["crack"]) for row in cracks] == [
         ("bridge, north", "1"), ("bridge, north", "2"), ("road", "1")]
@@ -314,24 +315,43 @@ def test_the_main_numbers_of_a_photo():
 
 
 def test_tables_without_a_scale_have_no_millimetres(tmp_path):
-    with tables(tmp_path):
+    with Tables(tmp_path):
         pass
     for name in ("cracks.csv", "photos.csv"):
         assert (tmp_path / name).read_text().count("\n") == 1
         assert "_mm" not in (tmp_path / name).read_text()
     assert json.loads((tmp_path / "measurements.json").read_text())["photos"] == []
-    with tables(tmp_path) as add:  # again into the same folder
-        add("a", measure(torch.ones(1, 9, 90)))
+    with Tables(tmp_path) as tables:  # again into the same folder
+        tables.add("a", measure(torch.ones(1, 9, 90)))
     assert len(read_csv(tmp_path / "cracks.csv")) == 1
 
 
 def test_a_stopped_run_keeps_the_photos_it_measured(tmp_path):
-    with pytest.raises(KeyboardInterrupt), tables(tmp_path) as add:
-        add("a", measure(torch.ones(1, 9, 90)))
+    with pytest.raises(KeyboardInterrupt), Tables(tmp_path) as tables:
+        tables.add("a", measure(torch.ones(1, 9, 90)))
         raise KeyboardInterrupt
     assert len(read_csv(tmp_path / "photos.csv")) == 1
     assert len(json.loads((tmp_path / "measurements.json").read_text())["photos"]) == 1
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_the_histogram_of_widths_keeps_all_lengths():
+    lengths = np.zeros(WIDTHS)
+    assert width_histogram(lengths, "px", 1) is None
+    lengths[[0, 7, 99]] = 5, 10, 20
+    histogram = width_histogram(lengths, "mm", 0.1)
+    assert len(histogram.amounts) <= 24 and len(histogram.edges) == len(histogram.amounts) + 1
+    assert sum(histogram.amounts) == pytest.approx(3.5) and histogram.unit == "mm"
+    assert histogram.edges[0] == 0 and histogram.edges[-1] >= 100 * WIDTH * 0.1
+
+
+def test_lengths_fall_into_the_class_of_their_width():
+    """Steps of 5 pixels (3, 4); a width that is a class's first counts there, whatever floats do;
+    what is wider than all classes is in the last."""
+    line = np.array([(3 * i, 4 * i, width) for i, width in enumerate((9, 0.4, 1.5 - 1e-9, 1e6))])
+    lengths = lengths_by_width([line, line[:2]])
+    assert lengths[[0, 3, WIDTHS - 1]].tolist() == [10, 5, 5] and lengths.sum() == 20
+    assert not lengths_by_width([]).any()
 
 
 def two_bands() -> Tensor:

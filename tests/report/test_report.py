@@ -23,9 +23,9 @@ from torch import Tensor
 from unet_resnet.inference import overlay
 from unet_resnet.synthetic import pavement
 from unet_resnet.images import write_png
+from unet_resnet.measure.tables import Histogram
 from unet_resnet.report.page import (
-    PAGE, SIDE, WIDTH, WIDTHS, Histogram, Report, data_url, figures, lengths_by_width, link,
-    thumbnails, width_histogram)
+    PAGE, SIDE, Report, data_url, figures, link, thumbnails)
 
 VOID = {"meta", "img", "input", "br", "link", "hr"}
 HOSTILE = ['<script>alert("x")</script>.png', "a'b\"c & d.png", "two\nlines.png",
@@ -90,9 +90,9 @@ def test_any_name_is_shown_and_linked(tmp_path):
         for name in names:
             write_png(folder / name, photo)
             report.add(name, photo, mask, None, (folder / name, page.parent / name), {name: 1})
-        report.fail(HOSTILE[0], f"{HOSTILE[0]}: broken & <b>bad</b>")
         report.write(ABOUT | {"<i>": "</code>"}, {HOSTILE[5]: {HOSTILE[1]: 0.5}},
-                     Histogram([0, 1], [1], "<mm> &"))
+                     Histogram([0, 1], [1], "<mm> &"),
+                     [(Path(HOSTILE[0]), f"{HOSTILE[0]}: broken & <b>bad</b>")])
     html = Page(page)
     assert [row["data-value"] for row in html.all("th") if "data-value" in row] == names
     assert html.inside("bdi")[:len(names)] == names
@@ -185,8 +185,8 @@ def test_the_sums_and_the_worst_come_first(tmp_path):
             crack = (torch.arange(64) < pixels).view(1, 8, 8)
             numbers = {"length (mm)": length, "greatest width (mm)": width}
             report.add(name, photo, crack, None, files, {} if length is None else numbers)
-        report.fail("broken.png", "broken.png: cut off")
-        report.write(ABOUT, {"pooled": {"IoU": 0.5}}, Histogram([0, 1], [1]))
+        report.write(ABOUT, {"pooled": {"IoU": 0.5}}, Histogram([0, 1], [1]),
+                     [(Path("broken.png"), "broken.png: cut off")])
     html = Page(page)
     assert [row["data-value"] for row in html.all("th") if "data-value" in row] == [
         "wide", "thin, long", "thin", "not measured", "none"]
@@ -293,25 +293,6 @@ def test_bars_are_as_long_as_their_amounts(tmp_path, amounts):
     texts = html.inside("th")
     assert "width (px)" in texts and "0.5 to 1" in texts
     assert set(map(figures, amounts)) <= set(html.inside("td"))
-
-
-def test_the_histogram_of_widths_keeps_all_lengths():
-    lengths = np.zeros(WIDTHS)
-    assert width_histogram(lengths, "px", 1) is None
-    lengths[[0, 7, 99]] = 5, 10, 20
-    histogram = width_histogram(lengths, "mm", 0.1)
-    assert len(histogram.amounts) <= 24 and len(histogram.edges) == len(histogram.amounts) + 1
-    assert sum(histogram.amounts) == pytest.approx(3.5) and histogram.unit == "mm"
-    assert histogram.edges[0] == 0 and histogram.edges[-1] >= 100 * WIDTH * 0.1
-
-
-def test_lengths_fall_into_the_class_of_their_width():
-    """Steps of 5 pixels (3, 4); a width that is a class's first counts there, whatever floats do;
-    what is wider than all classes is in the last."""
-    line = np.array([(3 * i, 4 * i, width) for i, width in enumerate((9, 0.4, 1.5 - 1e-9, 1e6))])
-    lengths = lengths_by_width([line, line[:2]])
-    assert lengths[[0, 3, WIDTHS - 1]].tolist() == [10, 5, 5] and lengths.sum() == 20
-    assert not lengths_by_width([]).any()
 
 
 def test_a_third_picture_is_linked_and_shown(tmp_path):

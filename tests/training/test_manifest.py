@@ -172,6 +172,8 @@ def test_a_missing_extra_is_told_before_the_first_photo(trained, script, tmp_pat
                                                         no_work, package, extra, more):
     (tmp_path / "film.mp4").touch()
     monkeypatch.setitem(sys.modules, package, None)
+    for name in [name for name in sys.modules if name.startswith("unet_resnet.measure")]:
+        monkeypatch.delitem(sys.modules, name)  # imported by another test
     refused(script("infer.py", trained / "walls/images", more), "infer.py", package,
             f".[{extra}]")
     assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]

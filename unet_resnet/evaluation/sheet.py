@@ -4,7 +4,7 @@ import itertools
 import json
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from unet_resnet.data import width_classes
 from unet_resnet.evaluation.morphology import dilate, thin
-from unet_resnet.files import align, csv_lines, one_line, written_whole
+from unet_resnet.files import align, csv_lines, hash_of, one_line, written_whole
 from unet_resnet.images import read_photo, write_png
 from unet_resnet.inference import overlay
 from unet_resnet.metrics import (
@@ -209,13 +209,18 @@ def _cell(value: float | None) -> str:
 
 
 def write_scores(sheet: ScoreSheet, photos: dict[str, Path], output: Path,
-                 about: dict[str, Any]) -> None:
+                 about: dict[str, Any], validation: Collection[str | None]) -> None:
     """Print the sheet; write scores.json, scores.csv, and worst.png.
 
     photos: the file of each name in the sheet; `output` also holds NAME_overlay.png of each.
+    validation: hashes of the photos that chose epoch and threshold.
     """
+    chose = len({*map(hash_of, photos.values())}.intersection(validation))
+    if chose:
+        print(f"{chose} of these photos chose epoch and threshold: slightly flattered scores")
     print(sheet.table())
-    texts = {"scores.json": (json.dumps(about | sheet.summary(), indent=1) + "\n").encode(),
+    about = about | {"validation_photos": chose} | sheet.summary()
+    texts = {"scores.json": (json.dumps(about, indent=1) + "\n").encode(),
              "scores.csv": csv_lines(sheet.rows[0], *(row.values() for row in sheet.rows))}
     for name, text in texts.items():
         with written_whole(output / name) as file:

@@ -88,6 +88,7 @@ class Index:
 
     def __init__(self, folder: Path, checkpoint: str) -> None:
         self.folder, self.checkpoint, self.saved = folder, checkpoint, 0.0
+        folder.mkdir(parents=True, exist_ok=True)
         lock(folder)
         found = read(folder / NAME)
         if found is None and os.path.lexists(folder / NAME):

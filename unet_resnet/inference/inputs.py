@@ -106,30 +106,31 @@ class Reading(NamedTuple):
     """A photo as it was read."""
 
     photo: Tensor  # (3, h, w) uint8
-    truth: Tensor | None  # (1, h, w) uint8 0/1
-    has_pages: bool  # after the first, which are not read
-    assumed: tuple[str, ...]  # of `deep.ASSUMED`
-    facts: index.Facts
+    truth: Tensor | None = None  # (1, h, w) uint8 0/1
+    source: str = ""  # of a photo with a true mask
+    has_pages: bool = False  # after the first, which are not read
+    assumed: tuple[str, ...] = ()  # of `deep.ASSUMED`
+    facts: index.Facts | None = None  # of a photo that is a file
 
 
 def read(path: Path, pair: Pair | None) -> Reading:
     """Raises OSError or ValueError, naming the file, for one that cannot be read."""
     with opened(path) as image:
         (photo, assumed), more = interpreted(image), has_pages(image)
-    truth = read_truth(pair, photo) if pair else None
-    return Reading(photo, truth, more, assumed, index.facts_of(path))
+    truth, source = (read_truth(pair, photo), one_line(pair.source)) if pair else (None, "")
+    return Reading(photo, truth, source, more, assumed, index.facts_of(path))
 
 
-def read_ahead(photos: Sequence[Path], pairs: Mapping[Path, Pair]
-               ) -> Iterator[tuple[Path, "Future[Reading]"]]:
-    """Each photo with the future of its reading, while the next one is being read.
+def read_ahead(photos: Mapping[str, Path], pairs: Mapping[Path, Pair]
+               ) -> Iterator[tuple[str, Path, "Future[Reading]"]]:
+    """Each photo, by name, with the future of its reading, while the next one is being read.
 
     Videos go through, too; the reading of one fails.
     """
     with ThreadPoolExecutor(1) as reader:
-        waiting: deque[tuple[Path, Future[Reading]]] = deque()
-        for path in photos:
-            waiting.append((path, reader.submit(read, path, pairs.get(path))))
+        waiting: deque[tuple[str, Path, Future[Reading]]] = deque()
+        for name, path in photos.items():
+            waiting.append((name, path, reader.submit(read, path, pairs.get(path))))
             if len(waiting) > 1:
                 yield waiting.popleft()
         yield from waiting

@@ -21,11 +21,12 @@ from pathlib import Path, PurePath
 from torch import Tensor
 from tqdm import tqdm
 
+from unet_resnet.deep import ASSUMED
 from unet_resnet.device import is_out_of_memory
 from unet_resnet.files import one_line
 from unet_resnet.images import write_png
 from unet_resnet.inference.index import Index
-from unet_resnet.inference.inputs import is_video, part_of
+from unet_resnet.inference.inputs import Reading, is_video, part_of
 
 # Of all photos together.
 MEASURED, REPORTED = ("cracks.csv", "photos.csv", "measurements.json"), ("report.html",)
@@ -71,58 +72,91 @@ def files_of(name: str, photo: Path, every: int | None, measured: bool) -> list[
     return [f"{name}_{kind}.png" for kind in kinds]
 
 
-def write_pictures(stem: Path, pictures: Mapping[str, Tensor]) -> list[Path]:
-    """Write pictures (3, h, w) or (1, h, w) uint8, by kind, as STEM_KIND.png; returns the paths."""
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    files = [stem.with_name(f"{stem.name}_{kind}.png") for kind in pictures]
-    for file, picture in zip(files, pictures.values()):
-        write_png(file, picture)
-    return files
+class Folder:
+    """The folder of a run's results: what may be written, what is, and what became of each photo.
 
-
-def claim(index: Index, found: Sequence[Path], root: Path, masks: Collection[Path] = (),
-          every: int | None = None, measured: bool = False, reported: bool = False,
-          skip_existing: bool = False) -> dict[str, Path]:
-    """The photos to predict, by the names of their results, which the index notes before any work.
-
-    With `skip_existing`, photos that have finished results are left out. Raises FileExistsError
-    where a file is in the way (`Index.claim`).
+    As a context, its index is saved when it ends. Raises what `Index` raises.
     """
-    photos = dict(zip(name_results(found, root, every), found))
-    files = {name: files_of(name, photo, every, measured) for name, photo in photos.items()}
-    if skip_existing:
-        photos = {name: photo for name, photo in photos.items()
-                  if not index.is_done(name, photo, files[name])}
-        print(f"{part_of(len(found) - len(photos), found)} left out: their results are in "
-              f"{index.folder}")
-    tables = (MEASURED * measured, SCORED * bool(masks), REPORTED * reported)
-    index.claim(photos, {name: [*files[name], *chain(*tables)] for name in photos},
-                [*found, *masks])
-    return photos
 
+    def __init__(self, path: Path, checkpoint: str) -> None:
+        self.path, self.index = path, Index(path, checkpoint)
+        self.failed: dict[Path, str] = {}  # reasons
+        self.assumed: Counter[str] = Counter()  # of grey values, `deep.ASSUMED`
 
-@contextmanager
-def reported(path: Path, failed: dict[Path, str]) -> Iterator[None]:
-    """Print in one line what is wrong with a photo and note it in `failed`; the others go on."""
-    try:
-        yield
-    except (OSError, ValueError, RuntimeError, MemoryError) as error:
-        reason = one_line(error)
-        if is_out_of_memory(error):
-            reason = "out of memory; use a smaller --tile, --batch or --scale"
-        elif isinstance(error, (RuntimeError, BrokenPipeError)):  # not the photo's fault
-            raise
-        name = one_line(path)
-        failed[path] = reason if name in reason else f"{name}: {reason}"
-        tqdm.write(f"infer.py: {failed[path]}", file=sys.stderr)
+    def __enter__(self) -> "Folder":
+        self.index.save()
+        return self
 
+    def __exit__(self, *_: object) -> None:
+        self.index.save()
 
-def line(path: Path, name: str, numbers: Mapping[str, float | None], has_pages: bool) -> str:
-    """What is printed of a finished photo."""
-    share, *others = numbers.items()
-    parts = [f"{path}: {share[1]:.2%} crack", *(
-        f"{label} {value:.4g}" for label, value in others if value is not None)]
-    if PurePath(name).name != path.stem:
-        parts.append(f"results in {name}_*.png")
-    pages = " (only the first of its pages or frames is read)" * has_pages
-    return one_line(", ".join(parts) + pages)
+    def claim(self, found: Sequence[Path], root: Path, masks: Collection[Path] = (),
+              every: int | None = None, measured: bool = False, reported: bool = False,
+              skip_existing: bool = False) -> dict[str, Path]:
+        """The photos to predict, by the names of their results, which the index notes before any
+        work.
+
+        With `skip_existing`, photos that have finished results are left out. Raises FileExistsError
+        where a file is in the way (`Index.claim`).
+        """
+        films = any(map(is_video, found))
+        if every and not films:
+            print("--every is for videos, and there is none: it changes nothing")
+        if reported and films and not every:
+            print("--report shows photos; of a video only the stills of --every")
+        photos = dict(zip(name_results(found, root, every), found))
+        files = {name: files_of(name, photo, every, measured) for name, photo in photos.items()}
+        if skip_existing:
+            photos = {name: photo for name, photo in photos.items()
+                      if not self.index.is_done(name, photo, files[name])}
+            print(f"{part_of(len(found) - len(photos), found)} left out: their results are in "
+                  f"{self.path}")
+        tables = (MEASURED * measured, SCORED * bool(masks), REPORTED * reported)
+        self.index.claim(photos, {name: [*files[name], *chain(*tables)] for name in photos},
+                         [*found, *masks])
+        return photos
+
+    def write(self, name: str, pictures: Mapping[str, Tensor]) -> list[Path]:
+        """Write pictures (3, h, w) or (1, h, w) uint8, by kind, as NAME_KIND.png; returns paths."""
+        stem = self.path / name
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        files = [stem.with_name(f"{stem.name}_{kind}.png") for kind in pictures]
+        for file, picture in zip(files, pictures.values()):
+            write_png(file, picture)
+        return files
+
+    @contextmanager
+    def reporting(self, path: Path) -> Iterator[None]:
+        """Print in one line what is wrong with a photo; the others go on."""
+        try:
+            yield
+        except (OSError, ValueError, RuntimeError, MemoryError) as error:
+            reason = one_line(error)
+            if is_out_of_memory(error):
+                reason = "out of memory; use a smaller --tile, --batch or --scale"
+            elif isinstance(error, (RuntimeError, BrokenPipeError)):  # not the photo's fault
+                raise
+            name = one_line(path)
+            self.failed[path] = reason if name in reason else f"{name}: {reason}"
+            tqdm.write(f"infer.py: {self.failed[path]}", file=sys.stderr)
+
+    def finish(self, name: str, path: Path, read: Reading, numbers: Mapping[str, float | None]
+               ) -> None:
+        """All results of a photo are written: note that, and print it."""
+        self.index.finish(name, read.facts)
+        self.assumed.update(read.assumed)
+        share, *others = numbers.items()
+        parts = [f"{path}: {share[1]:.2%} crack", *(
+            f"{label} {value:.4g}" for label, value in others if value is not None)]
+        if PurePath(name).name != path.stem:
+            parts.append(f"results in {name}_*.png")
+        pages = " (only the first of its pages or frames is read)" * read.has_pages
+        tqdm.write(one_line(", ".join(parts) + pages))
+
+    def conclude(self, photos: Sequence[Path]) -> int:
+        """Print the sums; returns the exit status, 1 if photos have failed."""
+        for kind, count in self.assumed.items():
+            print(f"note: {kind}: {count}; {ASSUMED[kind]}")
+        done = part_of(len(photos) - len(self.failed), photos)
+        print(f"{done} predicted, {len(self.failed)} failed; results are in {self.path}")
+        return int(bool(self.failed))

@@ -100,18 +100,20 @@ def lower_specks(probability: Tensor, threshold: float, min_area: int) -> Tensor
     return probability
 
 
-def load(path: str | Path = checkpoint.SHIPPED, device: str = "auto",
-         precision: str = "auto") -> Predictor:
+def load(path: str | Path = checkpoint.SHIPPED, device: str = "auto", precision: str = "auto",
+         threshold: float | None = None) -> Predictor:
     """The network in a checkpoint of train.py: a file, a run's folder with best.pt, or by default
     the weights that are part of the package. device: "cpu", "cuda", ..., auto for the fastest
-    present; precision: "fp32", "bf16", "fp16", auto for what the hardware is fast at.
+    present; precision: "fp32", "bf16", "fp16", auto for what the hardware is fast at; threshold:
+    instead of the checkpoint's, rounded to a 256th.
 
     Raises FileNotFoundError, or ValueError for a file that is not such a checkpoint.
     """
     place = pick_device(device)
     dtype = pick_precision(precision, place)
     model, content = checkpoint.load(Path(path))
-    return Predictor(prepare(model, place, dtype), content.threshold, content.split, place, dtype)
+    least = content.threshold if threshold is None else min(round(threshold * 256), 255) / 256
+    return Predictor(prepare(model, place, dtype), least, content.split, place, dtype)
 
 
 def prepare(model: UNetResNet, device: torch.device, precision: torch.dtype) -> UNetResNet:

@@ -16,16 +16,22 @@ length_mm_0.1_to_0.2 and so on with classes of width. Pixels and degrees are rou
 
 import itertools
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+import math
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from unet_resnet.files import csv_lines, written_whole
 from unet_resnet.measure.widths import Crack, Measurement, measure
 
 LENGTHS = ("length", "width_mean", "width_median", "width_p95", "width_max")
+RESOLVED = 2  # pixels; narrower widths in a mask say little
+WIDTHS, WIDTH = 4096, 0.5  # classes of the histogram of widths, and the pixels in each
+MOST_BARS = 24
 
 Row = dict[str, str | int | float | None]
 
@@ -77,41 +83,86 @@ def main_numbers(found: Measurement) -> dict[str, float | None]:
         for label, value in lengths.items()}
 
 
-@contextmanager
-def tables(folder: Path, mm_per_pixel: float | None = None, width_classes: Sequence[float] = ()
-           ) -> Iterator[Callable[[str, Measurement], None]]:
-    """Gives a function that adds a photo, by its name, to the three files.
+class Histogram(NamedTuple):
+    """Lengths of centre line: amounts[i] is as wide as edges[i] to edges[i + 1]."""
+    edges: list[float]
+    amounts: list[float]
+    unit: str = "px"
 
-    The files appear in the folder when the block ends, even by an error or by Ctrl-C: the photos
-    added until then are kept. Rows go to the disk at once, so memory does not grow with the photos.
+
+def lengths_by_width(lines: Iterable[np.ndarray]) -> np.ndarray:
+    """The length (WIDTHS,) of centre lines, each (n, 3) of x, y and width, in each class."""
+    lengths = np.zeros(WIDTHS)
+    for line in lines:
+        steps = np.hypot(*np.diff(line[:, :2], axis=0).T)
+        classes = np.minimum((line[1:, 2] / WIDTH).round(6), WIDTHS - 1).astype(int)
+        lengths += np.bincount(classes, steps, WIDTHS)
+    return lengths
+
+
+def width_histogram(lengths: np.ndarray, unit: str, factor: float) -> Histogram | None:
+    """The length of all cracks by their width, in at most MOST_BARS bars; None without cracks.
+
+    lengths (WIDTHS,): pixels of centre line in each class of width. A pixel is `factor` units.
+    """
+    if not lengths.any():
+        return None
+    used = int(lengths.nonzero()[0][-1]) + 1
+    together = math.ceil(used / MOST_BARS)
+    amounts = np.add.reduceat(lengths[:used], range(0, used, together))
+    edges = np.arange(len(amounts) + 1) * together * WIDTH
+    return Histogram((edges * factor).tolist(), (amounts * factor).tolist(), unit)
+
+
+class Tables(AbstractContextManager):
+    """The three files, to which photos are added within a `with` block.
+
+    They appear in the folder when the block ends, even by an error or by Ctrl-C: the photos added
+    until then are kept. Rows go to the disk at once, so memory does not grow with the photos.
     Raises ValueError for an impossible scale or impossible classes.
     """
-    blank = measure(torch.zeros(1, 1, 1), mm_per_pixel, width_classes)
-    photo_row, _ = rows("", blank)
-    about = {"software": "unet_resnet", "mm_per_pixel": mm_per_pixel,
-             "width_classes_mm": [*width_classes], "photos": []}
-    stopped, comma = None, ""
-    with ExitStack() as files:
-        cracks, photos, both = (
-            files.enter_context(written_whole(folder / name))
+
+    def __init__(self, folder: Path, mm_per_pixel: float | None = None,
+                 width_classes: Sequence[float] = ()) -> None:
+        self.folder, self.blank = folder, measure(torch.zeros(1, 1, 1), mm_per_pixel, width_classes)
+        self.comma, self.lengths = "", np.zeros(WIDTHS)
+
+    def __enter__(self) -> "Tables":
+        self.files = ExitStack()
+        self.cracks, self.photos, self.both = (
+            self.files.enter_context(written_whole(self.folder / name))
             for name in ("cracks.csv", "photos.csv", "measurements.json"))
-        cracks.write(csv_lines(["photo", "crack", *crack_row(blank.total, mm_per_pixel,
-                                                             width_classes)]))
-        photos.write(csv_lines(photo_row))
-        both.write(json.dumps(about).removesuffix("]}").encode())
+        mm_per_pixel, limits = self.blank.mm_per_pixel, self.blank.width_classes
+        row, _ = rows("", self.blank)
+        about = {"software": "unet_resnet", "mm_per_pixel": mm_per_pixel,
+                 "width_classes_mm": limits, "photos": []}
+        self.cracks.write(csv_lines(["photo", "crack",
+                                     *crack_row(self.blank.total, mm_per_pixel, limits)]))
+        self.photos.write(csv_lines(row))
+        self.both.write(json.dumps(about).removesuffix("]}").encode())
+        return self
 
-        def add(name: str, found: Measurement) -> None:
-            nonlocal comma
-            photo, inside = rows(name, found)
-            cracks.write(csv_lines(*(row.values() for row in inside)))
-            photos.write(csv_lines(photo.values()))
-            both.write(f"{comma}\n{json.dumps(photo | {'cracks_found': inside})}".encode())
-            comma = ","
+    def __exit__(self, *_: object) -> None:
+        with self.files:
+            self.both.write(b"\n]}\n")
 
-        try:
-            yield add
-        except BaseException as error:
-            stopped = error  # raised below, once the files are in place
-        both.write(b"\n]}\n")
-    if stopped:
-        raise stopped
+    def add(self, name: str, found: Measurement) -> None:
+        photo, inside = rows(name, found)
+        self.cracks.write(csv_lines(*(row.values() for row in inside)))
+        self.photos.write(csv_lines(photo.values()))
+        self.both.write(f"{self.comma}\n{json.dumps(photo | {'cracks_found': inside})}".encode())
+        self.comma = ","
+        self.lengths += lengths_by_width(found.lines)
+
+    def unresolved(self) -> str:
+        """A line on classes of width that are too narrow for the photos, or ""."""
+        least = min(self.blank.width_classes, default=math.inf)
+        pixels = least / (self.blank.mm_per_pixel or 1)
+        return "" if pixels >= RESOLVED else (
+            f"the narrowest class ends at {least:g} mm, which is {pixels:.1f} pixels: widths below "
+            f"about {RESOLVED} pixels cannot be told apart\n")
+
+    def histogram(self) -> Histogram | None:
+        """Of the widths of all cracks added; None without cracks."""
+        scale = self.blank.mm_per_pixel
+        return width_histogram(self.lengths, *(("mm", scale) if scale else ("px", 1.0)))

@@ -26,7 +26,6 @@ from torch import Tensor
 from unet_resnet.measure.centreline import Line, centre_lines
 
 MIN_LENGTH = 10.0  # pixels; a shorter crack is a speck, counted apart
-RESOLVED = 2  # pixels; narrower widths in a mask say little
 WINDOW = 1.5  # standard deviation of the mean over widths, in that of the line's smoothing
 
 
@@ -158,14 +157,6 @@ def check_scale(mm_per_pixel: float | None, width_classes: Sequence[float]) -> N
     if not all(low < high for low, high in zip((0, *width_classes), (*width_classes, math.inf))):
         raise ValueError(f"classes of width {' '.join(map(str, width_classes))}; wanted: limits "
                          "in mm that rise from above 0, such as 0.1 0.2 0.3")
-
-
-def unresolved(mm_per_pixel: float | None, width_classes: Sequence[float]) -> str:
-    """A line on classes of width that are too narrow for the photos, or ""."""
-    pixels = min(width_classes, default=math.inf) / (mm_per_pixel or 1)
-    return "" if pixels >= RESOLVED else (
-        f"the narrowest class ends at {min(width_classes):g} mm, which is {pixels:.1f} pixels: "
-        f"widths below about {RESOLVED} pixels cannot be told apart\n")
 
 
 def measure(mask: Tensor, mm_per_pixel: float | None = None, width_classes: Sequence[float] = (),

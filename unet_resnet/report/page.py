@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -25,50 +25,17 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from unet_resnet.files import written_whole
+from unet_resnet.files import one_line, written_whole
 from unet_resnet.inference import overlay
 from unet_resnet.metrics import count
 
 PAGE = Path(__file__).with_name("report.html").read_text("utf-8")
 SIDE, QUALITY = 320, 70  # of thumbnails: about 19 kB each
-WIDTHS, WIDTH = 4096, 0.5  # classes of the histogram of widths, and the pixels in each
-MOST_BARS = 24
 SHARE = "crack (%)"  # the column that every photo has
 HASHES = {kind: base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for kind, text
           in re.findall(r"<(style|script)>(.*?)</", PAGE, re.DOTALL)}  # for the page's policy
 
 Number = float | int | None  # None: not defined; shown as a dash, sorted last
-
-
-class Histogram(NamedTuple):
-    """Lengths of centre line: amounts[i] is as wide as edges[i] to edges[i + 1]."""
-    edges: Sequence[float]
-    amounts: Sequence[float]
-    unit: str = "px"
-
-
-def lengths_by_width(lines: Iterable[np.ndarray]) -> np.ndarray:
-    """The length (WIDTHS,) of centre lines, each (n, 3) of x, y and width, in each class."""
-    lengths = np.zeros(WIDTHS)
-    for line in lines:
-        steps = np.hypot(*np.diff(line[:, :2], axis=0).T)
-        classes = np.minimum((line[1:, 2] / WIDTH).round(6), WIDTHS - 1).astype(int)
-        lengths += np.bincount(classes, steps, WIDTHS)
-    return lengths
-
-
-def width_histogram(lengths: np.ndarray, unit: str, factor: float) -> Histogram | None:
-    """The length of all cracks by their width, in at most MOST_BARS bars; None without cracks.
-
-    lengths (WIDTHS,): pixels of centre line in each class of width. A pixel is `factor` units.
-    """
-    if not lengths.any():
-        return None
-    used = int(lengths.nonzero()[0][-1]) + 1
-    together = math.ceil(used / MOST_BARS)
-    amounts = np.add.reduceat(lengths[:used], range(0, used, together))
-    edges = np.arange(len(amounts) + 1) * together * WIDTH
-    return Histogram((edges * factor).tolist(), (amounts * factor).tolist(), unit)
 
 
 class Report(AbstractContextManager):
@@ -82,7 +49,6 @@ class Report(AbstractContextManager):
     def __init__(self, path: Path) -> None:
         self.path = path
         self._rows = tempfile.TemporaryFile(dir=path.parent)
-        self._failed: list[tuple[str, str]] = []
 
     def __exit__(self, *_: object) -> None:
         self._rows.close()
@@ -97,6 +63,7 @@ class Report(AbstractContextManager):
         """
         crack, truth = (None if mask is None else mask.bool().cpu() for mask in (crack, truth))
         numbers = {SHARE: 100 * int(crack.count_nonzero()) / crack.numel(), **numbers}
+        numbers.pop("crack_share", None)  # the same, rounded
         if truth is not None:
             counts = count(crack, truth)
             numbers |= {"Dice": counts.dice, "found (px)": counts.tp, "false (px)": counts.fp,
@@ -109,16 +76,13 @@ class Report(AbstractContextManager):
                            for label, value in numbers.items()}}
         self._rows.write(json.dumps(row).encode() + b"\n")
 
-    def fail(self, name: str, message: str) -> None:
-        """A photo without a result, and why."""
-        self._failed.append((name, message.removeprefix(f"{name}: ")))
-
     def write(self, about: Mapping[str, Number | str], scores: Mapping[str, Mapping[str, Number]],
-              widths: Histogram | None) -> None:
+              widths: Any = None, failed: Iterable[tuple[Path, str]] = ()) -> None:
         """Write the page, whole or not at all.
 
         about: facts of the run (command, checkpoint, threshold, date ...), in order. scores: lines
-        of a table, all with the columns of the first; may be empty. widths: those of all cracks.
+        of a table, all with the columns of the first; may be empty. widths: length by width of all
+        cracks, as `measure.tables.Histogram`. failed: photos without results, and why.
         """
         labels, order, cracked, length, begin, unit = {SHARE: None}, [], 0, 0.0, 0, None
         self._rows.seek(0)
@@ -132,13 +96,15 @@ class Report(AbstractContextManager):
             order.append((-widest, -numbers[SHARE], begin))
             begin += len(line)
         begins = [begin for *_, begin in sorted(order)]
+        failures = [(one_line(path), reason.removeprefix(f"{one_line(path)}: "))
+                    for path, reason in failed]
         environment = Environment(autoescape=True, trim_blocks=True, undefined=StrictUndefined)
         environment.filters["figures"] = figures
         page = environment.from_string(PAGE).stream(
             hashes=HASHES, colours=overlay, photos=len(order), cracked=cracked, length=length,
             unit=unit, labels=[*labels], rows=self._read(begins),
             worst=next(self._read(begins[:1]), None), widths=widths, scores=scores,
-            failed=self._failed, about=about)
+            failed=failures, about=about)
         with written_whole(self.path) as file:
             page.dump(file, "utf-8", "replace")  # a file name need not be UTF-8
 

@@ -25,8 +25,9 @@ class Film:
         yield from tqdm(self.source.frames(self.every), one_line(self.source.path.name), wanted,
                         unit="frame", leave=False)
 
-    def add(self, frame: codec.Frame, numbers: Mapping[str, float | None], picture: Tensor) -> None:
-        """The numbers become a row of the table, the picture (3, h, w) uint8 a frame."""
+    def add(self, frame: codec.Frame, numbers: Mapping[str, float | None],
+            picture: Tensor | None = None) -> None:
+        """The numbers become a row of the table, the picture (3, h, w) uint8 a painted frame."""
         row = {"frame": frame.index, "seconds": round(frame.seconds, 4), **numbers}
         if not self.count:
             self.table.write(csv_lines(row))
