@@ -5,7 +5,7 @@ import math
 import os
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
@@ -37,6 +37,7 @@ from unet_resnet.training.signals import Stop, ignore_signals
 DRAWN_SET, DRAWN_COUNT = Path("sample_set"), 240
 WARMUP = 0.05  # share of all updates
 PREVIEWS = 6  # validation photos in preview.png
+SCORES = (*metrics.SCORES, "accuracy", "black_accuracy")  # in history.csv
 
 
 def main() -> None:
@@ -67,10 +68,9 @@ def main() -> None:
     progress = Progress(model, optimizer, scaler, group, vars(args), split, masks)
     progress.begin(folder, resumed, precision)
     del resumed, pretrained  # their tensors take as much memory as the model's and Adam's
-
-    at_end = f", {len(test_pairs)} of test/ to score at the end" * bool(test_pairs)
-    print(f"{len(train_pairs)} photos to train on, {len(validation_pairs)} to validate on{at_end}; "
-          f"{device}, {str(precision).removeprefix('torch.')}; files go to {progress.folder}")
+    print(f"{len(train_pairs)} photos to train on, {len(validation_pairs)} to validate on"
+          + f", {len(test_pairs)} of test/ to score at the end" * bool(test_pairs)
+          + f"; {device}, {str(precision).removeprefix('torch.')}; files go to {progress.folder}")
     with progress.saved_on_failure():
         train(args, network, crops, validation_pairs, progress, precision)
     group.leave()
@@ -83,8 +83,7 @@ def main() -> None:
 
 def make_model(args: argparse.Namespace, saved: checkpoint.Checkpoint | None, device: torch.device,
                precision: torch.dtype, group: Group) -> UNetResNet:
-    """The network on its device, with its first weights or those that were saved; prints how much
-    memory it will need."""
+    """The network on its device, with its first weights or those that were saved."""
     torch.manual_seed(args.seed)
     model = UNetResNet(args.blocks, args.widths)
     if saved:
@@ -105,8 +104,7 @@ def make_optimizer(model: UNetResNet, encoder_lr: float) -> Adam:
     """Adam with two learning rates, the schedule's times a factor: trained weights move slowly."""
     new = [*model.decoder.parameters(), *model.head.parameters()]
     slow = {"params": model.encoder.parameters(), "factor": encoder_lr}
-    # Fused is one pass over the weights instead of ten.
-    return Adam([{"params": new, "factor": 1.0}, slow], fused=True)
+    return Adam([{"params": new, "factor": 1.0}, slow], fused=True)  # one pass over the weights
 
 
 def schedule(update: int, updates: int) -> float:
@@ -143,13 +141,17 @@ def train(args: argparse.Namespace, network: nn.Module, crops: Crops,
                 windows.check_skipped(progress.losses, epoch, updates)
                 stop.check_together(device)
                 progress.save_when_due()
-        seconds = time.perf_counter() - began
+        seconds = round(time.perf_counter() - began, 1)
         if group.size > 1:  # torchrun waits 30 s for processes to stop, validation may take more
             progress.save()
-        counts, corners = validate(model, validation_pairs, precision, args.workers, group, stop)
-        row = summary(epoch, progress.losses, seconds, counts)
+        histograms, shown = validate(model, validation_pairs, precision, args.workers, group, stop)
+        threshold, mean_dice = metrics.best_shared_threshold([*histograms.values()])
+        scores = metrics.counts_at(sum(histograms.values()), threshold)  # over all pixels
+        loss = fmean(loss for loss in progress.losses if loss is not None)
+        row = {"epoch": epoch + 1, "loss": loss, "seconds": seconds, "threshold": threshold,
+               "mean_dice": mean_dice, **{name: getattr(scores, name) for name in SCORES}}
         if group.first:
-            show(row, args.epochs, corners, progress)
+            show(row, args.epochs, histograms, shown, progress)
         progress.end_epoch(row)  # writes best.pt, history.csv and last.pt
 
 
@@ -195,46 +197,39 @@ def accumulate(network: nn.Module, scaler: GradScaler, window: windows.Window, m
 
 
 def validate(model: UNetResNet, pairs: Sequence[Pair], precision: torch.dtype, workers: int,
-             group: Group, stop: Stop) -> tuple[Tensor, list[list[Tensor]]]:
-    """The histogram of all validation photos (`metrics.histogram`), and of some a corner to look
-    at: [photo, truth, probability]."""
+             group: Group, stop: Stop) -> tuple[dict[str, Tensor], list[list[Tensor]]]:
+    """`metrics.histogram` of each source; of a few photos a corner, [photo, truth, probability]."""
     group.share_buffers(model)
-    pairs, device = pairs[group.rank::group.size], next(model.parameters()).device
-    probability = probability_function(model.eval(), device, precision)
-    total, shown = torch.zeros(2, metrics.BINS, dtype=torch.int64), []
+    sources, device = sorted({pair.source for pair in pairs}), next(model.parameters()).device
+    histograms, shown = torch.zeros(len(sources), 2, metrics.BINS, dtype=torch.int64), []
+    pairs = pairs[group.rank::group.size]
     wanted = {round(i * (len(pairs) - 1) / (PREVIEWS - 1)) for i in range(PREVIEWS)}
-    loader = DataLoader(WholePhotos(pairs), None, num_workers=workers,
-                        worker_init_fn=ignore_signals)
-    with tqdm(loader, "validation", unit="photo", leave=False, disable=not group.first) as bar:
+    probability = probability_function(model.eval(), device, precision)
+    read = DataLoader(WholePhotos(pairs), None, num_workers=workers, worker_init_fn=ignore_signals)
+    with tqdm(read, "validation", unit="photo", leave=False, disable=not group.first) as bar:
         for i, (photo, mask) in enumerate(bar):
             stop.check()
             prediction = tiling.predict(probability, photo)
-            total += metrics.histogram(prediction, mask.bool())
+            histograms[sources.index(pairs[i].source)] += metrics.histogram(prediction, mask.bool())
             if i in wanted:
                 shown.append([tensor[:, :tiling.TILE, :tiling.TILE].clone()
                               for tensor in (photo, mask, prediction)])
-    return group.sum(total.to(device)).cpu(), shown
+    return dict(zip(sources, group.sum(histograms.to(device)).cpu())), shown
 
 
-def summary(epoch: int, losses: Sequence[float | None], seconds: float,
-            counts: Tensor) -> dict[str, float]:
-    """A row of history.csv: the scores are over the pixels of all photos, at the best threshold."""
-    threshold, _ = metrics.best_threshold(counts)
-    scores = metrics.counts_at(counts, threshold)
-    return {"epoch": epoch + 1, "loss": fmean(loss for loss in losses if loss is not None),
-            "seconds": round(seconds, 1), "threshold": threshold,
-            **{name: getattr(scores, name)
-               for name in (*metrics.SCORES, "accuracy", "black_accuracy")}}
-
-
-def show(row: dict[str, float], epochs: int, corners: Sequence[Sequence[Tensor]],
-         progress: Progress) -> None:
+def show(row: dict[str, float], epochs: int, histograms: Mapping[str, Tensor],
+         shown: Sequence[Sequence[Tensor]], progress: Progress) -> None:
     """Print the scores of an epoch, and write preview.png."""
-    scores = "  ".join(f"{name} {row[name]:.3f}" for name in ("loss", *metrics.SCORES, "threshold"))
+    names = ("loss", "mean_dice", *metrics.SCORES, "threshold")
+    scores = "  ".join(f"{name} {row[name]:.3f}" for name in names)
     print(f"epoch {row['epoch']}/{epochs}  {scores}" + "  (best so far)" * progress.is_best(row))
+    cracked = {source: one for source, one in histograms.items() if one[1].any()}
+    if 2 <= len(cracked) <= 12:
+        print("dice by source", *(f"{source} {metrics.counts_at(one, row['threshold']).dice:.3f}"
+                                  for source, one in cracked.items()), sep="  ")
     pictures = [[photo, overlay.grey(truth), overlay.grey(probability),
                  overlay.overlay(photo, probability >= row["threshold"], truth)]
-                for photo, truth, probability in corners]
+                for photo, truth, probability in shown]
     with failures.survived(PermissionError):  # on Windows, while another program has it open
         write_png(progress.folder / "preview.png", overlay.sheet(pictures))
 
@@ -244,8 +239,8 @@ def score_test(progress: Progress, pairs: Sequence[Pair], precision: torch.dtype
     """Print the scores of best.pt on photos that neither trained it nor chose its epoch."""
     best = checkpoint.read(progress.folder / "best.pt")
     progress.model.load_state_dict(best.model)
-    counts, _ = validate(progress.model, pairs, precision, workers, Group(), Stop(Group()))
-    scores = metrics.counts_at(counts, best.threshold)
+    histograms, _ = validate(progress.model, pairs, precision, workers, Group(), Stop(Group()))
+    scores = metrics.counts_at(sum(histograms.values()), best.threshold)
     print(f"best.pt on test/ (photos: {len(pairs)}), at its threshold:",
           *(f" {name} {getattr(scores, name):.3f}" for name in metrics.SCORES))
 

@@ -171,7 +171,7 @@ def test_torchrun_trains_and_scores_as_one_process_would(trained, tmp_path):
     assert out.count("epoch 2/2") == 1
     assert [path.name for path in tmp_path.iterdir() if path.name != "walls"] == ["run"]
     with open(tmp_path / "run/history.csv", newline="") as file:
-        row = max(csv.DictReader(file), key=lambda row: float(row["iou"]))
+        row = max(csv.DictReader(file), key=lambda row: float(row["mean_dice"]))
     model, content = checkpoint.load(tmp_path / "run/best.pt")
     probability = probability_function(model, CPU, torch.float32)
     photos = [read_pair(pair) for pair in load_pairs([trained / "walls"])[1]]

@@ -58,7 +58,7 @@ def test_the_files_of_a_run(trained):
     rows = history(run)
     assert [row["epoch"] for row in rows] == [1, 2]
     assert rows == last.history and rows[:len(best.history)] == best.history
-    assert best.history[-1] == max(rows, key=lambda row: row["iou"])
+    assert best.history[-1] == max(rows, key=lambda row: row["mean_dice"])
     assert best.threshold == best.history[-1]["threshold"]
 
     train_pairs, validation, *_ = load_pairs([trained / "walls"])
@@ -109,7 +109,37 @@ def test_the_scores_of_best_are_those_of_its_model(trained):
     threshold, dice = best_threshold(counts)
     row = content.history[-1]
     assert threshold == row["threshold"] and dice == pytest.approx(row["dice"], abs=1e-3)
+    assert row["mean_dice"] == pytest.approx(row["dice"]), "there is one source"
     assert counts_at(counts, threshold).iou == pytest.approx(row["iou"], abs=1e-3)
+
+
+def test_each_source_counts_the_same_in_the_choice_of_epoch_and_threshold(script, tmp_path):
+    """A large easy photo and a small hard one; a third source has no cracks."""
+    for source, size, index in (("easy", 256, 1), ("hard", 64, 0), ("free", 64, 5)):
+        for part in ("images", "masks"):
+            (tmp_path / "walls" / part).mkdir(parents=True, exist_ok=True)
+        for number in range(2):
+            photo, mask = pavement.draw(index + 10 * number, size=size, cracks=source != "free")
+            name = f"{source}_{number}.png"
+            Image.fromarray(photo.permute(1, 2, 0).numpy()).save(tmp_path / "walls/images" / name)
+            Image.fromarray(255 * mask[0].numpy()).save(tmp_path / "walls/masks" / name)
+    outcome = script("train.py", "--data", "walls", *TINY, "--output", "run")
+    assert outcome.status == 0, outcome.err
+    model, best = checkpoint.load(tmp_path / "run/best.pt")
+    probability = probability_function(model, torch.device("cpu"), torch.float32)
+    histograms = {}
+    for pair in load_pairs([tmp_path / "walls"])[1]:
+        photo, mask = read_pair(pair)
+        histograms[pair.source] = histogram(tiling.predict(probability, photo), mask.bool())
+    assert sorted(histograms) == ["easy", "free", "hard"]
+    dice = {source: counts_at(one, best.threshold).dice for source, one in histograms.items()}
+    row, pooled = best.history[-1], counts_at(sum(histograms.values()), best.threshold)
+    assert row["mean_dice"] == pytest.approx((dice["easy"] + dice["hard"]) / 2, abs=1e-3)
+    assert row["dice"] == pytest.approx(pooled.dice, abs=1e-3)
+    assert best.history[-1] == max(history(tmp_path / "run"), key=lambda row: row["mean_dice"])
+    said = [line for line in outcome.out.splitlines() if line.startswith("dice by source")]
+    assert said[row["epoch"] - 1] == (
+        f"dice by source  easy {dice['easy']:.3f}  hard {dice['hard']:.3f}")
 
 
 # Windows and schedule
@@ -230,13 +260,32 @@ def test_best_stays_when_later_epochs_are_worse(whole, tmp_path):
     for rows in (10, 2, 5):
         prediction = truth.roll(rows, dims=1)
         counts = histogram(prediction, truth.bool())
-        row = train.summary(len(progress.history), [1.0, None, 3.0], 1.0, counts)
-        train.show(row, 3, [[(images[0] * 255).byte(), truth, prediction]], progress)
+        threshold, dice = best_threshold(counts)
+        row = {"epoch": len(progress.history) + 1, "threshold": threshold, "mean_dice": dice} | {
+            name: getattr(counts_at(counts, threshold), name) for name in train.SCORES} | {
+            "loss": 1.0}
+        train.show(row, 3, {"walls": counts}, [[(images[0] * 255).byte(), truth, prediction]],
+                   progress)
         progress.end_epoch(row)
     assert [row["iou"] for row in history(tmp_path)] == [
         (16 - rows) / (16 + rows) for rows in (10, 2, 5)]
-    assert [row["loss"] for row in progress.history] == [2.0] * 3
     assert checkpoint.read(tmp_path / "best.pt").history == progress.history[:2]
+
+
+def test_a_run_from_before_mean_dice_goes_on(trained, script, tmp_path):
+    """Its epochs rank by the Dice over all pixels, and its table gets the column."""
+    shutil.copytree(trained / "runs/walls-1", tmp_path / "run")
+    for name in ("last.pt", "best.pt"):
+        content = torch.load(tmp_path / "run" / name, weights_only=True)
+        for row in content["history"]:
+            del row["mean_dice"]
+        torch.save(content, tmp_path / "run" / name)
+    outcome = script("train.py", "--resume", "run", "--epochs", 3)
+    assert outcome.status == 0, outcome.err
+    rows = history(tmp_path / "run")
+    assert [row["mean_dice"] == row["dice"] for row in rows] == [True, True, True]
+    best = checkpoint.read(tmp_path / "run/best.pt").history[-1]
+    assert best["epoch"] == max(rows, key=lambda row: row["dice"])["epoch"]
 
 
 # Resumption

@@ -8,6 +8,7 @@ least the threshold.
 """
 
 import operator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -122,9 +123,25 @@ def best_threshold(histogram: Tensor) -> tuple[float, float]:
     Of equally good ones the nearest to 0.5, then the lower. Chosen with the truth in hand: an
     oracle if reported on the images that chose it, fair on others.
     """
-    fp, tp = histogram.flip(1).cumsum(1).flip(1).double()  # at each k/256
-    both = fp + tp + histogram[1].sum()  # predicted + true
-    dice = torch.where(both > 0, 2 * tp / both, 1.0)
+    return best_shared_threshold([histogram])
+
+
+def best_shared_threshold(histograms: Sequence[Tensor]) -> tuple[float, float]:
+    """The threshold of the highest mean Dice over several sources, and that mean.
+
+    Each source counts the same, however many pixels it has. Those without crack pixels are left
+    out, unless all are: any threshold above their highest probability would suit them. Chosen as
+    `best_threshold` says.
+    """
+    cracked = [one for one in histograms if one[1].any()] or histograms
+    dice = torch.stack([dice_at_thresholds(one) for one in cracked]).mean(0)
     order = sorted(range(1, BINS), key=lambda k: abs(k - BINS // 2))  # argmax takes the first
     k = order[int(dice[order].argmax())]
     return k / BINS, float(dice[k])
+
+
+def dice_at_thresholds(histogram: Tensor) -> Tensor:
+    """The Dice at each threshold k/256, (256,) float64."""
+    fp, tp = histogram.flip(1).cumsum(1).flip(1).double()
+    both = fp + tp + histogram[1].sum()  # predicted + true
+    return torch.where(both > 0, 2 * tp / both, 1.0)

@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 
-from unet_resnet.metrics import Counts, best_threshold, count, counts_at, histogram
+from unet_resnet.metrics import (
+    Counts, best_shared_threshold, best_threshold, count, counts_at, histogram)
 
 bounded = settings(deadline=None, max_examples=100, derandomize=True)
 SHAPES = st.tuples(st.integers(1, 12), st.integers(1, 12))
@@ -94,6 +95,34 @@ def test_histogram_equals_comparing_at_every_threshold(seed, dtype):
 def test_best_threshold_and_ties(crack, background, expected):
     bins = histogram(torch.tensor([crack, background]), torch.tensor([True, False]))
     assert best_threshold(bins) == expected
+
+
+@bounded
+@given(st.integers(0, 2**32 - 1), st.integers(1, 4))
+def test_the_best_shared_threshold_against_trying_all(seed, sources):
+    """Sources of different sizes and difficulty, one of them at times without cracks."""
+    draw = torch.Generator().manual_seed(seed)
+    photos = []
+    for source in range(sources):
+        truth = torch.rand(4 + 8 * source, 9, generator=draw) < 0.1 * source
+        noise = torch.rand(truth.shape, generator=draw)
+        photos.append(((truth * 0.3 + noise).clamp(max=1), truth))
+    photos = [(probability, truth) for probability, truth in photos if truth.any()] or photos
+    means = {k: sum(count(probability >= k / 256, truth).dice for probability, truth in photos)
+             / len(photos) for k in range(1, 256)}
+    found, mean = best_shared_threshold([histogram(*photo) for photo in photos])
+    assert mean == pytest.approx(max(means.values())) == pytest.approx(means[found * 256])
+
+
+def test_a_small_source_counts_as_much_as_a_large_one_and_one_without_cracks_not_at_all():
+    """The large one is best at 0.5 and bears 0.25; the small one needs 0.25."""
+    large = histogram(torch.tensor([0.9] * 90 + [0.4] * 10), torch.arange(100) < 90)
+    small = histogram(torch.tensor([0.25, 0.1]), torch.tensor([True, False]))
+    free = histogram(torch.full((500,), 0.6), torch.zeros(500, dtype=torch.bool))
+    assert best_threshold(large + small) == (0.5, 180 / 181)
+    assert best_shared_threshold([large, small]) == (0.25, (180 / 190 + 1) / 2)
+    assert best_shared_threshold([large, small, free]) == (0.25, (180 / 190 + 1) / 2)
+    assert best_shared_threshold([free]) == (154 / 256, 1.0), "what finds nothing is right"
 
 
 def test_of_two_equally_near_thresholds_the_lower():

@@ -45,8 +45,10 @@ def read_last(path: Path) -> Checkpoint:
                          "--weights starts a new training from a best.pt")
     if (last.settings.get("blocks") != last.blocks or last.settings.get("widths") != last.widths
             or last.scaler and last.scaler.keys() != GradScaler("cpu").state_dict().keys()
-            or not all({"iou", "threshold"} <= row.keys() for row in last.history)):
+            or not all({"dice", "threshold"} <= row.keys() for row in last.history)):
         raise checkpoint.spoilt(path, "its settings, scaler or history are of another training")
+    for row in last.history:  # of runs from before the best epoch was that of the best mean Dice
+        row.setdefault("mean_dice", row["dice"])
     return last
 
 
@@ -157,7 +159,7 @@ class Progress:
                 self.save()
 
     def is_best(self, row: dict[str, float]) -> bool:
-        return all(row["iou"] > earlier["iou"] for earlier in self.history)
+        return all(row["mean_dice"] > earlier["mean_dice"] for earlier in self.history)
 
     def end_epoch(self, row: dict[str, float]) -> None:
         """Write best.pt if the epoch of that row is the best, history.csv and, after them, last.pt:
@@ -169,7 +171,8 @@ class Progress:
                                 history=history, settings=self.settings)
             with survived(PermissionError):  # on Windows, while another program has it open
                 with written_whole(self.folder / "history.csv") as file:
-                    file.write(csv_lines(row, *(each.values() for each in history)))
+                    rows = ([each.get(name) for name in row] for each in history)
+                    file.write(csv_lines(row, *rows))
         self.losses, self.history = [], history
         self.save()
 
