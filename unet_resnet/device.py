@@ -59,7 +59,8 @@ def why_not_cuda(device: torch.device) -> str:
     """A line on why "auto" took no NVIDIA card of this machine, and what helps; "" if there is
     none, or it was taken or is hidden."""
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
-    if device.type != "cpu" or hidden or not _has_nvidia_driver():
+    driver = shutil.which("nvidia-smi") or os.path.exists(DRIVER)
+    if device.type != "cpu" or hidden or not driver:
         return ""
     wheel = WHEEL_OF_OLD_CARDS
     if not torch.version.cuda:
@@ -74,10 +75,6 @@ def why_not_cuda(device: torch.device) -> str:
                f"({torch.cuda.get_device_name(0)})")
     return (f"note: computing on the CPU, because {why}: pip install --force-reinstall torch "
             f"torchvision --index-url https://download.pytorch.org/whl/{wheel}\n")
-
-
-def _has_nvidia_driver() -> bool:
-    return bool(shutil.which("nvidia-smi")) or os.path.exists(DRIVER)
 
 
 def memory_format(device: torch.device) -> torch.memory_format:

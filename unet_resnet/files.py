@@ -126,25 +126,24 @@ def align(lines: list[tuple[str, ...]]) -> str:
 
 
 def fingerprint(path: Path) -> str:
-    """SHA-256 of a file, shortened to 16 hexadecimal digits."""
+    """SHA-256 of a file, shortened to 16 hexadecimal digits; "" if it cannot be read."""
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
+    try:
+        if not path.is_file():  # opening a named pipe would wait for a writer
+            return ""
+        with open(path, "rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
+    except OSError:
+        return ""
     return digest.hexdigest()[:16]
 
 
-def hash_of(path: Path) -> str:
-    """The fingerprint, or "" of a file that cannot be read: reading it raises the error."""
-    try:
-        return fingerprint(path) if path.is_file() else ""
-    except OSError:
-        return ""
-
-
-def check_folder(folder: Path, remedy: str = "choose another --output") -> None:
-    """Raise OSError where no file could be written in `folder`, which need not exist yet."""
-    nearest = _nearest(folder)
+def check_folder(folder: Path, remedy: str = "choose another --output", wanted: int = 0) -> None:
+    """Raise OSError where no file, or not `wanted` bytes, could be written in `folder`, which need
+    not exist yet."""
+    folder = folder.absolute()
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
     if not nearest.is_dir():
         raise NotADirectoryError(f"{nearest}: a file, not a folder; {remedy}")
     try:
@@ -152,6 +151,9 @@ def check_folder(folder: Path, remedy: str = "choose another --output") -> None:
             pass
     except OSError as error:
         raise OSError(f"{nearest}: cannot be written in ({error.strerror}); {remedy}") from error
+    if wanted > (free := shutil.disk_usage(nearest).free):
+        raise OSError(f"{folder}: {free / 1e9:.2f} GB free, its files will take "
+                      f"{wanted / 1e9:.2f} GB; make room, or {remedy}")
 
 
 def check_new(path: Path) -> None:
@@ -166,19 +168,6 @@ def check_absent(path: Path) -> None:
     """Raise FileExistsError for anything of that name, even a link that leads nowhere."""
     if os.path.lexists(path):
         raise FileExistsError(f"{path} exists; choose another name")
-
-
-def check_space(folder: Path, wanted: int) -> None:
-    """Raise OSError where `wanted` more bytes do not fit on the disk of `folder`."""
-    free = shutil.disk_usage(_nearest(folder)).free
-    if wanted > free:
-        raise OSError(f"{folder}: {free / 1e9:.2f} GB free, its files will take "
-                      f"{wanted / 1e9:.2f} GB; make room, or choose another --output")
-
-
-def _nearest(folder: Path) -> Path:
-    """The folder itself, or the nearest above it that exists."""
-    return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
 
 
 def check_extra(extra: str, purpose: str, *packages: str) -> None:

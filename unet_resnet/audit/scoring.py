@@ -10,7 +10,7 @@ from unet_resnet.audit.folders import (
 from unet_resnet.audit.groups import related
 from unet_resnet.checkpoint import Split
 from unet_resnet.data import Pair
-from unet_resnet.files import hash_of, one_line
+from unet_resnet.files import fingerprint, one_line
 from unet_resnet.formats import passed_over
 
 Side = dict[str, str | None]  # of a Split: file name -> fingerprint
@@ -118,7 +118,7 @@ def unseen(photos: Sequence[Path], split: Split) -> list[Path]:
 
     Raises ValueError if none is left.
     """
-    known = recognised(photos, learned_from(split), hash_of)
+    known = recognised(photos, learned_from(split), fingerprint)
     kept = [photo for photo, trained in zip(photos, known) if not trained]
     if len(kept) < len(photos):
         print(f"{len(photos) - len(kept)} of {len(photos)} photos left out: they or other crops of "

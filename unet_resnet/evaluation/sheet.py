@@ -15,7 +15,7 @@ from torch import Tensor
 
 from unet_resnet.data import width_classes
 from unet_resnet.evaluation.morphology import dilate, thin
-from unet_resnet.files import align, csv_lines, hash_of, one_line, written_whole
+from unet_resnet.files import align, csv_lines, fingerprint, one_line, written_whole
 from unet_resnet.images import read_photo, write_png
 from unet_resnet.inference import overlay
 from unet_resnet.metrics import (
@@ -215,7 +215,7 @@ def write_scores(sheet: ScoreSheet, photos: dict[str, Path], output: Path,
     photos: the file of each name in the sheet; `output` also holds NAME_overlay.png of each.
     validation: hashes of the photos that chose epoch and threshold.
     """
-    chose = len({*map(hash_of, photos.values())}.intersection(validation))
+    chose = len({*map(fingerprint, photos.values())}.intersection(validation))
     if chose:
         print(f"{chose} of these photos chose epoch and threshold: slightly flattered scores")
     print(sheet.table())

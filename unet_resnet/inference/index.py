@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from unet_resnet.files import fingerprint, hash_of, lock, one_line, written_whole
+from unet_resnet.files import fingerprint, lock, one_line, written_whole
 
 NAME = "index.json"
 HEAD = b'{"software": "infer.py of unet_resnet",'
@@ -181,4 +181,4 @@ def _is_unchanged(entry: Entry, photo: Path) -> bool:
 
 
 def _has_hash(entry: Entry, photo: Path) -> bool:
-    return entry.hash != "" and entry.hash == hash_of(photo)
+    return entry.hash != "" and entry.hash == fingerprint(photo)

@@ -41,7 +41,7 @@ def note_start(folder: Path, settings: Mapping[str, Any], split: Mapping[str, An
     start = {**describe_start(), "processes": processes, "device": str(device),
              "device_name": device_name(device),
              "precision": str(precision).removeprefix("torch."),
-             "weights_hash": fingerprint(weights) if weights.is_file() else None}
+             "weights_hash": fingerprint(weights) or None}
     for name, content in (("split.json", split),
                           (NAME, {"settings": dict(settings), "starts": [*starts, start]})):
         with written_whole(folder / name) as file:

@@ -19,8 +19,7 @@ from torch.optim import Optimizer
 
 from unet_resnet import checkpoint
 from unet_resnet.checkpoint import Checkpoint, Split
-from unet_resnet.files import (
-    check_folder, check_space, csv_lines, lock, remove_unfinished, written_whole)
+from unet_resnet.files import check_folder, csv_lines, lock, remove_unfinished, written_whole
 from unet_resnet.model import UNetResNet
 from unet_resnet.training import manifest
 from unet_resnet.training.failures import survived
@@ -76,8 +75,7 @@ def load_optimizer(optimizer: Optimizer, saved: dict, path: Path) -> None:
 
 def check_room(folder: Path, blocks: Sequence[int], widths: Sequence[int]) -> None:
     """Raise OSError if the checkpoints of such a network cannot be written to the folder."""
-    check_folder(folder)
-    check_space(folder, space_wanted(folder, blocks, widths))
+    check_folder(folder, wanted=space_wanted(folder, blocks, widths))
 
 
 def next_free(name: str) -> Path:
