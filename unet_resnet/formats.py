@@ -40,8 +40,9 @@ def passed_over(paths: Iterable[Path]) -> str:
     """What is said of pictures that are not read because of their endings, or "" if none are."""
     kinds, endings = Counter(), defaultdict(set)
     for path in paths:
-        kinds[kind := kind_of(path)] += 1
-        endings[kind].add(path.suffix or "no ending")
+        if kind := kind_of(path):
+            kinds[kind] += 1
+            endings[kind].add(path.suffix or "no ending")
     found = ", ".join(f"{count} {kind} ({' '.join(sorted(endings[kind]))})"
                       for kind, count in kinds.most_common())
     return f"pictures not read: {found}; save them as .jpg or .png first" if kinds else ""

@@ -44,7 +44,7 @@ def main() -> int:
         check_new(args.json)
     parts = find(args.folder)
     remarks = notes(args.folder, parts)
-    if not any(part.has_pictures for part in parts.values()):
+    if not any(part.pairs or part.without_mask or part.without_image for part in parts.values()):
         raise nothing_in(args.folder[0], remarks)
     records, findings, _ = audit(parts, unturned=args.masks_unturned)
     print(screen(parts, records, findings, remarks))

@@ -38,10 +38,6 @@ class Part:
     beside: list[Path] = field(default_factory=list)  # NAME_overlay.png ... of a photo NAME
     unread: list[Path] = field(default_factory=list)  # pictures of other kinds
 
-    @property
-    def has_pictures(self) -> bool:
-        return bool(self.pairs or self.without_mask or self.without_image)
-
 
 def fail(error: OSError) -> NoReturn:
     raise error

@@ -71,12 +71,9 @@ def _refuse(findings: Sequence[Finding]) -> None:
 def without_test(pairs: Sequence[Pair], count: int, split: Split
                  ) -> tuple[list[Pair], list[Pair]]:
     """The pairs but the last `count`, those of test/, except photos of the split; and the rest."""
-    border = len(pairs) - count
-    apart = [i >= border and not any(named_in(split.get(side, {}), pair)
-                                     for side in ("train", "validation"))
-             for i, pair in enumerate(pairs)]
-    return ([pair for pair, kept in zip(pairs, apart) if not kept],
-            [pair for pair, kept in zip(pairs, apart) if kept])
+    border, named = len(pairs) - count, split.get("train", {}) | split.get("validation", {})
+    apart = [pair for pair in pairs[border:] if not named_in(named, pair)]
+    return [*pairs[:border], *(pair for pair in pairs[border:] if named_in(named, pair))], apart
 
 
 def _notes_on(train: Sequence[Pair], validation: Sequence[Pair], count: int) -> list[str]:

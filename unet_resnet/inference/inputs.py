@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unet_resnet.data import Pair, read_truth
 from unet_resnet.files import one_line
-from unet_resnet.formats import kind_of, passed_over
+from unet_resnet.formats import passed_over
 from unet_resnet.images import SUFFIXES, has_pages, is_picture, interpreted, opened
 from unet_resnet.inference import index
 
@@ -74,7 +74,7 @@ def _below(folder: Path) -> list[Path]:
         for file in files:
             if file not in ours:
                 (found if is_picture(file) or is_video(file) else others).append(file)
-    if unread := passed_over(file for file in others if kind_of(file)):
+    if unread := passed_over(others):
         print(one_line(f"{folder}: {unread}"))
     return sorted(found)
 
