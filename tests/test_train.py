@@ -27,7 +27,6 @@ import train
 from unet_resnet import UNetResNet, checkpoint, losses, tiling
 from unet_resnet.export.small import shrink
 from unet_resnet.synthetic import pavement
-from unet_resnet.audit.scoring import known_photos
 from unet_resnet.audit.split import Split, describe_split, load_pairs
 from unet_resnet.data import Crops, read_pair
 from unet_resnet.device import probability_function
@@ -395,15 +394,6 @@ def test_photos_learned_from_before_are_left_out_of_scores(trained, script, tmp_
     assert outcome.status == 0, outcome.err
     assert f"{len(split['before'])} of {len(list((trained / 'walls/images').iterdir()))} photos " \
            "left out" in outcome.out
-
-
-def test_photos_known_from_other_crops():
-    """By names that tell a photograph, or by content."""
-    split = {"train": {}, "validation": {"CRACK500_20160222_080850_1_361.jpg": "aa",
-                                         "mine.jpg": "bb", "other.jpg": "cc"},
-             "before": {"CRACK500_20160222_080850_641_361.jpg": "dd", "yours.jpg": "bb"}}
-    assert known_photos(split) == 2
-    assert known_photos({side: split[side] for side in ("train", "validation")}) == 0
 
 
 def test_the_word_cracks_is_the_shipped_network(tmp_path, monkeypatch):

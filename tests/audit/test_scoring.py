@@ -1,0 +1,108 @@
+"""Is a photo scored against its own mask, and never one that the network was trained on?"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from unet_resnet.audit.scoring import known_photos, pairs_to_score, unseen
+from unet_resnet.files import fingerprint
+
+NOTHING_KNOWN = {"train": {}, "validation": {}}
+
+
+def noise(path: Path, height: int, width: int) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(height * width).integers(0, 256, (height, width, 3), np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def line(path: Path) -> Path:
+    """A mask with one crack."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.zeros((9, 9), np.uint8)
+    pixels[4] = 255
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+@pytest.mark.parametrize("place, mask, found", [
+    ("", "a.png", True), ("", "a_mask.png", True), ("", "b.png", False),
+    ("day1", "day1/a.png", True), ("day1", "a.png", True), ("day1", "day2/a.png", False)])
+def test_masks_are_found_by_name_and_place(tmp_path, place, mask, found):
+    photo = noise(tmp_path / "photos" / place / "a.png", 9, 9)
+    other = noise(tmp_path / "photos" / "other.png", 7, 7)
+    path = line(tmp_path / "masks" / mask)
+    folders = tmp_path / "masks", [photo, other], tmp_path / "photos"
+    if found:
+        photos, pairs = pairs_to_score(*folders, NOTHING_KNOWN)
+        assert photos == [photo, other] and list(pairs) == [photo]
+        assert (pairs[photo].image, pairs[photo].mask) == (photo, path)
+    else:
+        with pytest.raises(ValueError, match="wanted masks with the photos' names"):
+            pairs_to_score(*folders, NOTHING_KNOWN)
+
+
+def test_what_fits_two_is_refused(tmp_path):
+    photos = [noise(tmp_path / f"photos/{place}/a.png", 9, 9) for place in ("day1", "day2")]
+    line(tmp_path / "masks/a.png")
+    with pytest.raises(ValueError, match="day2/a.png: a second photo of that name"):
+        pairs_to_score(tmp_path / "masks", photos, tmp_path / "photos", NOTHING_KNOWN)
+    line(tmp_path / "masks/a.bmp")
+    with pytest.raises(ValueError, match="a second mask of that name"):
+        pairs_to_score(tmp_path / "masks", photos[:1], tmp_path / "photos", NOTHING_KNOWN)
+
+
+def test_a_trained_photo_is_left_out_with_its_mask(tmp_path, capsys):
+    photos = [noise(tmp_path / "photos" / name, 9, 9) for name in ("a.png", "b.png")]
+    noise(photos[1], 7, 9)
+    for photo in photos:
+        line(tmp_path / "masks" / photo.name)
+    line(tmp_path / "masks/stray.png")
+    known = {"train": {"mine.png": fingerprint(photos[0])}, "validation": {}}
+    kept, pairs = pairs_to_score(tmp_path / "masks", photos, tmp_path / "photos", known)
+    assert kept == list(pairs) == photos[1:]
+    printed = capsys.readouterr().out
+    assert "1 of 2 photos left out" in printed and "none of these photos: 1" in printed
+
+
+@pytest.mark.parametrize("trained_on, photo, left_out", [
+    ("wall_1", "wall_2", False),
+    ("wall_1", "wall_1", False),  # another picture that happens to have the name
+    ("IMG_0001", "IMG_0001", False),
+    ("masonry_1", "masonry_1", False),
+    ("CFD_014", "CFD_014", True),  # the same in other bytes, as the 11k set has it
+    ("DeepCrack_11114", "DeepCrack_11114", True),
+    ("masonry_a_101_4", "masonry_a_101_4", True),
+    ("IMG_20240101_120000", "IMG_20240101_120000", True),
+    ("DSC01648_211_212", "DSC01648_900_212", True),  # two crops of a photograph
+    ("DSC01648_211_212", "DSC01648", True),  # the photograph of a crop
+    ("DSC01648", "DSC01648_211_212", True),
+    ("DSC01648_211_212", "DSC01649_211_212", False),
+    ("CFD_014", "forest_014", True),  # equal photographs of two sources
+    ("forest_014", "CFD_014", True),
+    ("forest_014", "CFD_015", False),
+])
+def test_crops_of_trained_photographs_are_left_out(tmp_path, trained_on, photo, left_out):
+    path, other = noise(tmp_path / f"{photo}.png", 9, 9), noise(tmp_path / "other.png", 7, 7)
+    kept = unseen([other, path], {"train": {f"{trained_on}.jpg": "0" * 16}})
+    assert kept == [other] + [path] * (not left_out)
+
+
+def test_a_copy_is_known_by_its_content(tmp_path):
+    path, other = noise(tmp_path / "renamed.png", 9, 9), noise(tmp_path / "other.png", 7, 7)
+    split = {"train": {}, "before": {"wall_1.png": fingerprint(path)}}
+    assert unseen([path, other], split) == [other]
+    with pytest.raises(ValueError, match="no photo"):
+        unseen([path], split)
+
+
+def test_photos_known_from_other_crops():
+    """By names that tell a photograph, or by content."""
+    split = {"train": {}, "validation": {"CRACK500_20160222_080850_1_361.jpg": "aa",
+                                         "mine.jpg": "bb", "other.jpg": "cc"},
+             "before": {"CRACK500_20160222_080850_641_361.jpg": "dd", "yours.jpg": "bb"}}
+    assert known_photos(split) == 2
+    assert known_photos({side: split[side] for side in ("train", "validation")}) == 0
