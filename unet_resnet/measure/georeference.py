@@ -1,0 +1,160 @@
+"""Where on earth does a photo lie? From the GeoTIFF tags in it, or from the world file beside it.
+
+A world file (a.jgw, a.jpgw, a.wld ... beside a.jpg) is six lines of numbers; the tags are those of
+OGC 19-008r4, GeoTIFF 1.1. As in GDAL, tags count before a world file, and both speak of the pixels
+as they are stored, before EXIF turns the photo upright. Not read: tie points without a pixel scale,
+and the GPS position in EXIF data, which is the camera's, not the wall's.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from unet_resnet.files import one_line
+from unet_resnet.images import QUARTER_TURNS, TURNS, opened, turn_of
+
+WIDTH, HEIGHT = 256, 257  # TIFF tags
+SCALE, TIE_POINTS, MATRIX, KEYS = 33550, 33922, 34264, 34735  # GeoTIFF tags
+MODEL, RASTER, GEOGRAPHIC, PROJECTED, UNIT = 1024, 1025, 2048, 3072, 3076  # keys in KEYS
+PLANE, POINT, METRE = 1, 2, 9001  # values of MODEL, RASTER and UNIT
+STRETCHED = (3857, 3395)  # Mercator: away from the equator, its metres are not those of the ground
+FROM_RIGHT = (TURNS[2], TURNS[3], TURNS[7], TURNS[8])  # these turns count x from the right,
+FROM_BOTTOM = (TURNS[3], TURNS[4], TURNS[6], TURNS[7])  # these y from the bottom
+TOLERANCE = 0.01  # of the pixel size, within which pixels are square and photos have one scale
+
+
+class Position(NamedTuple):
+    """How the pixels of an upright photo lie in the world."""
+
+    matrix: np.ndarray  # (2, 3): times (x, y, 1) of a pixel, the first centre at (0, 0)
+    epsg: int | None  # of the coordinate reference system, where it is known
+    metres: bool  # whether the coordinates are known to be metres on the ground
+
+
+def world_file(photo: Path) -> Path | None:
+    """a.tfw, a.tifw or a.wld beside a.tif, in small or capital letters."""
+    ending = photo.suffix[1:]
+    for name in (f"{ending[:1]}{ending[-1:]}w", f"{ending}w", "wld"):
+        for found in (photo.with_suffix(f".{name.lower()}"), photo.with_suffix(f".{name.upper()}")):
+            if found.is_file():
+                return found
+    return None
+
+
+def from_world_file(path: Path) -> np.ndarray:
+    """The matrix (2, 3) in a world file. Raises OSError, or ValueError for anything else."""
+    with open(path, encoding="utf-8-sig", errors="replace") as file:
+        words = file.read(1000).replace(",", ".").split()  # some programs write 0,05
+    try:
+        a, d, b, e, c, f = map(float, words[:6])
+    except ValueError:
+        raise ValueError(f"{path}: not a world file, which is six lines of numbers") from None
+    return np.array([[a, b, c], [d, e, f]])
+
+
+def from_tags(tags: Mapping[int, Sequence[float]], keys: Mapping[int, int]) -> np.ndarray | None:
+    """The matrix (2, 3) in GeoTIFF tags, None without one. Raises ValueError for too few numbers.
+    """
+    if MATRIX in tags:
+        matrix = np.reshape(tags[MATRIX], (4, 4))[:2, [0, 1, 3]].astype(float)
+    elif SCALE in tags and TIE_POINTS in tags:
+        across, down = tags[SCALE][:2]
+        column, row, _, x, y, _ = tags[TIE_POINTS][:6]
+        matrix = np.array([[across, 0, x - across * column], [0, -down, y + down * row]], float)
+    else:
+        return None
+    if keys.get(RASTER) != POINT:  # (0, 0) is the corner of the first pixel, not its centre
+        matrix[:, 2] += matrix[:, :2].sum(1) / 2
+    return matrix
+
+
+def to_stored(turn: Image.Transpose | None, height: int, width: int) -> np.ndarray:
+    """The matrix (3, 3) from the pixels of a photo that EXIF turned upright to those as stored.
+
+    height, width: as stored.
+    """
+    matrix = np.eye(3)
+    if turn in QUARTER_TURNS:
+        matrix = matrix[[1, 0, 2]]
+    if turn in FROM_RIGHT:
+        matrix[0] = [0, 0, width - 1] - matrix[0]
+    if turn in FROM_BOTTOM:
+        matrix[1] = [0, 0, height - 1] - matrix[1]
+    return matrix
+
+
+def position_of(photo: Path) -> Position | None:
+    """Where a photo lies, None if nothing says so, or if it cannot be read.
+
+    Raises OSError or ValueError, naming the file, for broken tags or a broken world file.
+    """
+    beside = world_file(photo)
+    try:
+        with opened(photo) as image:
+            stored = getattr(image, "tag_v2", {})  # of a TIFF
+            tags = {tag: stored[tag] for tag in (SCALE, TIE_POINTS, MATRIX, KEYS) if tag in stored}
+            if not tags and not beside:
+                return None
+            height, width = stored.get(HEIGHT, image.height), stored.get(WIDTH, image.width)
+            if image.format == "PNG":  # EXIF data may stand at its end
+                image.load()
+            turn = turn_of(image)
+    except (OSError, ValueError):  # reported when the photo is predicted
+        return None
+    try:
+        directory = np.reshape(tags.get(KEYS, ()), (-1, 4))[1:].tolist()
+        keys = {key: value for key, place, _, value in directory if place == 0}
+        matrix = from_tags(tags, keys)
+    except (ValueError, TypeError):
+        raise ValueError(f"{photo}: damaged GeoTIFF tags") from None
+    if matrix is None and beside:
+        matrix = from_world_file(beside)
+    if matrix is None:
+        return None
+    if not (np.abs(matrix).max() < 1e12 and abs(np.linalg.det(matrix[:, :2])) > 1e-24):
+        raise ValueError(f"{photo}: by its tags or world file, pixels have no size or no place")
+    plane = keys.get(MODEL) == PLANE
+    code = int(keys.get(PROJECTED if plane else GEOGRAPHIC, 0))
+    return Position(matrix @ to_stored(turn, height, width), code if 0 < code < 32767 else None,
+                    plane and keys.get(UNIT) == METRE and code not in STRETCHED)
+
+
+def positions_of(photos: Sequence[Path]) -> tuple[dict[Path, Position], list[str]]:
+    """The positions of those photos that have one, and what is to be said of the others.
+
+    A map has one coordinate reference system: that of the first photo that names one.
+    """
+    found, notes, epsg = {}, [], None
+    for photo in photos:
+        try:
+            position = position_of(photo)
+        except (OSError, ValueError) as error:
+            notes.append(one_line(error))
+            continue
+        epsg = epsg or (position and position.epsg)
+        if position and position.epsg not in (None, epsg):
+            notes.append(one_line(f"{photo}: in EPSG:{position.epsg}; the map is in EPSG:{epsg}"))
+        elif position:
+            found[photo] = position
+    missing = [photo for photo in photos if photo not in found]
+    if found and missing:
+        others = f" and {len(missing) - 1} more of {len(photos)} photos" * (len(missing) > 1)
+        notes.append(one_line(f"{missing[0]}{others}: no position, which other photos have: the "
+                              "cracks are measured, but have no place on the map"))
+    return found, notes
+
+
+def common_scale(positions: Collection[Position]) -> float | None:
+    """The mm per pixel of photos with positions in metres, None unless all their pixels are square
+    and of one size."""
+    axes = np.array([position.matrix[:, :2] for position in positions if position.metres])
+    if not len(axes) or len(axes) < len(positions):
+        return None
+    sizes = np.hypot(axes[:, 0], axes[:, 1])  # (n, 2): a step to the right, a step down
+    slant = np.abs((axes[:, :, 0] * axes[:, :, 1]).sum(1)) / sizes.prod(1)
+    if sizes.max() > (1 + TOLERANCE) * sizes.min() or slant.max() > TOLERANCE:
+        return None
+    return 1000 * float(sizes.mean())
