@@ -56,20 +56,18 @@ def parse_arguments() -> argparse.Namespace:
     add("--every", type=COUNT, metavar="N", help="take every N-th frame of a video as a photo")
     add("--masks", type=Path, metavar="FOLDER", help="true masks to score, NAME or NAME_mask")
     add("--masks-unturned", action="store_true", help="masks fit the photos before EXIF turns them")
-    add("--measure", action="store_true", help="length and width of each crack: tables, pictures")
+    add("--measure", action="store_true", help="length and width of each crack: tables, maps")
     scale = parser.add_mutually_exclusive_group()
     scale.add_argument("--mm-per-pixel", type=POSITIVE, metavar="MM", help="measure in mm, too")
     scale.add_argument("--scale-bar", type=POSITIVE, nargs=2, metavar=("PIXELS", "MM"),
                        help="the same, from a length seen in the photos")
-    add("--width-classes", type=POSITIVE, nargs="+", default=[], metavar="MM", help="limits, such "
-        "as 0.1 0.2 0.3, of the classes of width for which lengths are summed")
+    add("--width-classes", nargs="+", default=[], metavar="MM", help="limits, such as 0.1 0.2 0.3, "
+        "of the classes of width for which lengths are summed; or en1992, or aci224")
     add("--report", action="store_true", help="write report.html, a page to look through")
     args = parser.parse_args()
     if args.scale_bar:
         args.mm_per_pixel = args.scale_bar[1] / args.scale_bar[0]
-    args.measure = args.measure or bool(args.mm_per_pixel)
-    if args.width_classes and not args.mm_per_pixel:
-        parser.error("--width-classes are in mm: give --mm-per-pixel or --scale-bar as well")
+    args.measure = args.measure or bool(args.mm_per_pixel or args.width_classes)
     if args.skip_existing and (args.masks or args.measure or args.report):
         parser.error("--skip-existing: scores, measurements and report would lack what is skipped")
     return args
@@ -95,8 +93,8 @@ def results(run: Run, read: inputs.Reading, probability: Tensor, legend: bool = 
     numbers = {"crack_share": round(int(crack.count_nonzero()) / crack.numel(), 6)}
     if not run.args.measure:
         return pictures, numbers, None
-    from unet_resnet.measure import drawing, tables, widths  # an extra
-    found = widths.measure(crack, run.args.mm_per_pixel, run.args.width_classes)
+    from unet_resnet.measure import drawing, tables  # an extra
+    found = run.tables.measure(crack)
     pictures["widths"] = drawing.draw(overlay.overlay(read.photo, crack), found, legend)
     return pictures, numbers | tables.main_numbers(found), found
 
@@ -106,7 +104,7 @@ def save(run: Run, name: str, path: Path, read: inputs.Reading, probability: Ten
     pictures, numbers, measured = results(run, read, probability)
     saved = run.folder.write(name, pictures)
     if measured:  # only now: what cannot be written is in no table
-        run.tables.add(name, measured)
+        run.tables.add(name, measured, path)
     if read.truth is not None:
         run.sheet.add(name, read.source, (probability + 0.5) / 256, read.truth)
     if run.report:
@@ -164,8 +162,9 @@ def main() -> int:
     tables = nullcontext()
     if args.measure:
         from unet_resnet.measure.tables import Tables  # an extra
-        tables = Tables(args.output, args.mm_per_pixel, args.width_classes)
-        print(tables.unresolved(), end="")
+        tables = Tables(args.output, args.mm_per_pixel, args.width_classes, found)
+        for note in tables.notes:
+            print(f"note: {note}")
     if any(map(inputs.is_video, found)) and not args.masks:
         files.check_extra("video", "a video", "av")
     network = predictor.load(args.checkpoint, args.device, args.precision, args.threshold)

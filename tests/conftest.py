@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # the scripts are no package, yet some tests import them
 sys.path.insert(1, str(ROOT / "benchmarks"))  # as Python does for a script there
 
+from unet_resnet.inference import predictor  # noqa: E402
 from unet_resnet.synthetic import pavement  # noqa: E402
 
 # Three windows of two crops or one, a crop at a time: accumulation and short windows everywhere.
@@ -110,3 +111,19 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     yield folder
     for file in folder.rglob("*.pt"):
         file.unlink()
+
+
+@pytest.fixture
+def infer_with(script: Callable[..., Outcome], trained: Path) -> Callable[..., Outcome]:
+    """A threshold that finds something with a network trained for seconds."""
+    best = trained / "runs/walls-1/best.pt"
+    return lambda *arguments: script("infer.py", "--checkpoint", best, "--device", "cpu",
+                                     "--precision", "fp32", "--min-area", 0, *arguments)
+
+
+@pytest.fixture
+def cracked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network that sees a crack where a photo is red: results are known to the pixel."""
+    def red(self, photo, tile, overlap, scales, tta, batch, dtype, min_area):
+        return (255 * (photo[:1] > 200) * (photo[1:2] < 50)).to(dtype)
+    monkeypatch.setattr(predictor.Predictor, "__call__", red)

@@ -26,22 +26,6 @@ except ImportError:
 needs_av = pytest.mark.skipif(av is None, reason="videos need PyAV, the extra video")
 
 
-@pytest.fixture
-def infer_with(script, trained):
-    """A threshold that finds something with a network trained for seconds."""
-    best = trained / "runs/walls-1/best.pt"
-    return lambda *arguments: script("infer.py", "--checkpoint", best, "--device", "cpu",
-                                     "--precision", "fp32", "--min-area", 0, *arguments)
-
-
-@pytest.fixture
-def cracked(monkeypatch) -> None:
-    """A network that sees a crack where a photo is red: results are known to the pixel."""
-    def red(self, photo, tile, overlap, scales, tta, batch, dtype, min_area):
-        return (255 * (photo[:1] > 200) * (photo[1:2] < 50)).to(dtype)
-    monkeypatch.setattr(predictor.Predictor, "__call__", red)
-
-
 def painted(path: Path, width: int = 6, height: int = 80) -> Path:
     """A grey wall 120 pixels wide, with a level red band 100 long across it."""
     wall = np.full((height, 120, 3), 128, np.uint8)

@@ -328,11 +328,13 @@ def test_tables_without_a_scale_have_no_millimetres(tmp_path):
 
 def test_a_stopped_run_keeps_the_photos_it_measured(tmp_path):
     with pytest.raises(KeyboardInterrupt), Tables(tmp_path) as tables:
-        tables.add("a", measure(torch.ones(1, 9, 90)))
+        tables.add("a", measure(torch.ones(1, 9, 90)), tmp_path / "a.png")
         raise KeyboardInterrupt
     assert len(read_csv(tmp_path / "photos.csv")) == 1
     assert len(json.loads((tmp_path / "measurements.json").read_text())["photos"]) == 1
-    assert len(list(tmp_path.iterdir())) == 3
+    assert len(json.loads((tmp_path / "cracks.geojson").read_text())["features"]) == 1
+    assert (tmp_path / "cracks.dxf").read_text().endswith("ENDSEC\n0\nEOF\n")
+    assert len(list(tmp_path.iterdir())) == 5
 
 
 def test_the_histogram_of_widths_keeps_all_lengths():

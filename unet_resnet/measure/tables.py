@@ -24,9 +24,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from unet_resnet.files import csv_lines, written_whole
-from unet_resnet.measure.widths import Crack, Measurement, measure
+from unet_resnet.measure.georeference import common_scale, positions_of
+from unet_resnet.measure.maps import Maps
+from unet_resnet.measure.widths import Crack, Measurement, measure, width_limits
 
 LENGTHS = ("length", "width_mean", "width_median", "width_p95", "width_max")
 RESOLVED = 2  # pixels; narrower widths in a mask say little
@@ -115,7 +118,7 @@ def width_histogram(lengths: np.ndarray, unit: str, factor: float) -> Histogram 
 
 
 class Tables(AbstractContextManager):
-    """The three files, to which photos are added within a `with` block.
+    """The three files and the maps of the cracks, to which photos are added within a `with` block.
 
     They appear in the folder when the block ends, even by an error or by Ctrl-C: the photos added
     until then are kept. Rows go to the disk at once, so memory does not grow with the photos.
@@ -123,15 +126,31 @@ class Tables(AbstractContextManager):
     """
 
     def __init__(self, folder: Path, mm_per_pixel: float | None = None,
-                 width_classes: Sequence[float] = ()) -> None:
-        self.folder, self.blank = folder, measure(torch.zeros(1, 1, 1), mm_per_pixel, width_classes)
+                 width_classes: Sequence[float | str] = (), photos: Sequence[Path] = ()) -> None:
+        """width_classes: limits in mm, or the name of a standard. photos: all that will be added.
+        Their positions give the maps their coordinates and, if they agree, a missing scale."""
+        limits, (positions, self.notes) = width_limits(width_classes), positions_of(photos)
+        if positions and mm_per_pixel is None:
+            if len(positions) == len(photos):
+                mm_per_pixel = common_scale(positions.values())
+            self.notes.append(
+                f"by the photos' positions, a pixel is {mm_per_pixel:.4g} mm" if mm_per_pixel else
+                "the photos' positions give no common scale: for mm, give --mm-per-pixel")
+        self.folder, self.blank = folder, measure(torch.zeros(1, 1, 1), mm_per_pixel, limits)
+        self.maps = Maps(folder, class_names(limits), mm_per_pixel, positions)
         self.comma, self.lengths = "", np.zeros(WIDTHS)
+        least = min(limits, default=math.inf)
+        pixels = least / (mm_per_pixel or 1)
+        if pixels < RESOLVED:
+            self.notes.append(f"the narrowest class ends at {least:g} mm, which is {pixels:.1f} "
+                              f"pixels: widths below about {RESOLVED} pixels cannot be told apart")
 
     def __enter__(self) -> "Tables":
         self.files = ExitStack()
         self.cracks, self.photos, self.both = (
             self.files.enter_context(written_whole(self.folder / name))
             for name in ("cracks.csv", "photos.csv", "measurements.json"))
+        self.files.enter_context(self.maps)
         mm_per_pixel, limits = self.blank.mm_per_pixel, self.blank.width_classes
         row, _ = rows("", self.blank)
         about = {"software": "unet_resnet", "mm_per_pixel": mm_per_pixel,
@@ -146,21 +165,20 @@ class Tables(AbstractContextManager):
         with self.files:
             self.both.write(b"\n]}\n")
 
-    def add(self, name: str, found: Measurement) -> None:
-        photo, inside = rows(name, found)
-        self.cracks.write(csv_lines(*(row.values() for row in inside)))
-        self.photos.write(csv_lines(photo.values()))
-        self.both.write(f"{self.comma}\n{json.dumps(photo | {'cracks_found': inside})}".encode())
+    def measure(self, crack: Tensor) -> Measurement:
+        """The cracks of a mask (1, h, w), with the scale and the classes of the tables."""
+        return measure(crack, self.blank.mm_per_pixel, self.blank.width_classes)
+
+    def add(self, name: str, found: Measurement, photo: Path | None = None) -> None:
+        """photo: where it lies; None for what belongs on no map, a frame."""
+        row, inside = rows(name, found)
+        self.cracks.write(csv_lines(*(crack.values() for crack in inside)))
+        self.photos.write(csv_lines(row.values()))
+        self.both.write(f"{self.comma}\n{json.dumps(row | {'cracks_found': inside})}".encode())
         self.comma = ","
         self.lengths += lengths_by_width(found.lines)
-
-    def unresolved(self) -> str:
-        """A line on classes of width that are too narrow for the photos, or ""."""
-        least = min(self.blank.width_classes, default=math.inf)
-        pixels = least / (self.blank.mm_per_pixel or 1)
-        return "" if pixels >= RESOLVED else (
-            f"the narrowest class ends at {least:g} mm, which is {pixels:.1f} pixels: widths below "
-            f"about {RESOLVED} pixels cannot be told apart\n")
+        if photo:
+            self.maps.add(name, photo, found, inside)
 
     def histogram(self) -> Histogram | None:
         """Of the widths of all cracks added; None without cracks."""

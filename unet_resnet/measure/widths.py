@@ -26,6 +26,8 @@ from torch import Tensor
 from unet_resnet.measure.centreline import Line, centre_lines
 
 MIN_LENGTH = 10.0  # pixels; a shorter crack is a speck, counted apart
+# Limits in mm, without a verdict: EN 1992-1-1 table 7.1N, ACI 224R-01 table 4.1.
+STANDARDS = {"en1992": (0.3, 0.4), "aci224": (0.10, 0.15, 0.18, 0.30, 0.41)}
 WINDOW = 1.5  # standard deviation of the mean over widths, in that of the line's smoothing
 
 
@@ -148,12 +150,24 @@ def together(cracks: Sequence[Crack], pixels: Sequence[np.ndarray], tracks: Sequ
                     sum(crack.branches for crack in cracks), sum(crack.ends for crack in cracks))
 
 
+def width_limits(words: Sequence[float | str]) -> tuple[float, ...]:
+    """The limits in mm, given as numbers or as the name of a standard. Raises ValueError."""
+    if len(words) == 1 and words[0] in STANDARDS:
+        return STANDARDS[words[0]]
+    try:
+        return tuple(map(float, words))
+    except ValueError:
+        raise ValueError(f"classes of width {' '.join(map(str, words))}; wanted limits in mm, or "
+                         f"one of {', '.join(STANDARDS)}") from None
+
+
 def check_scale(mm_per_pixel: float | None, width_classes: Sequence[float]) -> None:
     """Raise ValueError for an impossible scale or impossible classes of width (limits in mm)."""
     if mm_per_pixel is not None and not 0 < mm_per_pixel < math.inf:
         raise ValueError(f"{mm_per_pixel} mm per pixel; wanted: a number above 0")
     if width_classes and mm_per_pixel is None:
-        raise ValueError("classes of width are in mm and need a scale: give the mm per pixel")
+        raise ValueError("classes of width are in mm and need a scale: --mm-per-pixel, "
+                         "--scale-bar, or photos with positions in metres")
     if not all(low < high for low, high in zip((0, *width_classes), (*width_classes, math.inf))):
         raise ValueError(f"classes of width {' '.join(map(str, width_classes))}; wanted: limits "
                          "in mm that rise from above 0, such as 0.1 0.2 0.3")
