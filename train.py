@@ -22,7 +22,7 @@ from tqdm import tqdm
 from unet_resnet import UNetResNet, checkpoint, files, imagenet, metrics, tiling
 from unet_resnet.audit.split import sides_of_run
 from unet_resnet.augment import Augment
-from unet_resnet.data import Crops, Pair, WholePhotos, balanced
+from unet_resnet.data import Crops, Pair, balanced, read_pair
 from unet_resnet.device import (
     autocast, memory_format, pick_device, pick_precision, probability_function, why_not_cuda)
 from unet_resnet.images import write_png
@@ -205,7 +205,8 @@ def validate(model: UNetResNet, pairs: Sequence[Pair], precision: torch.dtype, w
     pairs = pairs[group.rank::group.size]
     wanted = {round(i * (len(pairs) - 1) / (PREVIEWS - 1)) for i in range(PREVIEWS)}
     probability = probability_function(model.eval(), device, precision)
-    read = DataLoader(WholePhotos(pairs), None, num_workers=workers, worker_init_fn=ignore_signals)
+    read = DataLoader(pairs, None, collate_fn=read_pair, num_workers=workers,
+                      worker_init_fn=ignore_signals)
     with tqdm(read, "validation", unit="photo", leave=False, disable=not group.first) as bar:
         for i, (photo, mask) in enumerate(bar):
             stop.check()

@@ -161,16 +161,3 @@ class Crops(Dataset):
         pair = self.pairs[self.order[place]]
         crop = Generator().manual_seed(seed_of("crop", self.seed, position))
         return self.augment(*read_pair(pair), crop)
-
-
-class WholePhotos(Dataset):
-    """The pairs as they are: photo (3, h, w) uint8 and mask (1, h, w) uint8 0/1."""
-
-    def __init__(self, pairs: Sequence[Pair]) -> None:
-        self.pairs = pairs
-
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        return read_pair(self.pairs[index])
