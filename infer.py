@@ -38,8 +38,8 @@ def parse_arguments() -> argparse.Namespace:
     add("--output", type=Path, default=Path("predictions"), help="folder for the results "
         "(default: %(default)s); nothing in it is replaced but results of these photos")
     add("--skip-existing", action="store_true", help="leave out unchanged photos that have results")
-    add("--checkpoint", type=Path, default=checkpoint.SHIPPED, help="a run's folder or a file of "
-        "train.py (default: the bundled weights)")
+    add("--checkpoint", type=Path, default=checkpoint.SHIPPED, help="a run's folder, a file of "
+        "train.py or an .onnx of unet_resnet.export (default: the bundled weights)")
     add("--threshold", type=SHARE, help="probability of a crack (default: the checkpoint's)")
     add("--min-area", type=files.number(0, 1e9, int), default=50, metavar="PIXELS", help="smaller "
         "areas are not cracks but pores, chips and noise; 0 keeps all (default: %(default)s)")

@@ -28,9 +28,9 @@ from PIL import Image
 from timing import interleave, machine, table
 
 from unet_resnet import UNetResNet, checkpoint, tiling
-from unet_resnet.device import autocast, pick_device, pick_precision, probability_function
+from unet_resnet.device import autocast, pick_device, pick_precision
 from unet_resnet.images import read_photo, write_png
-from unet_resnet.inference.predictor import Predictor, prepare
+from unet_resnet.inference.predictor import Predictor, fast_function
 from unet_resnet.synthetic import pavement
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,8 +49,7 @@ def draw(path: Path, height: int, width: int) -> Path:
 
 
 def make_ours(device: torch.device, precision: torch.dtype) -> Callable[[Path], None]:
-    predictor = Predictor(prepare(UNetResNet().eval(), device, precision), 0.5, {}, device,
-                          precision)
+    predictor = Predictor(fast_function(UNetResNet().eval(), device, precision), 0.5, {}, device)
 
     def predict(path: Path) -> None:
         probability = predictor(read_photo(path), dtype=torch.uint8)
@@ -61,8 +60,7 @@ def make_ours(device: torch.device, precision: torch.dtype) -> Callable[[Path], 
 def make_forward(device: torch.device, precision: torch.dtype,
                  size: tuple[int, int]) -> Callable[[Path], None]:
     """As many pixels as a photo of that size has, in pieces of at most 1000x1000."""
-    probability = probability_function(prepare(UNetResNet().eval(), device, precision), device,
-                                       precision)
+    probability = fast_function(UNetResNet().eval(), device, precision)
     height, width = size
     pieces = -(-height // 1000) * -(-width // 1000)
     tile = torch.zeros(1, 3, -(-height // -(-height // 1000)), -(-width // -(-width // 1000)),

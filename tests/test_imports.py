@@ -19,7 +19,8 @@ THIRD_PARTY = {"torch", "numpy", "PIL", "tqdm"}
 ALSO = {"imagenet": {"torchvision"},  # for its ImageNet weights; importing it takes seconds
         "report": {"jinja2"},  # comes with torch
         # Extras, which each room names where they are missing.
-        "export": {"onnx", "onnxruntime"}, "video": {"av"}, "measure": {"scipy", "skimage"}}
+        "export": {"onnx", "onnxruntime"}, "inference": {"onnxruntime"}, "video": {"av"},
+        "measure": {"scipy", "skimage"}}
 
 
 def room_of(module: str) -> str:

@@ -149,11 +149,9 @@ def test_tta_makes_any_network_symmetric(network):
 
 
 @pytest.mark.parametrize("dtype", (torch.float32, torch.uint8))
-def test_scales_are_predicted_apart_and_averaged(monkeypatch, photo, dtype):
+def test_scales_are_predicted_apart_and_averaged(photo, dtype):
     """With a network that gives back brightness, what is left is the resizing."""
-    network = Predictor(None, 0.5, {}, CPU, torch.float32)
-    monkeypatch.setattr("unet_resnet.inference.predictor.probability_function",
-                        lambda *_: brightness)
+    network = Predictor(brightness, 0.5, {}, CPU)
 
     def at(height, width):
         small = F.interpolate(photo[None], (height, width), mode="bilinear", antialias=True)

@@ -8,7 +8,7 @@
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unet_resnet import checkpoint, tiling
+from unet_resnet.checkpoint import Split
 from unet_resnet.device import memory_format, pick_device, pick_precision, probability_function
 from unet_resnet.images import check_megapixels, interpreted, read_photo
+from unet_resnet.inference import runtime
 from unet_resnet.inference.components import without_specks
 from unet_resnet.inference.fuse import fuse_batchnorm
 from unet_resnet.model import UNetResNet
@@ -33,11 +35,10 @@ Picture = str | Path | Image.Image | np.ndarray | Tensor
 class Predictor:
     """A trained network on its device, ready to predict; `load` makes it."""
 
-    model: UNetResNet  # from `prepare`: for prediction only
+    probability: Callable[[Tensor], Tensor]  # of tiles (N, 3, h, w) uint8: (N, 1, h, w) in 0..1
     threshold: float  # probability from which a pixel is crack, k/256
-    split: dict[str, dict[str, str | None]]  # the photos it was trained and validated on
+    split: Split  # the photos it was trained and validated on
     device: torch.device
-    precision: torch.dtype
 
     def __call__(self, photo: Tensor, tile: int = tiling.TILE,
                  overlap: float = tiling.OVERLAP, scales: Sequence[float] = (1.0,),
@@ -56,9 +57,7 @@ class Predictor:
         """
         if not scales or not all(0 < scale < math.inf for scale in scales):
             raise ValueError(f"scales {list(scales)}; wanted one or more above 0, such as [1.0]")
-        probability = probability_function(self.model, self.device, self.precision)
-        if tta:
-            probability = tiling.symmetric(probability)
+        probability = tiling.symmetric(self.probability) if tta else self.probability
         # Bytes are summed in 16 bits.
         total = torch.zeros(1, 1, 1, dtype=torch.int16 if dtype == torch.uint8 else dtype)
         size = photo.shape[1:]
@@ -103,27 +102,37 @@ def lower_specks(probability: Tensor, threshold: float, min_area: int) -> Tensor
 def load(path: str | Path = checkpoint.SHIPPED, device: str = "auto", precision: str = "auto",
          threshold: float | None = None) -> Predictor:
     """The network in a checkpoint of train.py: a file, a run's folder with best.pt, or by default
-    the weights that are part of the package. device: "cpu", "cuda", ..., auto for the fastest
-    present; precision: "fp32", "bf16", "fp16", auto for what the hardware is fast at; threshold:
-    instead of the checkpoint's, rounded to a 256th.
+    the weights that are part of the package; or in an ONNX file of unet_resnet.export.
 
-    Raises FileNotFoundError, or ValueError for a file that is not such a checkpoint.
+    device: "cpu", "cuda", ..., auto for the fastest present; precision: "fp32", "bf16", "fp16",
+    auto for what the hardware is fast at; threshold: instead of the file's, rounded to a 256th.
+
+    Raises FileNotFoundError, ValueError for a file that is not such a checkpoint, and for ONNX
+    ModuleNotFoundError without onnxruntime.
     """
-    place = pick_device(device)
-    dtype = pick_precision(precision, place)
-    model, content = checkpoint.load(Path(path))
-    least = content.threshold if threshold is None else min(round(threshold * 256), 255) / 256
-    return Predictor(prepare(model, place, dtype), least, content.split, place, dtype)
+    if Path(path).suffix == ".onnx":
+        if precision != "auto":
+            raise ValueError(f"--precision {precision}: an ONNX file has its own; omit it")
+        probability, known, split, place = runtime.load(Path(path), device)
+    else:
+        place = pick_device(device)
+        dtype = pick_precision(precision, place)
+        model, content = checkpoint.load(Path(path))
+        known, split = content.threshold, content.split
+        probability = fast_function(model, place, dtype)
+    least = known if threshold is None else min(round(threshold * 256), 255) / 256
+    return Predictor(probability, least, split, place)
 
 
-def prepare(model: UNetResNet, device: torch.device, precision: torch.dtype) -> UNetResNet:
-    """The model as it predicts fastest, changed in place: it can be neither trained nor saved
-    afterwards."""
+def fast_function(model: UNetResNet, device: torch.device,
+                  precision: torch.dtype) -> Callable[[Tensor], Tensor]:
+    """`probability_function` of the model as it predicts fastest, changed in place: it can be
+    neither trained nor saved afterwards."""
     # In float32, whatever type the program around us prefers.
     model = fuse_batchnorm(model.float()).to(device, memory_format=memory_format(device))
     for part in model.children():  # normalisation, in the model itself, stays in float32
         part.to(precision)  # once; autocast would convert all weights for each batch of tiles
-    return model
+    return probability_function(model, device, precision)
 
 
 def predict(predictor: Predictor, picture: Picture, **options: Any) -> np.ndarray:
