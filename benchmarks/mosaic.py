@@ -1,0 +1,100 @@
+"""Do fewer, larger tiles that overlap less cost accuracy, and do they leave seams?
+
+    python benchmarks/mosaic.py --data crackmix confusers
+
+No data set has masks for photos of 12 megapixels. So photos are put together, row by row, to
+mosaics of 4000x3000: once the photos that the bundled weights were validated on, once drawn ones.
+Each is predicted with several tiles and overlaps, the first as others do it. Printed are Dice at
+the bundled threshold, pixels computed per pixel of the mosaic, and the seam: the mean change of
+probability across the border of a tile over that across any pixel border, 1 if there is none.
+"""
+
+import argparse
+import random
+from collections.abc import Callable, Iterator, Sequence
+from itertools import cycle
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from unet_resnet import load, tiling
+from unet_resnet.audit.folders import find
+from unet_resnet.audit.masks import rule_for
+from unet_resnet.data import Pair, read_pair
+from unet_resnet.metrics import counts_at, histogram
+from unet_resnet.synthetic import pavement
+
+HEIGHT, WIDTH = 3000, 4000
+LATTICES = ((640, 0.5), (640, 0.25), (1536, 1 / 24), (tiling.TILE, tiling.OVERLAP), (1536, 1 / 8),
+            (2048, 1 / 16))
+
+
+def validation_pairs(folders: Sequence[Path], names: Sequence[str]) -> list[Pair]:
+    pairs = [pair for part in find(folders).values() for pair in part.pairs if pair.name in names]
+    rule, _ = rule_for({pair.image: pair.mask for pair in pairs})
+    return [Pair(pair.image, pair.mask, pair.source, rule=rule) for pair in pairs]
+
+
+def mosaic(parts: Iterator[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Photos (3, h, w) and masks (1, h, w), side by side until the mosaic is full."""
+    photo, mask = (torch.zeros(channels, HEIGHT, WIDTH, dtype=torch.uint8) for channels in (3, 1))
+    top = 0
+    while top < HEIGHT:
+        row, left = [], 0
+        while left < WIDTH:
+            row.append((*next(parts), left))
+            left += row[-1][0].shape[2]
+        height = min(min(image.shape[1] for image, _, _ in row), HEIGHT - top)
+        for image, truth, left in row:
+            width = min(image.shape[2], WIDTH - left)
+            for target, source in ((photo, image), (mask, truth)):
+                target[:, top:top + height, left:left + width] = source[:, :height, :width]
+        top += height
+    return photo, mask
+
+
+def counting(probability: Callable[[Tensor], Tensor], areas: list[int]
+             ) -> Callable[[Tensor], Tensor]:
+    def counted(tiles: Tensor) -> Tensor:
+        areas.append(tiles[:, 0].numel())
+        return probability(tiles)
+    return counted
+
+
+def seam(probability: Tensor, tile: int, overlap: float) -> float:
+    """The largest mean change across a horizontal border of tiles, over the mean change."""
+    height, tops = tiling.lattice(HEIGHT, tile, overlap)
+    change = probability[0].diff(dim=0).abs().mean(1)
+    borders = [top - 1 for top in tops if top] + [top + height - 1 for top in tops[:-1]]
+    return (change[borders].max() / change.mean()).item() if borders else 1.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, nargs="+", help="data sets of the bundled weights")
+    parser.add_argument("--mosaics", type=int, default=3, help="of each kind")
+    args = parser.parse_args()
+    predictor = load()
+    names = predictor.split["validation"].keys()
+    pairs = validation_pairs(args.data, names) if args.data else []
+    kinds = {"drawn": cycle(pavement.draw(index, 1, 448) for index in range(80))}
+    if pairs:
+        random.Random(0).shuffle(pairs)
+        kinds["photos"] = map(read_pair, cycle(pairs))
+    for kind, parts in kinds.items():
+        mosaics = [mosaic(parts) for _ in range(args.mosaics)]
+        print(f"{kind:12}{'Dice':>8}{'computed':>10}{'seam':>7}")
+        for tile, overlap in LATTICES:
+            total, areas, seams = torch.zeros(2, 256, dtype=torch.int64), [], []
+            for photo, mask in mosaics:
+                found = tiling.predict(counting(predictor.probability, areas), photo, tile, overlap)
+                total += histogram(found, mask.bool())
+                seams.append(seam(found, tile, overlap))
+            dice = counts_at(total, predictor.threshold).dice
+            computed = sum(areas) / (len(mosaics) * HEIGHT * WIDTH)
+            print(f"{tile}, {overlap:.3f} {dice:8.4f}{computed:10.2f}{max(seams):7.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
