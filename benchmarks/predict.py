@@ -7,17 +7,21 @@ through in one piece; a 12-megapixel photo in tiles. The peer runs in a plain lo
 that overlap by half, as its users run it (float32, contiguous) and treated as ours (the precision
 that the hardware is fast at, channels_last). Weights are random; they cost the same. Beside them
 stands the forward pass alone: the photo's own pixels through our network, without reading, tiling
-and writing.
+and writing; with --int8 also our network in 8 bits, of which the export takes half a minute.
 
 --memory measures peak resident memory instead, each side in a process of its own: the peer's loop,
-and the whole of infer.py, which writes three pictures, also for 100 megapixels.
+and the whole of infer.py, which writes three pictures, also for 100 megapixels. --rate measures how
+many files infer.py finishes per second, in the long run: the difference of a small and a larger
+folder.
 """
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,14 +31,16 @@ import torch
 from PIL import Image
 from timing import interleave, machine, table
 
-from unet_resnet import UNetResNet, checkpoint, tiling
+from unet_resnet import UNetResNet, checkpoint, load, tiling
 from unet_resnet.device import autocast, pick_device, pick_precision
+from unet_resnet.export.onnx import export
 from unet_resnet.images import read_photo, write_png
 from unet_resnet.inference.predictor import Predictor, fast_function
 from unet_resnet.synthetic import pavement
 
 ROOT = Path(__file__).resolve().parents[1]
 AS_USED, TREATED, OURS, ALONE = "smp, as used", "smp, treated", "ours", "forward pass alone"
+INT8 = "ours, in 8 bits"
 SIZES = {"crop": (448, 448), "photo": (3000, 4000), "huge": (8660, 11547)}
 TILE, OVERLAP = 640, 0.5
 
@@ -49,8 +55,17 @@ def draw(path: Path, height: int, width: int) -> Path:
 
 
 def make_ours(device: torch.device, precision: torch.dtype) -> Callable[[Path], None]:
-    predictor = Predictor(fast_function(UNetResNet().eval(), device, precision), 0.5, {}, device)
+    return written(Predictor(fast_function(UNetResNet().eval(), device, precision), 0.5, {},
+                             device))
 
+
+def make_int8(folder: Path) -> Callable[[Path], None]:
+    checkpoint.save(folder / "random.pt", UNetResNet())
+    export(folder / "random.pt", folder / "random.onnx", photos=[])
+    return written(load(folder / "random.onnx", "cpu"))
+
+
+def written(predictor: Predictor) -> Callable[[Path], None]:
     def predict(path: Path) -> None:
         probability = predictor(read_photo(path), dtype=torch.uint8)
         write_png(path.with_name("ours.png"), (probability >= 128).to(torch.uint8) * 255)
@@ -108,6 +123,26 @@ def measure_memory(folder: Path, device: str) -> None:
               f"GiB{', failed' * bool(process.returncode)}", flush=True)
 
 
+def measure_rate(folder: Path, device: str) -> None:
+    """Seconds of infer.py, start included, for a small and a larger folder of equal photos."""
+    for size, small, large in (("crop", 10, 110), ("photo", 1, 5)):
+        seconds = []
+        for count in (small, large):
+            photos = folder / f"{size}-{count}"
+            photos.mkdir()
+            first = draw(photos / "0.jpg", *SIZES[size])
+            for number in range(1, count):
+                shutil.copy(first, photos / f"{number}.jpg")
+            began = time.perf_counter()
+            subprocess.run([sys.executable, ROOT / "infer.py", photos, "--device", device,
+                            "--output", folder / f"of-{photos.name}"], check=True,
+                           capture_output=True)
+            seconds.append(time.perf_counter() - began)
+        each = (seconds[1] - seconds[0]) / (large - small)
+        print(f"infer.py, {' x '.join(map(str, SIZES[size]))}: {1 / each:.2f} files per second",
+              flush=True)
+
+
 def make(side: str, device: torch.device) -> Callable[[Path], None]:
     precision = pick_precision("auto", device)
     if side == OURS:
@@ -122,6 +157,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9, help="of the crop; the photo runs once")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--memory", action="store_true", help="measure memory, not time")
+    parser.add_argument("--rate", action="store_true", help="measure files per second")
+    parser.add_argument("--int8", action="store_true", help="also a network in 8 bits, on the CPU")
     parser.add_argument("--only", nargs=2, metavar=("SIDE", "PHOTO"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     device = pick_device(args.device)
@@ -133,7 +170,12 @@ def main() -> None:
         if args.memory:
             measure_memory(Path(folder), args.device)
             return
+        if args.rate:
+            measure_rate(Path(folder), args.device)
+            return
         sides = {side: make(side, device) for side in (AS_USED, TREATED, OURS)}
+        if args.int8:
+            sides[INT8] = make_int8(Path(folder))
         for size, rounds, warmup in (("crop", args.rounds, 2), ("photo", 1, 0)):
             path = draw(Path(folder) / f"{size}.jpg", *SIZES[size])
             sides[ALONE] = make_forward(device, pick_precision("auto", device), SIZES[size])
