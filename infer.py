@@ -180,7 +180,7 @@ def main() -> int:
     predict = partial(network, tile=args.tile, overlap=args.overlap, scales=args.scale,
                       tta=args.tta, batch=args.batch, dtype=torch.uint8, min_area=args.min_area)
     page = Report(args.output / "report.html") if args.report else nullcontext()
-    with folder, tables as tables, page as report:
+    with folder.index, tables as tables, page as report:
         run = Run(args, predict, folder, ScoreSheet(network.threshold), tables, report)
         predict_all(run, photos, pairs)
         about = {"command": command(), "photos": inputs.counted([*photos.values()]),

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from unet_resnet.inference.overlay import (
-    FALSE, FOUND, MISSED, PREDICTED, caption, fit, grey, overlay, paint, sheet)
+    FALSE, FOUND, MISSED, PREDICTED, caption, fit, grey, overlay, sheet)
 
 DARK, WHITE = 32, 255
 
@@ -19,14 +19,12 @@ def photo(height: int, width: int) -> Tensor:
     return torch.randint(256, (3, height, width), dtype=torch.uint8, generator=draw)
 
 
-@pytest.mark.parametrize("opacity, expected", [(1.0, (10, 200, 250)), (0.0, (100, 100, 100)),
-                                               (0.5, (55, 150, 175))])
-def test_paint_mixes_inside_the_mask_and_nowhere_else(opacity, expected):
+def test_overlay_mixes_inside_the_mask_and_nowhere_else():
     picture, mask = flat(2, 3), torch.tensor([[[0, 1, 0], [0, 0, 1]]])
-    painted = paint(picture, mask, (10, 200, 250), opacity)
+    painted = overlay(picture, mask)
     inside = mask[0].bool()
     assert painted.dtype == torch.uint8 and (painted[:, ~inside] == 100).all()
-    assert painted[:, inside].T.tolist() == [list(expected)] * 2
+    assert painted[:, inside].T.tolist() == [[int(35 + 0.65 * part) for part in PREDICTED]] * 2
     assert (picture == 100).all(), "the caller's photo was painted"
 
 
@@ -82,7 +80,7 @@ def test_sheet_places_every_picture():
     for row, column, value in ((0, 0, 40), (1, 0, 10), (1, 1, 20), (1, 2, 30)):
         expected[:, row * 20:row * 20 + 16, column * 20:column * 20 + 16] = value
     assert torch.equal(page, expected)
-    assert sheet(pictures[:1], side=7, gap=9).shape == (3, 7, 7)
+    assert sheet(pictures[:1], side=7).shape == (3, 7, 7)
 
 
 @pytest.mark.parametrize("height, width", [(1, 1), (3, 200), (60, 90)])

@@ -31,7 +31,11 @@ def without_specks(mask: Tensor, least: int) -> Tensor:
         labels.append(label[again:])
         sizes.append(np.bincount(labels[-1] - (count - found), (ends - starts)[again:], found)
                      .astype(np.int32))
-    large = large_ones(np.concatenate([*sizes, np.empty(0, np.int32)]), pairs, least)
+    size = np.concatenate([*sizes, np.empty(0, np.int32)])
+    lowest = joined(np.concatenate([*pairs, np.empty((2, 0), np.int32)], 1), size.size)
+    moved = np.flatnonzero(lowest != np.arange(size.size, dtype=np.int32))
+    np.add.at(size, lowest[moved], size[moved])  # bincount would take floats of 64 bits
+    large = (size >= least)[lowest]
     kept = np.zeros_like(pixels)
     for top, label in zip(tops, labels[1:]):
         band = pixels[top:top + tops.step]
@@ -81,11 +85,3 @@ def joined(pairs: np.ndarray, count: int) -> np.ndarray:
         pairs = lowest[pairs]
         pairs = pairs[:, pairs[0] != pairs[1]]
     return lowest
-
-
-def large_ones(sizes: np.ndarray, pairs: list[np.ndarray], least: int) -> np.ndarray:
-    """Which labels belong to areas of `least` pixels, if `pairs` of labels are one area."""
-    lowest = joined(np.concatenate([*pairs, np.empty((2, 0), np.int32)], 1), sizes.size)
-    moved = np.flatnonzero(lowest != np.arange(sizes.size, dtype=np.int32))
-    np.add.at(sizes, lowest[moved], sizes[moved])
-    return (sizes >= least)[lowest]

@@ -18,6 +18,7 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -40,8 +41,12 @@ class Facts(NamedTuple):
 
 def facts_of(path: Path) -> Facts:
     """Raises OSError."""
+    return Facts(*size_and_time(path), fingerprint(path))
+
+
+def size_and_time(path: Path) -> tuple[int, int]:
     found = os.stat(path)
-    return Facts(found.st_size, found.st_mtime_ns, fingerprint(path))
+    return found.st_size, found.st_mtime_ns
 
 
 @dataclass(slots=True)
@@ -49,12 +54,21 @@ class Entry:
     """What the index says of a photo."""
 
     photo: str  # its absolute path
-    size: int
+    size: int  # size, time and hash are empty until it has been read
     time: int
-    hash: str  # empty until it has been read
+    hash: str
     checkpoint: str
     done: bool
     files: list[str]
+
+    def is_of(self, photo: Path, unchanged: bool = False) -> bool:
+        """Whether this is said of the photo: it lies where that was, `unchanged` since then if so
+        wanted; or it is, by its hash, the same file moved."""
+        if self.photo == os.path.abspath(photo):
+            with suppress(OSError):  # a photo that is gone has changed
+                if not unchanged or (self.size, self.time) == size_and_time(photo):
+                    return True
+        return self.hash != "" and self.hash == fingerprint(photo)
 
 
 def read(path: Path) -> dict[str, Entry] | None:
@@ -103,12 +117,10 @@ class Index:
         self.save()
 
     def save(self) -> None:
+        lines = (f"  {json.dumps(name)}: {json.dumps(asdict(entry))}"
+                 for name, entry in self.entries.items())
         with written_whole(self.folder / NAME) as file:
-            file.write(HEAD + b'\n "photos": {')
-            for i, (name, entry) in enumerate(self.entries.items()):
-                line = f"{',' * (i > 0)}\n  {json.dumps(name)}: {json.dumps(asdict(entry))}"
-                file.write(line.encode())
-            file.write(b"}}\n")
+            file.write(HEAD + b'\n "photos": {\n' + ",\n".join(lines).encode() + b"}}\n")
         self.saved = time.monotonic()
 
     def is_done(self, name: str, photo: Path, files: Iterable[str]) -> bool:
@@ -117,7 +129,7 @@ class Index:
         return (entry is not None and entry.done and {*files} <= {*entry.files}
                 and all(os.path.exists(self.folder / file) for file in entry.files
                         if file.startswith(tuple(files)))
-                and _is_unchanged(entry, photo))
+                and entry.is_of(photo, unchanged=True))
 
     def claim(self, photos: Mapping[str, Path], files: Mapping[str, Sequence[str]],
               inputs: Iterable[Path]) -> None:
@@ -131,7 +143,7 @@ class Index:
             for file in entry.files:
                 owners[file].append(name)
         known = {name for name, photo in photos.items()
-                 if name in self.entries and _is_same(self.entries[name], photo)}
+                 if name in self.entries and self.entries[name].is_of(photo)}
         given = {os.path.realpath(path) for path in inputs}
         for file in dict.fromkeys(file for wanted in files.values() for file in wanted):
             path = self.folder / file
@@ -146,9 +158,8 @@ class Index:
                                       f"again, too, or {REMEDY}")
         for name, photo in photos.items():
             before = self.entries[name].files if name in known else []
-            size, changed = _size_and_time(photo)
-            self.entries[name] = Entry(os.path.abspath(photo), size, changed, "", self.checkpoint,
-                                       False, list(dict.fromkeys((*before, *files[name]))))
+            self.entries[name] = Entry(os.path.abspath(photo), 0, 0, "", self.checkpoint, False,
+                                       list(dict.fromkeys((*before, *files[name]))))
 
     def finish(self, name: str, facts: Facts) -> None:
         """Note that all results of this photo are written."""
@@ -160,25 +171,3 @@ class Index:
         entry.files = list(dict.fromkeys(entry.files + stills))
         if time.monotonic() - self.saved > PAUSE:
             self.save()
-
-
-def _size_and_time(photo: Path) -> tuple[int, int]:
-    try:
-        found = os.stat(photo)
-    except OSError:  # said when the photo is to be read
-        return 0, 0
-    return found.st_size, found.st_mtime_ns
-
-
-def _is_same(entry: Entry, photo: Path) -> bool:
-    """Whether it is the entry's photo: where that was, or the same file moved."""
-    return entry.photo == os.path.abspath(photo) or _has_hash(entry, photo)
-
-
-def _is_unchanged(entry: Entry, photo: Path) -> bool:
-    return (entry.photo == os.path.abspath(photo)
-            and (entry.size, entry.time) == _size_and_time(photo)) or _has_hash(entry, photo)
-
-
-def _has_hash(entry: Entry, photo: Path) -> bool:
-    return entry.hash != "" and entry.hash == fingerprint(photo)

@@ -1,12 +1,5 @@
-"""What is written for a photo, and under which name? Results lie below --output as the photos lie.
-
-    NAME_probability.png   grey value g: the probability of crack is g/256 up to (g+1)/256
-    NAME_mask.png          255 where it reaches the threshold, else 0
-    NAME_overlay.png       the photo with its cracks painted
-    NAME_widths.png        the photo with its cracks coloured by width, if measured
-    NAME_cracks.mp4        a video with its cracks painted
-    NAME_cracks.csv        its frames: number, time, share of crack pixels
-    NAME/000010_mask.png   results of frame 10, of a video from which every N-th frame is taken
+"""What is written for a photo, and under which name? Results lie below --output as the photos lie;
+docs/files.md lists them.
 """
 
 import hashlib
@@ -15,7 +8,6 @@ import sys
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import chain
 from pathlib import Path, PurePath
 
 from torch import Tensor
@@ -49,20 +41,16 @@ def name_results(photos: Sequence[Path], root: Path, every: int | None = None) -
     names: list[str] = []
     taken: set[str] = set()
     for place, stem, end in zip(places, stems, ends):
-        name = _shortened((stem if uses[stem.casefold()] == 1 else place) + end)
+        folder, last = os.path.split((stem if uses[stem.casefold()] == 1 else place) + end)
+        if len(raw := os.fsencode(last)) > LONGEST:
+            short = raw[:LONGEST - 9].decode(errors="ignore")
+            last = f"{short}~{hashlib.sha256(raw).hexdigest()[:8]}"
+        name = os.path.join(folder, last)
         while name.casefold() in (taken | folders if end else taken):
             name += "_"
         taken.add(name.casefold())
         names.append(PurePath(name).as_posix())
     return names
-
-
-def _shortened(name: str) -> str:
-    folder, last = os.path.split(name)
-    raw = os.fsencode(last)
-    if len(raw) > LONGEST:
-        last = raw[:LONGEST - 9].decode(errors="ignore") + "~" + hashlib.sha256(raw).hexdigest()[:8]
-    return os.path.join(folder, last)
 
 
 def files_of(name: str, photo: Path, every: int | None, measured: bool) -> list[str]:
@@ -76,20 +64,13 @@ def files_of(name: str, photo: Path, every: int | None, measured: bool) -> list[
 class Folder:
     """The folder of a run's results: what may be written, what is, and what became of each photo.
 
-    As a context, its index is saved when it ends. Raises what `Index` raises.
+    Raises what `Index` raises.
     """
 
     def __init__(self, path: Path, checkpoint: str) -> None:
         self.path, self.index = path, Index(path, checkpoint)
         self.failed: dict[Path, str] = {}  # reasons
         self.assumed: Counter[str] = Counter()  # of grey values, `deep.ASSUMED`
-
-    def __enter__(self) -> "Folder":
-        self.index.save()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.index.save()
 
     def claim(self, found: Sequence[Path], root: Path, masks: Collection[Path] = (),
               every: int | None = None, measured: bool = False, reported: bool = False,
@@ -112,16 +93,14 @@ class Folder:
                       if not self.index.is_done(name, photo, files[name])}
             print(f"{part_of(len(found) - len(photos), found)} left out: their results are in "
                   f"{self.path}")
-        tables = (MEASURED * measured, SCORED * bool(masks), REPORTED * reported)
-        self.index.claim(photos, {name: [*files[name], *chain(*tables)] for name in photos},
-                         [*found, *masks])
+        tables = [*MEASURED * measured, *SCORED * bool(masks), *REPORTED * reported]
+        self.index.claim(photos, {name: files[name] + tables for name in photos}, [*found, *masks])
         return photos
 
     def write(self, name: str, pictures: Mapping[str, Tensor]) -> list[Path]:
         """Write pictures (3, h, w) or (1, h, w) uint8, by kind, as NAME_KIND.png; returns paths."""
-        stem = self.path / name
-        stem.parent.mkdir(parents=True, exist_ok=True)
-        files = [stem.with_name(f"{stem.name}_{kind}.png") for kind in pictures]
+        (self.path / name).parent.mkdir(parents=True, exist_ok=True)
+        files = [self.path / f"{name}_{kind}.png" for kind in pictures]
         for file, picture in zip(files, pictures.values()):
             write_png(file, picture)
         return files

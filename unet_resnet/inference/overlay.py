@@ -11,14 +11,8 @@ from torch.nn import functional as F
 # Okabe and Ito (2008): distinguishable with every common form of colour blindness.
 ORANGE, SKY, GREEN, PURPLE = (230, 159, 0), (86, 180, 233), (0, 158, 115), (204, 121, 167)
 FOUND, FALSE, MISSED, PREDICTED = GREEN, ORANGE, SKY, PURPLE
-
-
-def paint(photo: Tensor, mask: Tensor, colour: Sequence[int], opacity: float = 0.65) -> Tensor:
-    """The photo (3, h, w) uint8 with the pixels of a mask (1, h, w) in a colour."""
-    photo, where = photo.clone(), mask[0].bool()
-    ink = torch.tensor(colour).view(3, 1)
-    photo[:, where] = (photo[:, where] * (1 - opacity) + ink * opacity).to(torch.uint8)
-    return photo
+OPACITY = 0.65
+GAP = 4  # pixels between the pictures of a sheet
 
 
 def overlay(photo: Tensor, prediction: Tensor, truth: Tensor | None = None) -> Tensor:
@@ -27,13 +21,16 @@ def overlay(photo: Tensor, prediction: Tensor, truth: Tensor | None = None) -> T
 
     Photo (3, h, w) uint8; masks (1, h, w), anything non-zero is crack.
     """
-    prediction = prediction.bool()
-    if truth is None:
-        return paint(photo, prediction, PREDICTED)
-    truth = truth.bool()
-    photo = paint(photo, prediction & truth, FOUND)
-    photo = paint(photo, prediction & ~truth, FALSE)
-    return paint(photo, truth & ~prediction, MISSED)
+    layers, prediction = [(PREDICTED, prediction.bool())], prediction.bool()
+    if truth is not None:
+        truth = truth.bool()
+        layers = [(FOUND, prediction & truth), (FALSE, prediction & ~truth),
+                  (MISSED, truth & ~prediction)]
+    painted = photo.clone()
+    for colour, mask in layers:
+        ink, where = torch.tensor(colour).view(3, 1), mask[0]
+        painted[:, where] = (photo[:, where] * (1 - OPACITY) + ink * OPACITY).to(torch.uint8)
+    return painted
 
 
 def grey(mask: Tensor) -> Tensor:
@@ -53,11 +50,11 @@ def fit(picture: Tensor, side: int) -> Tensor:
     return square
 
 
-def sheet(rows: Sequence[Sequence[Tensor]], side: int = 320, gap: int = 4) -> Tensor:
+def sheet(rows: Sequence[Sequence[Tensor]], side: int = 320) -> Tensor:
     """Rows of pictures of any size as one picture, each in a square of `side` pixels."""
     columns = max(len(row) for row in rows)
-    step = side + gap
-    page = torch.full((3, len(rows) * step - gap, columns * step - gap), 255, dtype=torch.uint8)
+    step = side + GAP
+    page = torch.full((3, len(rows) * step - GAP, columns * step - GAP), 255, dtype=torch.uint8)
     for y, row in enumerate(rows):
         for x, picture in enumerate(row):
             page[:, y * step:y * step + side, x * step:x * step + side] = fit(picture, side)

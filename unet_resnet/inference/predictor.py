@@ -9,6 +9,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,27 +59,26 @@ class Predictor:
         if not scales or not all(0 < scale < math.inf for scale in scales):
             raise ValueError(f"scales {list(scales)}; wanted one or more above 0, such as [1.0]")
         probability = tiling.symmetric(self.probability) if tta else self.probability
-        # Bytes are summed in 16 bits.
-        total = torch.zeros(1, 1, 1, dtype=torch.int16 if dtype == torch.uint8 else dtype)
-        size = photo.shape[1:]
-        for scale in scales:
-            image = photo if scale == 1 else _resize(photo, _scaled(size, scale))
-            result = _resize(tiling.predict(probability, image, tile, overlap, batch, dtype), size)
-            if len(scales) == 1:
-                return lower_specks(result, self.threshold, min_area)
-            total = total + result
-        mean = total.div(len(scales), rounding_mode="floor" if dtype == torch.uint8 else None)
-        return lower_specks(mean.to(dtype), self.threshold, min_area)
+        results = [_resize(tiling.predict(probability, _scaled(photo, scale), tile, overlap, batch,
+                                          dtype), photo.shape[1:]) for scale in scales]
+        mean = results[0]
+        if len(results) > 1:
+            whole = dtype == torch.uint8  # bytes are summed in 16 bits
+            total = sum(results, torch.zeros(1, dtype=torch.int16 if whole else dtype))
+            mean = total.div(len(results), rounding_mode="floor" if whole else None).to(dtype)
+        return lower_specks(mean, self.threshold, min_area)
 
 
-def _scaled(size: Sequence[int], scale: float) -> list[int]:
-    """Height and width enlarged or reduced; ValueError where that is beyond the limit."""
-    height, width = (max(1, side * scale) for side in size)
+def _scaled(photo: Tensor, scale: float) -> Tensor:
+    """The photo enlarged or reduced; ValueError where that is beyond the limit."""
+    if scale == 1:
+        return photo
+    height, width = (max(1, side * scale) for side in photo.shape[1:])
     try:
         check_megapixels(height, width)
     except ValueError as error:
         raise ValueError(f"with --scale {scale:g}, {error}") from None
-    return [round(height), round(width)]
+    return _resize(photo, [round(height), round(width)])
 
 
 def _resize(picture: Tensor, size: Sequence[int]) -> Tensor:
@@ -154,18 +154,13 @@ def to_photo(picture: Picture) -> Tensor:
         return interpreted(picture)[0]
     shape = getattr(picture, "shape", ())
     if isinstance(picture, np.ndarray):
-        try:
+        with suppress(TypeError):  # text, for one, is no tensor
             picture = torch.from_numpy(picture.copy())  # torch wants it writable and in order
-        except TypeError:  # text, for one
-            raise ValueError(f"a picture of {picture.dtype}; wanted uint8, or floats in 0..1"
-                             ) from None
-        if picture.dim() == 2:
-            picture = picture.expand(3, -1, -1)
-        elif picture.dim() == 3:
-            picture = picture.permute(2, 0, 1)
+            picture = (picture.expand(3, -1, -1) if picture.dim() == 2 else
+                       picture.permute(2, 0, 1) if picture.dim() == 3 else picture)
     if not isinstance(picture, Tensor):
-        raise ValueError(f"a picture of type {type(picture).__name__}; wanted a path, a PIL image, "
-                         "an array or a tensor")
+        kind = getattr(picture, "dtype", type(picture).__name__)
+        raise ValueError(f"a picture of {kind}; wanted a path, a PIL image, an array or a tensor")
     if picture.dim() != 3 or picture.shape[0] != 3 or not picture.numel():
         raise ValueError(f"a picture of shape {tuple(shape)}; wanted (3, h, w) of a tensor,"
                          " (h, w, 3) or (h, w) of an array")
