@@ -26,7 +26,6 @@ from unet_resnet.evaluation.sheet import ScoreSheet, write_scores
 from unet_resnet.inference import index, inputs, outputs, overlay, predictor
 from unet_resnet.report.page import Report
 from unet_resnet.training.manifest import command, package_version
-from unet_resnet.video import frames
 
 SHARE, COUNT, POSITIVE = files.number(0, 1), files.number(1, 1e9, int), files.number(1e-9, 1e9)
 
@@ -120,6 +119,7 @@ def save_photo(run: Run, name: str, path: Path, read: inputs.Reading, probabilit
 
 def predict_video(run: Run, name: str, path: Path) -> None:
     """Paint a video, or take every N-th frame as a photo; and write a table of the frames."""
+    from unet_resnet.video import frames  # an extra
     facts = index.facts_of(path)
     with frames.film(path, run.args.output / name, run.args.every) as film:
         for frame in film:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Outcome, refused
+from conftest import refused
 from PIL import Image
 from scipy import ndimage
 from tqdm import tqdm
@@ -323,16 +323,6 @@ def test_a_users_video_or_table_is_left_alone(infer_with, tmp_path, name):
     refused(infer_with("drone.mp4"), "infer.py", name, "left alone")
     assert (tmp_path / "predictions" / name).read_text() == "years of work"
     assert [path.name for path in (tmp_path / "predictions").glob("[!.]*")] == [name]
-
-
-@needs_av
-def test_without_its_extra_a_video_says_what_to_install(infer_with, tmp_path, monkeypatch):
-    film(tmp_path / "drone.mp4")
-    painted(tmp_path / "x.png")
-    monkeypatch.setattr("unet_resnet.video.codec.av", None)
-    outcome: Outcome = infer_with("drone.mp4", "x.png")
-    assert outcome.status == 1 and '".[video]"' in outcome.err
-    assert (tmp_path / "predictions/x_overlay.png").exists()
 
 
 # Large photos

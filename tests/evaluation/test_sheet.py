@@ -231,7 +231,7 @@ def test_the_order_of_images_does_not_matter(images):
 
 
 def test_cheap_sheet_agrees_and_its_histograms_give_the_counts_of_the_set():
-    cheap, full = sheet_of(IMAGES, tolerances=(), skeletons=False), sheet_of(IMAGES)
+    cheap, full = sheet_of(IMAGES, full=False), sheet_of(IMAGES)
     for small, large in zip(cheap.rows, full.rows):
         assert small == {key: large[key] for key in small}
     assert "cldice" not in cheap.rows[0] and "iou_2px" not in cheap.rows[0]
@@ -317,7 +317,7 @@ def test_table_keeps_the_two_averages_apart():
     assert blocks[1][-1].split()[1:3] == ["7", f"{total['pooled']['iou']:.4f}"]
     assert blocks[4][-1].split()[1:3] == ["5", f"{total['mean_over_images']['iou']:.4f}"]
     assert blocks[4][-2].split()[1:] == ["0"] + ["-"] * 6
-    short = sheet_of(IMAGES, tolerances=(), skeletons=False).table()
+    short = sheet_of(IMAGES, full=False).table()
     assert "tolerance" not in short and "cldice" not in short
 
 
@@ -331,7 +331,7 @@ def test_what_is_refused():
 
 def test_the_worst_come_first(monkeypatch, tmp_path, capsys):
     """Right answers are not shown, those on crack-free photos neither, whatever 0/0 may be."""
-    sheet, photos, shown = ScoreSheet(0.5, (), skeletons=False), {}, []
+    sheet, photos, shown = ScoreSheet(0.5, full=False), {}, []
     left = (torch.arange(64) < 32).expand(1, 64, 64)
     for name, predicted, truth in (("quiet", left & ~left, left & ~left), ("right", left, left),
                                    ("wrong", left, ~left), ("alarm", left, left & ~left),

@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,8 +21,7 @@ from torch.nn import functional as F
 from unet_resnet.measure.drawing import (
     DARK, RAMP, SIDE, Scale, colours, draw, draw_labels, free_box)
 from unet_resnet.measure.widths import Crack, measure
-from unet_resnet.measure.tables import (
-    WIDTH, WIDTHS, Tables, class_names, lengths_by_width, main_numbers, width_histogram)
+from unet_resnet.measure.tables import WIDTH, WIDTHS, Tables, class_names, main_numbers
 
 DRAWN = (1.5, 2.3, 3.0, 4.6, 6.0, 9.5, 15.0)
 # Never along rows or diagonals, where a mask keeps whole rows only: those are tested apart.
@@ -337,23 +337,25 @@ def test_a_stopped_run_keeps_the_photos_it_measured(tmp_path):
     assert len(list(tmp_path.iterdir())) == 5
 
 
-def test_the_histogram_of_widths_keeps_all_lengths():
-    lengths = np.zeros(WIDTHS)
-    assert width_histogram(lengths, "px", 1) is None
-    lengths[[0, 7, 99]] = 5, 10, 20
-    histogram = width_histogram(lengths, "mm", 0.1)
+def test_the_histogram_of_widths_keeps_all_lengths(tmp_path):
+    tables = Tables(tmp_path, 0.1)
+    assert tables.histogram() is None
+    tables.lengths[[0, 7, 99]] = 5, 10, 20
+    histogram = tables.histogram()
     assert len(histogram.amounts) <= 24 and len(histogram.edges) == len(histogram.amounts) + 1
     assert sum(histogram.amounts) == pytest.approx(3.5) and histogram.unit == "mm"
     assert histogram.edges[0] == 0 and histogram.edges[-1] >= 100 * WIDTH * 0.1
 
 
-def test_lengths_fall_into_the_class_of_their_width():
+def test_lengths_fall_into_the_class_of_their_width(tmp_path):
     """Steps of 5 pixels (3, 4); a width that is a class's first counts there, whatever floats do;
     what is wider than all classes is in the last."""
     line = np.array([(3 * i, 4 * i, width) for i, width in enumerate((9, 0.4, 1.5 - 1e-9, 1e6))])
-    lengths = lengths_by_width([line, line[:2]])
-    assert lengths[[0, 3, WIDTHS - 1]].tolist() == [10, 5, 5] and lengths.sum() == 20
-    assert not lengths_by_width([]).any()
+    with Tables(tmp_path) as tables:
+        tables.add("none", measure(torch.zeros(1, 9, 9)))
+        assert not tables.lengths.any()
+        tables.add("two", replace(measure(torch.zeros(1, 9, 9)), lines=(line, line[:2])))
+    assert tables.lengths[[0, 3, WIDTHS - 1]].tolist() == [10, 5, 5] and tables.lengths.sum() == 20
 
 
 def two_bands() -> Tensor:

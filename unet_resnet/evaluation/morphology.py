@@ -54,16 +54,14 @@ def thin(mask: Tensor) -> Tensor:
     row, pixels = padded.shape[1], padded.reshape(-1)
     around = np.array([-row, 1 - row, 1, row + 1, row, row - 1, -1, -row - 1])
     now = later = np.flatnonzero(pixels)
-    code = np.zeros(pixels.size, np.uint8)  # stays 0, not deletable, outside the mask
-    for bit, offset in enumerate(around):
-        code[now] |= pixels[now + offset] << np.uint8(bit)
     for deletable in itertools.cycle(DELETABLE):
-        gone = np.unique(now[deletable[code[now]]])
-        pixels[gone] = False
-        code[gone] = 0
+        code = np.zeros(now.size, np.uint8)
         for bit, offset in enumerate(around):
-            code[gone + offset] &= np.uint8(255 - (1 << (bit + 4) % 8))  # seen from the neighbour
+            code |= pixels[now + offset] << np.uint8(bit)
+        gone = np.unique(now[deletable[code]])
+        pixels[gone] = False
         touched = (gone + around[:, None]).reshape(-1)
         now, later = np.concatenate([later, touched]), touched  # changed since that step's turn
+        now = now[pixels[now]]
         if not now.size:
             return torch.from_numpy(padded[1:-1, 1:-1].copy())

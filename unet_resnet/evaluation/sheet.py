@@ -21,6 +21,7 @@ from unet_resnet.inference import overlay
 from unet_resnet.metrics import (
     SCORES, Counts, Scores, best_threshold, check_shapes, count, histogram, size)
 
+TOLERANCES = (2, 5)  # pixels
 WIDTH_LIMITS = (5, 20, 50)  # pixels, the limits of the classes of crack width
 CLASSES = ("below_5px", "5_to_20px", "20_to_50px", "from_50px")
 WORST, CELL = 12, 320  # photos in worst.png; side of each picture in pixels
@@ -77,15 +78,14 @@ class ScoreSheet:
     because all sources share one threshold. Recall by width (`width_classes`) is pooled, beside
     the share of true pixels in each class: cracks of all widths count there, however rare.
 
-    tolerances: in pixels.
+    Without `full`, tolerances and skeletons are left out, which take most of the time.
     """
 
-    def __init__(self, threshold: float, tolerances: Sequence[int] = (2, 5),
-                 skeletons: bool = True) -> None:
-        self.threshold, self.tolerances, self.skeletons = float(threshold), tolerances, skeletons
+    def __init__(self, threshold: float, full: bool = True) -> None:
+        self.threshold, self.full = float(threshold), full
         self.rows: list[dict] = []  # one flat dict per image
+        self.counts: list[dict[str, Scores]] = []  # the same, under the ending of their keys
         self.histograms: dict[str, Tensor] = {}  # per source; their sum is the whole set's
-        self._counts: list[dict[str, Scores]] = []  # per image, under the ending of their keys
         self._widths: dict[str, Tensor] = {}  # per source: found and true pixels of each class
 
     def add(self, name: str, source: str, probability: Tensor, truth: Tensor) -> None:
@@ -97,11 +97,11 @@ class ScoreSheet:
         truth, prediction = truth == 1, probability >= self.threshold
         bins = histogram(probability, truth)
         counts = {"": count(prediction, truth)}
-        for tolerance in self.tolerances:
-            counts[f"_{tolerance}px"] = match_within(prediction, truth, tolerance)
-        if self.skeletons:
+        if self.full:
+            for tolerance in TOLERANCES:
+                counts[f"_{tolerance}px"] = match_within(prediction, truth, tolerance)
             counts["cldice"] = match_skeletons(prediction, truth)
-        self._counts.append(counts)
+        self.counts.append(counts)
         self.histograms[source] = self.histograms.get(source, 0) + bins
         self._widths[source] = self._widths.get(source, 0) + found_by_width(prediction, truth)
         self.rows.append({"name": name, "source": source, "pixels": truth.numel(),
@@ -116,7 +116,7 @@ class ScoreSheet:
                 "sources": {source: self._summary([source]) for source in sources}}
 
     def _summary(self, sources: Sequence[str]) -> dict:
-        rows, counts = zip(*[(row, counts) for row, counts in zip(self.rows, self._counts)
+        rows, counts = zip(*[(row, counts) for row, counts in zip(self.rows, self.counts)
                              if row["source"] in sources])
         pooled = {kind: reduce(operator.add, (image[kind] for image in counts))
                   for kind in counts[0]}
@@ -156,8 +156,9 @@ class ScoreSheet:
         """The summary for a terminal; headings are the keys of the JSON, broken at each `_`."""
         summary = self.summary()
         groups = [*summary["sources"].items(), ("total", summary["total"])]
-        plain = ["images", *SCORES] + ["cldice"] * self.skeletons
-        tolerant = [f"{name}_{tolerance}px" for tolerance in self.tolerances for name in SCORES]
+        plain = ["images", *SCORES] + ["cldice"] * self.full
+        tolerant = [f"{name}_{tolerance}px" for tolerance in TOLERANCES for name in SCORES]
+        tolerant *= self.full
         parts = [f"Scores of the crack class, threshold {self.threshold:g}"]
         for title, block, keys in (
             ("Pooled over all pixels of all images", "pooled",
@@ -226,7 +227,7 @@ def write_scores(sheet: ScoreSheet, photos: dict[str, Path], output: Path,
         with written_whole(output / name) as file:
             file.write(text)
     write_png(output / "worst.png", worst_photos(sheet, photos, output))
-    total = sum(map(_counts_of, sheet.rows), Counts(0, 0, 0, 0))
+    total = sum((counts[""] for counts in sheet.counts), Counts(0, 0, 0, 0))
     scores = ", ".join(f"{name} {getattr(total, name):.3f}" for name in SCORES)
     print(f"\n{len(sheet.rows)} photo{'s' * (len(sheet.rows) != 1)}, pooled: {scores}; "
           f"scores.json, scores.csv and worst.png are in {output}")
@@ -234,7 +235,8 @@ def write_scores(sheet: ScoreSheet, photos: dict[str, Path], output: Path,
 
 def worst_photos(sheet: ScoreSheet, photos: dict[str, Path], output: Path) -> Tensor:
     """The photos of the lowest Dice, each beside its overlay, as one picture (3, h, w) uint8."""
-    worst = sorted(sheet.rows, key=lambda row: (_counts_of(row).dice, -row["fp"] - row["fn"]))
+    dice = {row["name"]: counts[""].dice for row, counts in zip(sheet.rows, sheet.counts)}
+    worst = sorted(sheet.rows, key=lambda row: (dice[row["name"]], -row["fp"] - row["fn"]))
     wrong = [row for row in worst if row["fp"] + row["fn"]] or worst[:1]
     cells = []
     for row in wrong[:WORST]:
@@ -245,7 +247,3 @@ def worst_photos(sheet: ScoreSheet, photos: dict[str, Path], output: Path) -> Te
             photos[row["name"]], output / f"{row['name']}_overlay.png"))
         cells += [overlay.caption(photo, text), painted]
     return overlay.sheet([cells[i:i + 6] for i in range(0, len(cells), 6)], CELL)
-
-
-def _counts_of(row: dict[str, Any]) -> Counts:
-    return Counts(*(row[name] for name in ("tp", "fp", "fn", "tn")))

@@ -160,7 +160,8 @@ def to_photo(picture: Picture) -> Tensor:
                        picture.permute(2, 0, 1) if picture.dim() == 3 else picture)
     if not isinstance(picture, Tensor):
         kind = getattr(picture, "dtype", type(picture).__name__)
-        raise ValueError(f"a picture of {kind}; wanted a path, a PIL image, an array or a tensor")
+        raise ValueError(f"a picture of {kind}; wanted a path, a PIL image, or numbers in an array "
+                         "or tensor")
     if picture.dim() != 3 or picture.shape[0] != 3 or not picture.numel():
         raise ValueError(f"a picture of shape {tuple(shape)}; wanted (3, h, w) of a tensor,"
                          " (h, w, 3) or (h, w) of an array")

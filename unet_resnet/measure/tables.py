@@ -17,7 +17,7 @@ length_mm_0.1_to_0.2 and so on with classes of width. Pixels and degrees are rou
 import itertools
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import NamedTuple
@@ -29,7 +29,8 @@ from torch import Tensor
 from unet_resnet.files import csv_lines, written_whole
 from unet_resnet.measure.georeference import common_scale, positions_of
 from unet_resnet.measure.maps import Maps
-from unet_resnet.measure.widths import Crack, Measurement, measure, width_limits
+from unet_resnet.measure.widths import (
+    Crack, Measurement, check_scale, measure, width_limits)
 
 LENGTHS = ("length", "width_mean", "width_median", "width_p95", "width_max")
 RESOLVED = 2  # pixels; narrower widths in a mask say little
@@ -93,30 +94,6 @@ class Histogram(NamedTuple):
     unit: str = "px"
 
 
-def lengths_by_width(lines: Iterable[np.ndarray]) -> np.ndarray:
-    """The length (WIDTHS,) of centre lines, each (n, 3) of x, y and width, in each class."""
-    lengths = np.zeros(WIDTHS)
-    for line in lines:
-        steps = np.hypot(*np.diff(line[:, :2], axis=0).T)
-        classes = np.minimum((line[1:, 2] / WIDTH).round(6), WIDTHS - 1).astype(int)
-        lengths += np.bincount(classes, steps, WIDTHS)
-    return lengths
-
-
-def width_histogram(lengths: np.ndarray, unit: str, factor: float) -> Histogram | None:
-    """The length of all cracks by their width, in at most MOST_BARS bars; None without cracks.
-
-    lengths (WIDTHS,): pixels of centre line in each class of width. A pixel is `factor` units.
-    """
-    if not lengths.any():
-        return None
-    used = int(lengths.nonzero()[0][-1]) + 1
-    together = math.ceil(used / MOST_BARS)
-    amounts = np.add.reduceat(lengths[:used], range(0, used, together))
-    edges = np.arange(len(amounts) + 1) * together * WIDTH
-    return Histogram((edges * factor).tolist(), (amounts * factor).tolist(), unit)
-
-
 class Tables(AbstractContextManager):
     """The three files and the maps of the cracks, to which photos are added within a `with` block.
 
@@ -136,14 +113,14 @@ class Tables(AbstractContextManager):
             self.notes.append(
                 f"by the photos' positions, a pixel is {mm_per_pixel:.4g} mm" if mm_per_pixel else
                 "the photos' positions give no common scale: for mm, give --mm-per-pixel")
-        self.folder, self.blank = folder, measure(torch.zeros(1, 1, 1), mm_per_pixel, limits)
+        check_scale(mm_per_pixel, limits)
+        self.folder, self.mm_per_pixel, self.limits = folder, mm_per_pixel, limits
         self.maps = Maps(folder, class_names(limits), mm_per_pixel, positions)
-        self.comma, self.lengths = "", np.zeros(WIDTHS)
-        least = min(limits, default=math.inf)
-        pixels = least / (mm_per_pixel or 1)
-        if pixels < RESOLVED:
-            self.notes.append(f"the narrowest class ends at {least:g} mm, which is {pixels:.1f} "
-                              f"pixels: widths below about {RESOLVED} pixels cannot be told apart")
+        self.lengths = np.zeros(WIDTHS)  # pixels of centre line in each class of width
+        self.comma = ""
+        if limits and (pixels := limits[0] / mm_per_pixel) < RESOLVED:
+            self.notes.append(f"the narrowest class ends at {limits[0]:g} mm, which is {pixels:.1f}"
+                              f" pixels: widths below about {RESOLVED} pixels cannot be told apart")
 
     def __enter__(self) -> "Tables":
         self.files = ExitStack()
@@ -151,13 +128,12 @@ class Tables(AbstractContextManager):
             self.files.enter_context(written_whole(self.folder / name))
             for name in ("cracks.csv", "photos.csv", "measurements.json"))
         self.files.enter_context(self.maps)
-        mm_per_pixel, limits = self.blank.mm_per_pixel, self.blank.width_classes
-        row, _ = rows("", self.blank)
-        about = {"software": "unet_resnet", "mm_per_pixel": mm_per_pixel,
-                 "width_classes_mm": limits, "photos": []}
-        self.cracks.write(csv_lines(["photo", "crack",
-                                     *crack_row(self.blank.total, mm_per_pixel, limits)]))
-        self.photos.write(csv_lines(row))
+        blank = measure(torch.zeros(1, 1, 1), self.mm_per_pixel, self.limits)
+        columns = crack_row(blank.total, self.mm_per_pixel, self.limits)
+        self.cracks.write(csv_lines(["photo", "crack", *columns]))
+        self.photos.write(csv_lines(rows("", blank)[0]))
+        about = {"software": "unet_resnet", "mm_per_pixel": self.mm_per_pixel,
+                 "width_classes_mm": self.limits, "photos": []}
         self.both.write(json.dumps(about).removesuffix("]}").encode())
         return self
 
@@ -167,7 +143,7 @@ class Tables(AbstractContextManager):
 
     def measure(self, crack: Tensor) -> Measurement:
         """The cracks of a mask (1, h, w), with the scale and the classes of the tables."""
-        return measure(crack, self.blank.mm_per_pixel, self.blank.width_classes)
+        return measure(crack, self.mm_per_pixel, self.limits)
 
     def add(self, name: str, found: Measurement, photo: Path | None = None) -> None:
         """photo: where it lies; None for what belongs on no map, a frame."""
@@ -176,11 +152,20 @@ class Tables(AbstractContextManager):
         self.photos.write(csv_lines(row.values()))
         self.both.write(f"{self.comma}\n{json.dumps(row | {'cracks_found': inside})}".encode())
         self.comma = ","
-        self.lengths += lengths_by_width(found.lines)
+        for line in found.lines:
+            steps = np.hypot(*np.diff(line[:, :2], axis=0).T)
+            classes = np.minimum((line[1:, 2] / WIDTH).round(6), WIDTHS - 1).astype(int)
+            self.lengths += np.bincount(classes, steps, WIDTHS)
         if photo:
             self.maps.add(name, photo, found, inside)
 
     def histogram(self) -> Histogram | None:
-        """Of the widths of all cracks added; None without cracks."""
-        scale = self.blank.mm_per_pixel
-        return width_histogram(self.lengths, *(("mm", scale) if scale else ("px", 1.0)))
+        """The length of all cracks by their width, in at most MOST_BARS bars; None without any."""
+        if not self.lengths.any():
+            return None
+        used = int(self.lengths.nonzero()[0][-1]) + 1
+        together = math.ceil(used / MOST_BARS)
+        amounts = np.add.reduceat(self.lengths[:used], range(0, used, together))
+        edges = np.arange(len(amounts) + 1) * together * WIDTH
+        unit, factor = ("mm", self.mm_per_pixel) if self.mm_per_pixel else ("px", 1.0)
+        return Histogram((edges * factor).tolist(), (amounts * factor).tolist(), unit)

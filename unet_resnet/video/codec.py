@@ -9,24 +9,18 @@ Frames are decoded one at a time, and each keeps its time. The result is H.264 w
 an MP4, which every common player shows; it has no sound.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
+import av
 import numpy as np
 import torch
 from torch import Tensor
 
 from unet_resnet.files import one_line, written_whole
-
-try:
-    import av
-except ImportError:  # the extra `video` is not installed
-    av = None
 
 # No B-frames (bf): with them and uneven times, an MP4 ends before its last frames do.
 QUALITY = {"crf": "18", "preset": "veryfast", "bf": "0"}
@@ -127,9 +121,7 @@ class Writer:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Source]:
-    """The video at `path`. Raises OSError, or ValueError if it is no video or PyAV is missing."""
-    if av is None:
-        raise ValueError(f'{one_line(path)}: videos need PyAV: pip install -e ".[video]"')
+    """The video at `path`. Raises OSError, or ValueError if it is no video."""
     try:  # "file:", or FFmpeg takes the start of 12:30.mp4 for a protocol
         container = av.open(f"file:{path}", metadata_errors="ignore")
     except av.InvalidDataError as error:
