@@ -4,8 +4,9 @@
 
 Four sides take the same step (our loss, Adam) on the same crops, in turn: the peer as its users run
 it (float32, contiguous, plain Adam), the peer treated as ours (the precision that the hardware is
-fast at, channels_last, fused Adam), ours, and ours with --recompute. Bytes kept for the backward
-pass are counted, not measured: they are the same on any machine.
+fast at, channels_last, fused Adam), ours, and ours with --recompute. Beside them, a step of the
+encoder alone, which both networks share: what no decoder, loss or head can go below. Bytes kept for
+the backward pass are counted, not measured: they are the same on any machine.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from unet_resnet.training.recompute import recompute_activations
 
 AS_USED, TREATED = "smp, as used", "smp, treated"
 SIDES = (AS_USED, TREATED, "ours", "ours, recomputed")
+ENCODER = "the encoder alone"
 CARDS = (4, 6, 8, 12)  # GB
 OVERHEAD = 1  # GB of the CUDA context and of libraries, in addition to torch's tensors
 
@@ -39,6 +41,8 @@ def make(side: str, device: torch.device) -> nn.Module:
         model = UNetResNet()
         if "recomputed" in side:
             recompute_activations(model)
+        if side == ENCODER:
+            model = model.encoder
     layout = torch.contiguous_format if side == AS_USED else torch.channels_last
     return model.train().to(device, memory_format=layout)
 
@@ -54,8 +58,11 @@ def make_step(model: nn.Module, side: str, crops: int, size: int,
 
     def step() -> None:
         with autocast(device, torch.float32 if side == AS_USED else precision):
-            logits = model(image)
-        crack_loss(logits, truth).backward()
+            result = model(image)
+        if side == ENCODER:
+            sum(scale.mean() for scale in result).backward()
+        else:
+            crack_loss(result, truth).backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
     return step
@@ -138,7 +145,7 @@ def main() -> None:
         torch.float32 if side == AS_USED else precision) / 1e6 for side in SIDES}
     print(table("kept for the backward pass, per crop", "MB", kept, (AS_USED, TREATED)))
     steps = {side: make_step(make(side, device), side, args.micro_batch, args.crop, precision)
-             for side in SIDES}
+             for side in (*SIDES, ENCODER)}
     print(table("one step", "seconds", interleave(steps, args.rounds), (AS_USED, TREATED)))
     del steps
     memory_of_cards(args.crop, device, precision)
