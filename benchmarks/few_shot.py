@@ -23,7 +23,7 @@ from tqdm import tqdm
 from unet_resnet import load
 from unet_resnet.audit.folders import find
 from unet_resnet.audit.groups import group_of
-from unet_resnet.audit.masks import rule_for
+from unet_resnet.audit.scoring import understood
 from unet_resnet.data import Pair, read_pair
 from unet_resnet.metrics import best_threshold, counts_at, histogram
 
@@ -33,11 +33,9 @@ ROOT = Path(__file__).resolve().parents[1]
 def pairs_of(folder: Path, source: str, seed: int) -> tuple[list[Pair], list[Pair]]:
     """The pairs of a source in two halves, in random order, no photograph in both."""
     groups: dict[str, list[Pair]] = defaultdict(list)
-    pairs = [pair for part in find([folder]).values() for pair in part.pairs
-             if pair.source == source]
-    rule, _ = rule_for({pair.image: pair.mask for pair in pairs})
-    for pair in pairs:
-        groups[group_of(pair.image.stem)].append(Pair(pair.image, pair.mask, source, rule=rule))
+    for pair in understood([pair for part in find([folder]).values() for pair in part.pairs
+                            if pair.source == source]):
+        groups[group_of(pair.image.stem)].append(pair)
     if len(groups) < 2:
         raise SystemExit(f"few_shot.py: {source}: {len(groups)} photographs in {folder}, wanted 2")
     shuffled = sorted(groups)

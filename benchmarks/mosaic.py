@@ -20,7 +20,7 @@ from torch import Tensor
 
 from unet_resnet import load, tiling
 from unet_resnet.audit.folders import find
-from unet_resnet.audit.masks import rule_for
+from unet_resnet.audit.scoring import understood
 from unet_resnet.data import Pair, read_pair
 from unet_resnet.metrics import counts_at, histogram
 from unet_resnet.synthetic import pavement
@@ -31,9 +31,8 @@ LATTICES = ((640, 0.5), (640, 0.25), (1536, 1 / 24), (tiling.TILE, tiling.OVERLA
 
 
 def validation_pairs(folders: Sequence[Path], names: Sequence[str]) -> list[Pair]:
-    pairs = [pair for part in find(folders).values() for pair in part.pairs if pair.name in names]
-    rule, _ = rule_for({pair.image: pair.mask for pair in pairs})
-    return [Pair(pair.image, pair.mask, pair.source, rule=rule) for pair in pairs]
+    return understood([pair for part in find(folders).values() for pair in part.pairs
+                       if pair.name in names])
 
 
 def mosaic(parts: Iterator[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:

@@ -12,12 +12,12 @@ from typing import TypeVar
 
 import torch
 from torch import Generator, Tensor
-from torch.nn.functional import pad
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from unet_resnet.images import read_photo
 from unet_resnet.masks import Rule, exif_turn, misfit
+from unet_resnet.morphology import width_classes
 
 T = TypeVar("T")
 Transform = Callable[[Tensor, Tensor, Generator], tuple[Tensor, Tensor]]
@@ -65,34 +65,6 @@ def read_truth(pair: Pair, image: Tensor) -> Tensor:
 def in_threads(function: Callable[[Pair], T], pairs: Sequence[Pair], title: str) -> list[T]:
     with ThreadPoolExecutor(THREADS) as pool:
         return list(tqdm(pool.map(function, pairs), title, len(pairs), unit="pair", leave=False))
-
-
-def width_classes(mask: Tensor, limits: Sequence[int]) -> Tensor:
-    """How many of the limits the local width of a crack reaches, at each of its pixels.
-
-    mask: (..., h, w) uint8 of 0 and 1; limits: whole pixels. Returns the mask's shape and type,
-    0 outside the cracks.
-
-    The width at a pixel is the side of the largest square of crack pixels that contains it: a
-    morphological opening at each limit. A diagonal crack thus counts as narrower than it is, by
-    a factor of at most the root of 2. Beyond the edge of the mask there is no crack.
-    """
-    classes = torch.zeros_like(mask)
-    for side in limits:
-        eroded = least(pad(mask, [side - 1] * 4), side)
-        classes += 1 - least(1 - eroded, side)
-    return classes
-
-
-def least(image: Tensor, side: int) -> Tensor:
-    """(..., h, w) -> (..., h - side + 1, w - side + 1): the least value of each square."""
-    reached = 1
-    while reached < side:
-        step = min(reached, side - reached)  # squares that overlap or touch make a larger one
-        image = torch.minimum(image[..., step:, :], image[..., :-step, :])
-        image = torch.minimum(image[..., step:], image[..., :-step])
-        reached += step
-    return image
 
 
 def balanced(pairs: Sequence[Pair]) -> list[Pair]:

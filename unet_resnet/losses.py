@@ -7,14 +7,14 @@ gradient as the batch whole. `weights` (N,) is what each image counts instead of
 is part of a larger one.
 """
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from unet_resnet.morphology import grown, skeletons
 
 SKELETON = 0.5  # weight of the skeleton recall beside cross-entropy and Dice
 SMOOTH = 1.0  # pixels, added to both sides of a quotient: it is then defined without cracks
 TUBE = 2  # pixels on each side of a centre line that belong to it
-EROSIONS = 32  # areas more than 64 pixels wide have no centre line: they are left to Dice
 
 
 def crack_loss(logits: Tensor, truth: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -51,30 +51,13 @@ def skeleton_recall_loss(logits: Tensor, truth: Tensor, weights: Tensor | None =
 
     The skeletons are made 5 pixels wide, but no wider than the crack, so cracks count by their
     length: a crack of any width counts at most five times as much as a hairline. An image without
-    cracks has the loss 0. Source: skeleton recall (Kirchhoff et al., 2024), but with a skeleton
-    that is faster to compute than thinning.
+    cracks has the loss 0; areas more than 64 pixels wide are left to Dice. Source: skeleton recall
+    (Kirchhoff et al., 2024), but with a skeleton that is faster to compute than thinning.
     """
-    truth = truth.float()
-    tubes = F.max_pool2d(skeletons(truth), 2 * TUBE + 1, stride=1, padding=TUBE) * truth
+    cracks = truth.byte()
+    tubes = grown(skeletons(cracks), TUBE) * cracks
     found = (logits.float().sigmoid() * tubes).flatten(1).sum(1)
     return _over_images(1 - (found + SMOOTH) / (tubes.flatten(1).sum(1) + SMOOTH), weights)
-
-
-def skeletons(masks: Tensor) -> Tensor:
-    """The centre lines of float masks of 0 and 1, (N, 1, H, W) to the same.
-
-    Lantuejoul's skeleton (Serra, 1982): what an opening by a 3x3 square removes from the mask and
-    from each of its erosions. It follows the middle of a crack, with gaps that a tube bridges.
-    """
-    lines = torch.zeros_like(masks)
-    for erosion in range(EROSIONS):
-        if erosion % 8 == 0 and not masks.any():  # rarely: a GPU must wait for the answer
-            break
-        eroded = -F.max_pool2d(-masks, 3, stride=1, padding=1)
-        opened = F.max_pool2d(eroded, 3, stride=1, padding=1)
-        lines = torch.maximum(lines, masks - opened)
-        masks = eroded
-    return lines
 
 
 def _over_images(losses: Tensor, weights: Tensor | None) -> Tensor:

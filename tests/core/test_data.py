@@ -12,46 +12,12 @@ from torch import Generator
 from torch.utils.data import DataLoader
 
 from unet_resnet.augment import Augment
-from unet_resnet.data import WIDTHS, Crops, Pair, balanced, read_pair, spread, width_classes
+from unet_resnet.data import Crops, Pair, balanced, read_pair, spread
 from unet_resnet.synthetic.confusers import confuse
 from unet_resnet.synthetic.photometric import photometric
 
 
 # Widths
-
-@pytest.mark.parametrize("seed", range(6))
-def test_width_classes_are_those_of_the_largest_square_around_each_pixel(seed):
-    """Compared with the definition, square by square; the mask is smaller than one limit."""
-    limits = (1, 2, 3, 5, 8, 20)
-    mask = torch.rand(1, 14, 17, generator=Generator().manual_seed(seed)) > (0.05, 0.2)[seed % 2]
-    wanted = np.zeros((14, 17), int)
-    for order, side in enumerate(limits, start=1):
-        for y in range(14 - side + 1):
-            for x in range(17 - side + 1):
-                if mask[0, y:y + side, x:x + side].all():
-                    wanted[y:y + side, x:x + side] = order
-    found = width_classes(mask.to(torch.uint8), limits)
-    assert found.dtype == torch.uint8 and np.array_equal(found[0], wanted)
-    assert len(np.unique(wanted)) > 3
-
-
-def test_width_classes_of_a_photo_with_a_narrow_and_a_wide_crack():
-    mask = torch.zeros(1, 80, 90, dtype=torch.uint8)
-    mask[:, 5:10, :] = 1
-    mask[:, :, 20:70] = 1
-    found = width_classes(mask, WIDTHS)[0]
-    assert (found[:, 20:70] == 4).all() and (found[5:10, :20] == 1).all()
-    assert (found[mask[0] == 0] == 0).all()
-
-
-@pytest.mark.parametrize("reach", [3, 10, 25])
-def test_a_diagonal_crack_counts_as_at_most_the_root_of_2_narrower(reach):
-    rows, columns = torch.arange(120)[:, None], torch.arange(120)
-    mask = ((rows - columns).abs() <= reach).to(torch.uint8)[None]
-    width = (2 * reach + 1) / 2**0.5
-    found = int(width_classes(mask, range(1, 60))[0, 60, 60])
-    assert width / 2**0.5 <= found <= width
-
 
 @pytest.fixture
 def masks(tmp_path: Path) -> dict[int, Path]:

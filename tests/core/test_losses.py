@@ -6,13 +6,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from scipy import ndimage
-from skimage.morphology import skeletonize
 from torch import Tensor
 from torch.nn import functional as F
 
-from unet_resnet.losses import (
-    EROSIONS, SKELETON, bce_loss, crack_loss, dice_loss, skeleton_recall_loss, skeletons)
+from unet_resnet.losses import SKELETON, bce_loss, crack_loss, dice_loss, skeleton_recall_loss
 
 
 def both(*arguments: Tensor, **options: Tensor) -> Tensor:
@@ -118,50 +115,6 @@ def test_float32_inside_autocast(dtype):
 
 
 # Centre lines
-
-def strokes(seed: int, count: int = 3, side: int = 96) -> Tensor:
-    """Masks (N, 1, side, side) of smooth curves, 1 to 13 pixels wide, some leaving the picture."""
-    draw, masks = torch.Generator().manual_seed(seed), torch.zeros(count, 1, side, side)
-    rows, columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
-    for i in range(count):
-        bend, start, slope = (torch.rand(3, generator=draw) * 2 - 1).tolist()
-        centre = side / 2 + side * (0.3 * start + 0.2 * bend * torch.sin(columns / 15)
-                                    + slope * (columns / side - 0.5))
-        masks[i, 0] = ((rows - centre).abs() <= 0.7 + 3 * i).float()
-    return masks
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_skeletons_are_lantuejouls(seed):
-    """By scipy's morphology, in which the border does not erode either."""
-    masks, square = strokes(seed), np.ones((3, 3), bool)
-    for mask, line in zip(masks, skeletons(masks)):
-        rest, wanted = mask[0].numpy() > 0, np.zeros(mask.shape[1:], bool)
-        while rest.any():
-            eroded = ndimage.binary_erosion(rest, square, border_value=1)
-            wanted |= rest & ~ndimage.binary_dilation(eroded, square)
-            rest = eroded
-        assert wanted.any() and torch.equal(line[0] > 0, torch.from_numpy(wanted))
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_tubes_hold_the_thinned_line(seed):
-    """Without the ends at the border, where thinning stops early or late."""
-    for mask, line in zip(masks := strokes(seed), skeletons(masks)):
-        tube = F.max_pool2d(line[None], 5, 1, 2)[0, 0] > 0
-        thinned = skeletonize(mask[0].numpy() > 0)[8:-8, 8:-8]
-        assert thinned.any() and (tube.numpy()[8:-8, 8:-8] | ~thinned).all()
-
-
-def test_areas_have_no_skeletons():
-    for mask in (torch.zeros(1, 1, 9, 9), torch.ones(2, 1, 9, 9)):
-        assert not skeletons(mask).any()
-    wide = torch.zeros(1, 1, 200, 200)
-    wide[..., 50:50 + 2 * EROSIONS + 2, :] = 1
-    assert not skeletons(wide).any()
-    wide[..., 50 + 2 * EROSIONS - 1:, :] = 0
-    assert skeletons(wide).sum() == 200
-
 
 def test_skeleton_recall_counts_tubes():
     """To miss a bar costs five times what a hairline does, not nine; to paint beside, nothing."""

@@ -13,7 +13,7 @@ from scipy.ndimage import distance_transform_edt
 from skimage.morphology import skeletonize
 
 from unet_resnet.evaluation import sheet as sheets
-from unet_resnet.evaluation.morphology import dilate
+from unet_resnet.evaluation.thinning import dilate
 from unet_resnet.evaluation.sheet import (
     CLASSES, Match, ScoreSheet, match_skeletons, match_within, write_scores)
 from unet_resnet.files import fingerprint

@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unet_resnet.data import width_classes
-from unet_resnet.evaluation.morphology import dilate, thin
+from unet_resnet.evaluation.thinning import dilate, thin
 from unet_resnet.files import align, csv_lines, fingerprint, one_line, written_whole
 from unet_resnet.images import read_photo, write_png
 from unet_resnet.inference import overlay
 from unet_resnet.metrics import (
     SCORES, Counts, Scores, best_threshold, check_shapes, count, histogram, size)
+from unet_resnet.morphology import width_classes
 
 TOLERANCES = (2, 5)  # pixels
 WIDTH_LIMITS = (5, 20, 50)  # pixels, the limits of the classes of crack width

@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.ndimage import binary_dilation, distance_transform_edt
 from skimage.morphology import skeletonize
 
-from unet_resnet.evaluation.morphology import dilate, thin
+from unet_resnet.evaluation.thinning import dilate, thin
 
 bounded = settings(deadline=None, max_examples=100, derandomize=True)
 MASKS = st.tuples(st.integers(1, 12), st.integers(1, 12)).flatmap(
