@@ -59,6 +59,23 @@ def test_every_kind_of_picture(network, photo, tmp_path):
     np.testing.assert_array_equal(predict(network, Image.fromarray(grey)), predict(network, grey))
 
 
+def test_several_pictures_give_a_list(network, photo, tmp_path):
+    """Of any sizes; an array or a tensor of four dimensions is several of one size."""
+    array = photo.permute(1, 2, 0).numpy()
+    small = photo[:, :40, :30]
+    wanted = [predict(network, photo, min_area=9), predict(network, small, min_area=9)]
+    for pictures in ([photo, small], (array, Image.fromarray(array[:40, :30]))):
+        for found, result in zip(predict(network, pictures, min_area=9), wanted, strict=True):
+            np.testing.assert_array_equal(found, result)
+    for batch in (torch.stack([photo, photo]), np.stack([array, array])):
+        found = predict(network, batch, min_area=9)
+        np.testing.assert_array_equal(found, wanted[:1] * 2)
+        assert isinstance(found, list)
+    assert predict(network, []) == []
+    with pytest.raises(FileNotFoundError, match="none.jpg"):
+        predict(network, [photo, tmp_path / "none.jpg"])
+
+
 def test_the_readmes_lines_run(trained, network, photo, tmp_path, monkeypatch):
     Image.fromarray(photo.permute(1, 2, 0).numpy()).save(tmp_path / "bridge.png")
     monkeypatch.chdir(tmp_path)

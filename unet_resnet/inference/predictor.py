@@ -135,14 +135,18 @@ def fast_function(model: UNetResNet, device: torch.device,
     return probability_function(model, device, precision)
 
 
-def predict(predictor: Predictor, picture: Picture, **options: Any) -> np.ndarray:
+def predict(predictor: Predictor, picture: Picture | Sequence[Picture], **options: Any
+            ) -> np.ndarray | list[np.ndarray]:
     """Probability of crack for each pixel of a picture, (h, w) float32 in 0..1.
 
     picture: the path of a photo, a PIL image, an array (h, w, 3) or (h, w) or a tensor (3, h, w),
-    of bytes or of floats in 0..1. options: those of calling the predictor.
+    of bytes or of floats in 0..1. Several in a list or tuple, or as an array (n, h, w, 3) or a
+    tensor (n, 3, h, w), give a list of results. options: those of calling the predictor.
 
     Raises FileNotFoundError, or ValueError for anything else.
     """
+    if isinstance(picture, (list, tuple)) or getattr(picture, "ndim", None) == 4:
+        return [predict(predictor, each, **options) for each in picture]
     return predictor(to_photo(picture), **options)[0].numpy()
 
 
