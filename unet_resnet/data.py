@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import cycle, islice
@@ -68,11 +68,11 @@ def in_threads(function: Callable[[Pair], T], pairs: Sequence[Pair], title: str)
 
 
 def balanced(pairs: Sequence[Pair]) -> list[Pair]:
-    """The pairs of an epoch: those with cracks of a width that is rare in their source, repeated.
+    """The pairs of an epoch: those of a kind that is rare, repeated, at most to six times as many.
 
-    The widest place of a mask gives its width class (`WIDTHS`). Its pairs are repeated as often as
-    brings the class to a fifth of its source's photos, at most six times; after repeat factor
-    sampling (Gupta et al., LVIS, 2019).
+    The widest place of a mask gives its width class (`WIDTHS`); each class is brought to a fifth of
+    its source's photos (repeat factor sampling; Gupta et al., LVIS, 2019). Photos without cracks,
+    if there are any, are brought to a third of the epoch: they teach what is no crack.
     """
     def widest(pair: Pair) -> int:
         mask = pair.rule.read(pair.mask, pair.image)
@@ -80,14 +80,19 @@ def balanced(pairs: Sequence[Pair]) -> list[Pair]:
 
     alike = defaultdict(list)
     for pair, width in zip(pairs, in_threads(widest, pairs, "measuring cracks")):
-        if width:
-            alike[pair.source, width].append(pair)
+        alike[pair.source, width].append(pair)
     photos = Counter(pair.source for pair in pairs)
-    repeats = []
-    for (source, _), members in alike.items():
-        wanted = min(photos[source] // 5, 6 * len(members))
-        repeats += islice(cycle(members), max(wanted - len(members), 0))
-    return [*pairs, *repeats]
+    free = [pair for (_, width), members in alike.items() if not width for pair in members]
+    epoch = [*pairs]
+    for (source, width), members in alike.items():
+        if width:
+            epoch += repeats(members, photos[source] // 5)
+    return [*epoch, *repeats(free, (len(epoch) - len(free)) // 2)]
+
+
+def repeats(members: Sequence[Pair], wanted: int) -> Iterator[Pair]:
+    """What brings the members to the wanted number, or to six times their own."""
+    return islice(cycle(members), max(0, min(wanted, 6 * len(members)) - len(members)))
 
 
 def seed_of(*purpose: str | int) -> int:

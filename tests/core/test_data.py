@@ -40,13 +40,17 @@ def test_laws_of_balanced(masks, counts):
              for width, count in widths.items() for i in range(count)]
     found = balanced(pairs)
     assert found == balanced(pairs) and found[:len(pairs)] == pairs
+    free = sum(widths.get(0, 0) for widths in counts.values())
+    cracked = sum(pair.mask != masks[0] for pair in found)
+    assert len(found) - cracked == max(free, min(cracked // 2, 6 * free))
     for source, widths in counts.items():
         for width, count in widths.items():
             times = Counter(pair for pair in found
                             if pair.source == source and pair.mask == masks[width])
-            fifth = sum(widths.values()) // 5 if width else 0
+            fifth = sum(widths.values()) // 5
             assert len(times) == count
-            assert times.total() == max(count, min(fifth, 6 * count))
+            if width:
+                assert times.total() == max(count, min(fifth, 6 * count))
             assert max(times.values()) - min(times.values()) <= 1
 
 
