@@ -38,7 +38,11 @@ def note_start(folder: Path, settings: Mapping[str, Any], split: Mapping[str, An
             raise ValueError(f"{path}: not the record of a run ({type(error).__name__}); move it "
                              "away") from error
     weights = located(Path(settings["weights"]))
-    start = {**describe_start(), "processes": processes, "device": str(device),
+    start = {"date": datetime.now().astimezone().isoformat(timespec="seconds"),
+             "command": command(), "folder": os.getcwd(), "code": code_version(),
+             "python": platform.python_version(), "system": platform.platform(),
+             **{package: package_version(package) for package in PACKAGES},
+             "threads": torch.get_num_threads(), "processes": processes, "device": str(device),
              "device_name": device_name(device),
              "precision": str(precision).removeprefix("torch."),
              "weights_hash": fingerprint(weights) or None}
@@ -46,15 +50,6 @@ def note_start(folder: Path, settings: Mapping[str, Any], split: Mapping[str, An
                           (NAME, {"settings": dict(settings), "starts": [*starts, start]})):
         with written_whole(folder / name) as file:
             file.write((json.dumps(content, indent=1) + "\n").encode())
-
-
-def describe_start() -> dict[str, Any]:
-    """When, where and by what this process was started."""
-    return {"date": datetime.now().astimezone().isoformat(timespec="seconds"),
-            "command": command(), "folder": os.getcwd(), "code": code_version(),
-            "python": platform.python_version(), "system": platform.platform(),
-            **{package: package_version(package) for package in PACKAGES},
-            "threads": torch.get_num_threads()}
 
 
 def command() -> str:

@@ -10,72 +10,63 @@ from unet_resnet.device import autocast, memory_format
 from unet_resnet.losses import crack_loss
 
 GB = 1e9
-STATE_BYTES = 16  # a parameter in float32: itself, its gradient, and Adam's two averages
 PROBE = 64  # side in pixels of the crops with which activations are counted
 
 
 def estimate(model: nn.Module, side: int, micro_batch: int, precision: torch.dtype) -> str:
     """What a training will need, in one line; and what to change if that is more than there is.
 
-    side: of the crops, in pixels; micro_batch: crops in a forward pass.
+    side: of the crops, in pixels; micro_batch: crops in a forward pass. Leaves the model in eval
+    mode.
     """
-    state, each = state_bytes(model, precision), activation_bytes(model, side, precision)
-    free, activations = free_bytes(next(model.parameters()).device), micro_batch * each
     parameters = sum(parameter.numel() for parameter in model.parameters())
+    state, each = state_bytes(model, precision), activation_bytes(model, side, precision)
+    free, wanted = free_bytes(next(model.parameters()).device), state + micro_batch * each
     line = (f"memory: {parameters / 1e6:.1f} million parameters, with gradients and Adam "
             f"{state / GB:.2f} GB; activations {micro_batch} x {each / GB:.3f} GB; together "
-            f"{(state + activations) / GB:.1f} GB")
+            f"{wanted / GB:.1f} GB")
     if free is not None:
         line += f" of {free / GB:.1f} GB free"
-        present = sum(tensor.nbytes for tensor in model.parameters())
-        if state - present + activations > free:
+        if wanted > free:
             line += ": may not fit; try a smaller --micro-batch, --recompute or a smaller --crop"
     return line
 
 
 def state_bytes(model: nn.Module, precision: torch.dtype) -> int:
-    """Weights, gradients, Adam's averages and, if the forward pass is in 16 bits, its weights."""
-    copies = 0 if precision == torch.float32 else 2
-    return (STATE_BYTES + copies) * sum(parameter.numel() for parameter in model.parameters())
+    """Weights, gradients and Adam's two averages in float32; a 16-bit forward pass copies weights.
+    """
+    each = 16 if precision == torch.float32 else 18
+    return each * sum(parameter.numel() for parameter in model.parameters())
 
 
 def activation_bytes(model: nn.Module, side: int, precision: torch.dtype) -> int:
     """Bytes kept for the backward pass per crop of `side` pixels.
 
     Counted with small crops, since maps grow with the area, and as the difference of two crops and
-    one: that leaves out what a micro-batch keeps once, the weights in 16 bits.
+    one: that leaves out what a forward pass keeps once, such as the weights in 16 bits.
     """
-    statistics = [buffer.clone() for buffer in model.buffers()]
-    one, two = (saved_bytes(lambda: loss_of_blanks(model, crops, precision), model)
-                for crops in (1, 2))
-    for buffer, value in zip(model.buffers(), statistics):
-        buffer.copy_(value)
+    device = next(model.parameters()).device
+    model.eval()  # BatchNorm's statistics shall not see blank crops
+
+    def forward(crops: int) -> None:
+        images, truth = (torch.zeros(crops, channels, PROBE, PROBE, device=device)
+                         for channels in (3, 1))
+        with autocast(device, precision):
+            logits = model(images.to(memory_format=memory_format(device)))
+        crack_loss(logits, truth)
+
+    one, two = (saved_bytes(lambda: forward(crops)) for crops in (1, 2))
     padded = -(-side // 32) * 32  # as the model does
     return round((two - one) * padded**2 / PROBE**2)
 
 
-def loss_of_blanks(model: nn.Module, crops: int, precision: torch.dtype) -> Tensor:
-    device = next(model.parameters()).device
-    image, truth = (torch.zeros(crops, channels, PROBE, PROBE, device=device)
-                    for channels in (3, 1))
-    with autocast(device, precision):
-        logits = model(image.to(memory_format=memory_format(device)))
-    return crack_loss(logits, truth)
-
-
-def saved_bytes(forward: Callable[[], object], model: nn.Module) -> int:
-    """The bytes that autograd keeps for the backward pass of what `forward` computes.
-
-    Each storage counts once; the model's own parameters and buffers do not count. Exact, and the
-    same on any machine.
-    """
-    own = {tensor.untyped_storage().data_ptr() for tensor in
-           (*model.parameters(), *model.buffers())}
+def saved_bytes(forward: Callable[[], object]) -> int:
+    """The bytes that autograd keeps for the backward pass of what `forward` computes, each storage
+    once. Exact, and the same on any machine."""
     kept: dict[int, Tensor] = {}  # alive until they are counted, so that no address recurs
 
     def keep(tensor: Tensor) -> Tensor:
-        if (address := tensor.untyped_storage().data_ptr()) not in own:
-            kept[address] = tensor
+        kept[tensor.untyped_storage().data_ptr()] = tensor
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):

@@ -42,7 +42,6 @@ class Group:
         return self.rank == 0
 
     def silence_others(self) -> None:
-        """Only the first process prints."""
         if not self.first:
             sys.stdout = open(os.devnull, "w")
 
@@ -88,8 +87,7 @@ class Group:
                                        gradient_as_bucket_view=True)  # no second copy of them
 
     def held_back(self, network: nn.Module, last: bool) -> AbstractContextManager[None]:
-        """Gradients are exchanged once per window, in the backward pass of its `last` micro-batch.
-        """
+        """Gradients are exchanged once per window, when its `last` micro-batch goes backward."""
         return nullcontext() if last or self.size == 1 else network.no_sync()
 
     def share(self, window: Sequence[int]) -> list[int]:

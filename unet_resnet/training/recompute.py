@@ -3,7 +3,7 @@
 Training Deep Nets with Sublinear Memory Cost (Chen et al., 2016): forget, and compute again.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
 import torch
@@ -26,28 +26,20 @@ def recompute_activations(model: UNetResNet) -> None:
     copy would compute with the parameters of the original.
     """
     encoder = model.encoder
-    encoder.stem = _forward_twice(encoder.stem, [encoder.bn1])
+    encoder.stem = _forward_twice(encoder.stem, encoder.bn1)
     for module in (encoder.maxpool, *model.decoder.children()):
-        module.forward = _forward_twice(module.forward, _norms(module))
+        module.forward = _forward_twice(module.forward, module)
     for i, stage in enumerate((encoder.layer1, encoder.layer2, encoder.layer3, encoder.layer4)):
         segments = [stage[first:first + 2**i] for first in range(0, len(stage), 2**i)]
-        stage.forward = _chain([_forward_twice(segment, _norms(segment)) for segment in segments])
+        for segment in segments:
+            segment.forward = _forward_twice(segment.forward, segment)
+        stage.forward = nn.Sequential(*segments).forward
 
 
-def _norms(module: nn.Module) -> list[_BatchNorm]:
-    return [part for part in module.modules() if isinstance(part, _BatchNorm)]
+def _forward_twice(forward: Callable[..., Tensor], owner: nn.Module) -> Callable[..., Tensor]:
+    """`forward`, computed again in the backward pass, with the BatchNorms of `owner`."""
+    norms = [module for module in owner.modules() if isinstance(module, _BatchNorm)]
 
-
-def _chain(functions: Sequence[Callable[[Tensor], Tensor]]) -> Callable[[Tensor], Tensor]:
-    def chain(x: Tensor) -> Tensor:
-        for function in functions:
-            x = function(x)
-        return x
-    return chain
-
-
-def _forward_twice(forward: Callable[..., Tensor],
-                   norms: Sequence[_BatchNorm]) -> Callable[..., Tensor]:
     @contextmanager
     def second_time() -> Iterator[None]:
         """The statistics have seen this batch, and momentum 0 keeps them as they are. Switching

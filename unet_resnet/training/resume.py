@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +54,10 @@ def read_last(path: Path) -> Checkpoint:
 
 def space_wanted(folder: Path, blocks: Sequence[int], widths: Sequence[int]) -> int:
     """Bytes that the checkpoints of a training will take on the disk beyond those in `folder`."""
-    # In two last.pt (one replaces the other) the weights and Adam's two averages; and best.pt.
-    state = UNetResNet(blocks, widths).state_dict()
+    weights = sum(tensor.nbytes for tensor in UNetResNet(blocks, widths).state_dict().values())
     there = [folder / name for name in ("last.pt", "best.pt") if (folder / name).is_file()]
-    return (3 + 3 + 1) * sum(tensor.nbytes for tensor in state.values()) - sum(
-        path.stat().st_size for path in there)
+    # In two last.pt (one replaces the other) the weights and Adam's two averages; and best.pt.
+    return (3 + 3 + 1) * weights - sum(path.stat().st_size for path in there)
 
 
 def load_optimizer(optimizer: Optimizer, saved: dict, path: Path) -> None:
@@ -80,23 +80,11 @@ def check_room(folder: Path, blocks: Sequence[int], widths: Sequence[int]) -> No
 
 def next_free(name: str) -> Path:
     """The first runs/NAME-1, runs/NAME-2, ... that does not exist; makes it."""
-    number = 1
-    while True:
+    for number in count(1):
         folder = Path("runs") / f"{name}-{number}"
-        try:  # two runs started at once get a folder each
+        with suppress(FileExistsError):  # two runs started at once get a folder each
             folder.mkdir(parents=True)
             return folder
-        except FileExistsError:
-            number += 1
-
-
-def open_folder(folder: Path) -> None:
-    """Make the folder if necessary, lock it against other trainings, and remove what a killed
-    process left half written."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock(folder)
-    for file in FILES:
-        remove_unfinished(folder / file)
 
 
 @dataclass
@@ -130,7 +118,10 @@ class Progress:
         if self.group.first:
             data = self.settings["data"]
             self.folder = folder or next_free(Path(data[0]).name if data else "sample")
-            open_folder(self.folder)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock(self.folder)  # against other trainings
+            for file in FILES:
+                remove_unfinished(self.folder / file)  # what a killed process left half written
             manifest.note_start(self.folder, self.settings, self.split,
                                 next(self.model.parameters()).device, precision, self.group.size)
         self.saved = time.monotonic()
