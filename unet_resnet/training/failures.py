@@ -45,8 +45,7 @@ def in_one_line() -> Iterator[None]:
 
 @contextmanager
 def survived(kind: type[OSError]) -> Iterator[None]:
-    """A file that cannot be written does not end the training: there may be space by the next time,
-    or no other program may have it open."""
+    """Training goes on without the file: by the next time there may be space, say."""
     try:
         yield
     except kind as error:

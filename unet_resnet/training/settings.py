@@ -56,8 +56,7 @@ def from_flags(description: str, writes: bool) -> tuple[
             sys.exit()
     else:
         if folder and folder.is_dir() and any(folder.iterdir()):
-            raise FileExistsError(f"{folder} is not empty; choose another --output, or --resume "
-                                  f"{folder}")
+            raise FileExistsError(f"{folder} is not empty; choose another --output, or --resume it")
         settings, pretrained = of_new_run(given)
     if writes:
         resume.check_room(folder or Path("runs"), settings["blocks"], settings["widths"])
@@ -158,13 +157,12 @@ def of_resumed_run(given: Settings, run: Path, writes: bool) -> tuple[Settings, 
             raise ValueError(f"a setting {min(odd)!r} too many or too few")
         check(settings)
     except ValueError as error:
-        raise ValueError(f"{run / 'last.pt'}: damaged, or not written by train.py: {error}"
-                         ) from None
+        raise checkpoint.spoilt(run / "last.pt", error) from None
     for name, new in given.items():
         old, flag = settings[name], flag_of(name)
         if new != old and name in FIXED:
-            raise ValueError(f"--resume {run}: {flag} was {old}, now {new}; leave it out, or start "
-                             "a new run")
+            raise ValueError(
+                f"--resume {run}: {flag} was {old}, now {new}; omit it, or start a new run")
         if new != old:
             print(f"{flag} was {old}, now {new}")
     settings |= given
