@@ -53,7 +53,7 @@ def test_the_model_card_tells_threshold_and_photos(network):
         assert f"{len(names):,} photos" in card
 
 
-@pytest.mark.parametrize("seed", [2, 12, 17])
+@pytest.mark.parametrize("seed", [3, 12, 16])
 def test_drawn_cracks_are_found(network, seed):
     """Of which it has seen none, in a picture that a program drew."""
     photo, truth = pavement.draw(seed, size=448)

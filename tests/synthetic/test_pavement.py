@@ -1,16 +1,11 @@
 """Does the drawn data set keep its promises: the same each time, truly labelled, not trivial?"""
 
-import subprocess
-import sys
-from unittest.mock import Mock
-
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from unet_resnet.synthetic.__main__ import main
 from unet_resnet.synthetic.pavement import SOURCES, curve, distance, draw, write
 
 
@@ -140,21 +135,3 @@ def test_a_set_of_nothing_is_refused(tmp_path, wrong):
     with pytest.raises(ValueError, match="at least 1 picture of 32 pixels"):
         write(tmp_path / "set", **wrong)
     assert not list(tmp_path.iterdir())
-
-
-def test_command_line(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", [
-        "synthetic", str(tmp_path / "set"), "--count", "2", "--size", "64"])
-    main()
-    assert len(list((tmp_path / "set" / "images").glob("*_*.png"))) == 2
-    assert "drawing" in capsys.readouterr().err  # a progress bar
-    monkeypatch.setattr("sys.argv", ["synthetic", str(tmp_path / "other"), "--seed", "9" * 30])
-    monkeypatch.setattr("unet_resnet.synthetic.pavement.ground",
-                        Mock(side_effect=KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        main()
-    assert not (tmp_path / "other").exists()
-    again = subprocess.run([sys.executable, "-m", "unet_resnet.synthetic", str(tmp_path / "set")],
-                           capture_output=True, text=True)
-    assert again.returncode == 1 and again.stderr.count("\n") == 1
-    assert "count 2" in again.stderr and "count 200" in again.stderr

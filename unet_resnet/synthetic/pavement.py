@@ -1,13 +1,12 @@
 """Where do cracks come from when nothing may be downloaded? A program draws them.
 
-Cracks, and what only looks like one (joints, cables, twigs, shadows), are strokes: points (row,
-column, radius) on a bent line, then a signed distance. Only cracks are jagged and branching.
+Cracks and stones are strokes: points (row, column, radius) on a bent line, then a signed distance.
+What only looks like a crack, such as joints, cables and shadows, comes from confusers.py.
 """
 
 import math
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from PIL import Image
@@ -15,43 +14,15 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from unet_resnet.augment import happens
+from unet_resnet.synthetic.confusers import (
+    cable, joints, lane_marking, leaves, line, shadow_edge, stain)
+
 SOURCES = ("asphalt", "concrete")  # in turn; the word before the first "_" of a file name
-VERSION = 1  # raise it when the same seed draws other pictures
-
-
-class Thing(NamedTuple):
-    """A kind of stroke that is not a crack. Lengths in pixels unless stated, colour in 0..1."""
-    chance: float  # that a picture shows any
-    count: int  # at most, in one picture
-    length: float  # from end to end, as a share of the picture's side
-    radius: tuple[float, float]
-    taper: float  # 0: as wide at the ends as in the middle; 1: a spindle
-    bend: float  # deviation from the straight line, as a share of the length
-    spread: float  # of directions, in radians; 0: all parallel
-    ragged: float  # roughness of the edge
-    soft: float  # width of the edge; 1: sharp and antialiased
-    colour: tuple[float, float, float]
-    opacity: tuple[float, float]
-
-
-PAINTED = (  # before the cracks, which run through it; each table in the order of drawing
-    Thing(.25, 4, 3, (0.6, 0.9), 0, 0, 0, 0, 1, (.30, .29, .27), (.2, .6)),  # formwork line
-    Thing(.25, 2, 3, (1.0, 3.5), 0, 0, 0, .2, 1, (.10, .10, .10), (.6, .95)),  # joint
-    Thing(.20, 2, 3, (7., 20.), 0, 0, 0, .8, 1, (.85, .83, .78), (.5, .9)),  # white marking
-    Thing(.08, 2, 3, (5., 12.), 0, 0, 0, .8, 1, (.80, .60, .15), (.5, .9)),  # yellow marking
-    Thing(.25, 4, .1, (5., 20.), .3, .3, 9, 4, 9, (.08, .07, .06), (.3, .7)),  # oil
-)
-LYING = (  # after the cracks, which run under it
-    Thing(.12, 2, 3, (3.0, 7.0), 0, .02, 9, .6, 1, (.09, .09, .10), (.9, 1)),  # tar seal
-    Thing(.20, 2, 3, (1.0, 3.0), 0, .10, 9, 0, 1, (.10, .10, .11), (1, 1)),  # cable
-    Thing(.15, 5, .25, (0.8, 1.8), .3, .04, 9, .2, 1, (.24, .17, .11), (1, 1)),  # twig
-    Thing(.15, 6, .08, (3.0, 6.0), 1, .06, 9, .3, 1, (.48, .32, .12), (1, 1)),  # leaf
-    Thing(.15, 12, .2, (0.8, 1.6), 1, .12, 9, 0, 1, (.28, .40, .14), (1, 1)),  # grass
-)
-SHADOWS = (
-    Thing(.25, 3, 3, (1.0, 3.0), 0, .02, .05, 0, 4, (0, 0, 0), (.3, .6)),  # of a cable
-    Thing(.20, 1, 3, (8., 40.), 0, 0, 0, 0, 10, (0, 0, 0), (.3, .6)),  # of a pole
-)
+VERSION = 2  # raise it when the same seed draws other pictures
+CHANCE = 0.25  # of each of these to be in a picture
+PAINTED = (lane_marking, line, joints, stain)  # before the cracks, which run through it
+LYING = (cable, leaves, shadow_edge)  # after the cracks, which run under it
 
 
 def rand(g: Generator, low: float, high: float, *shape: int) -> Tensor:
@@ -73,8 +44,7 @@ def ahead(points: Tensor, angle: Tensor, length: Tensor) -> Tensor:
     return points + length[:, None] * step
 
 
-def curve(g: Generator, ends: Tensor, bend: float, smooth: float,
-          taper: float = 0, uneven: float = 0) -> Tensor:
+def curve(g: Generator, ends: Tensor, bend: float, smooth: float, uneven: float) -> Tensor:
     """Strokes between ends (k, 2, 3) as segments (s, 2, 3), stroke by stroke.
 
     Sines of amplitude 1 / mode ** smooth bend them: near 1 a stroke is a Brownian bridge and looks
@@ -87,7 +57,7 @@ def curve(g: Generator, ends: Tensor, bend: float, smooth: float,
     wander = (torch.randn(len(ends), 3, len(modes), generator=g) @ waves).mT
     points = torch.lerp(ends[:, :1], ends[:, 1:], t[:, None])
     points[..., :2] += bend * length[:, None, None] * wander[..., :2]
-    points[..., 2] *= (1 + uneven * wander[..., 2]) * torch.sin(math.pi * t).abs() ** taper
+    points[..., 2] *= 1 + uneven * wander[..., 2]
     points[..., 2].clamp_(min=0.5)  # below 0.5, the distance no longer gives the coverage
     return torch.stack((points[:, :-1], points[:, 1:]), 2).flatten(0, 1)
 
@@ -138,28 +108,6 @@ def ground(g: Generator, size: int, source: str) -> Tensor:
     return level * (1 + relief) * (1 + cast[:, None, None])
 
 
-def lay(g: Generator, image: Tensor, thing: Thing, raised: bool = False) -> tuple[Tensor, Tensor]:
-    """The image (3, size, size), by chance with the thing in it, and the thing's coverage 0..1."""
-    size = image.shape[-1]
-    if rand(g, 0, 1) > thing.chance:
-        return image, torch.zeros(size, size)
-    count = int(torch.randint(1, thing.count + 1, (), generator=g))
-    angle = rand(g, 0, math.pi) + thing.spread * torch.randn(count, generator=g)
-    radius, half = rand(g, *thing.radius, count, 1), torch.tensor([thing.length * size / 2])
-    centre = torch.cat((rand(g, 0, size, count, 2), radius), -1)
-    ends = torch.stack((ahead(centre, angle, -half), ahead(centre, angle, half)), 1)
-    segments = curve(g, ends, thing.bend, smooth=2.5, taper=thing.taper)
-    gap = distance(segments, size, 4 + thing.soft) + thing.ragged * texture(g, size, 5)
-    cover = (0.5 - gap / thing.soft).clamp(0, 1) * rand(g, *thing.opacity)
-    colour = rand(g, 0.8, 1.25) * torch.tensor(thing.colour) * rand(g, 0.9, 1.1, 3)
-    if raised:  # darker around it, a highlight along its middle
-        image = image * (1 - 0.4 * (1 - gap / 4).clamp(0, 1))
-        shade = 0.7 + 0.8 * (-gap / radius.mean()).clamp(0, 1)
-    else:  # the texture of the ground shows through
-        shade = image.mean(0) / image.mean()
-    return torch.lerp(image, colour[:, None, None] * shade, cover), cover
-
-
 def branching(g: Generator, size: int) -> Tensor:
     """A crack that enters the picture, its branches, and theirs: segments (s, 2, 3)."""
     angle, length = rand(g, 0, 2 * math.pi, 1), rand(g, 0.7, 1.8, 1) * size
@@ -202,22 +150,21 @@ def draw(index: int, seed: int = 0, size: int = 256, cracks: bool = True) -> tup
     """
     g = Generator().manual_seed((seed * 1_000_003 + index) % 2**32)  # torch uses 32 bits
     image, kind = ground(g, size, SOURCES[index % len(SOURCES)]), rand(g, 0, 1)
-    for thing in PAINTED:
-        image, _ = lay(g, image, thing)
+    for confuser in PAINTED:
+        if happens(CHANCE, g):
+            image, _ = confuser(image, torch.zeros(1, size, size), g)
     gap = distance((crazing if kind > 0.8 else branching)(g, size), size, reach=2)
     cover = (0.5 - gap - 0.4 * texture(g, size, 2)).clamp(0, 1) * (cracks and kind > 1 / 6)
     depth = rand(g, 0.35, 0.85) * (1 + 0.2 * texture(g, size, 30))
-    image = image * (1 - depth.clamp(0.3, 0.95) * cover)
-    for thing in LYING:
-        image, hidden = lay(g, image, thing, raised=True)
-        cover = cover * (1 - hidden)
-    for thing in SHADOWS:
-        image, _ = lay(g, image, thing)
+    image, mask = image * (1 - depth.clamp(0.3, 0.95) * cover), (cover >= 0.5).float()[None]
+    for confuser in LYING:
+        if happens(CHANCE, g):
+            image, mask = confuser(image, mask, g)
     image = image * rand(g, 0.75, 1.2) * (1 + rand(g, 0, 0.2) * texture(g, size, size / 2))
     if rand(g, 0, 1) < 0.4:  # slightly out of focus
         image = torch.lerp(image, F.avg_pool2d(image, 3, 1, 1, count_include_pad=False), 0.6)
     image = image + rand(g, 0.005, 0.02) * torch.randn(image.shape, generator=g)
-    return (image.clamp(0, 1) * 255).round().byte(), (cover >= 0.5).byte()[None]
+    return (image.clamp(0, 1) * 255).round().byte(), mask.byte()
 
 
 def write(folder: Path, count: int = 200, seed: int = 0, size: int = 256) -> None:
