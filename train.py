@@ -35,8 +35,7 @@ from unet_resnet.training.resume import Progress
 from unet_resnet.training.signals import Stop, ignore_signals
 
 DRAWN_SET, DRAWN_COUNT = Path("sample_set"), 240
-WARMUP = 0.05  # share of all updates
-PREVIEWS = 6  # validation photos in preview.png
+WARMUP, PREVIEWS = 0.05, 6  # share of all updates; validation photos in preview.png
 SCORES = (*metrics.SCORES, "accuracy", "black_accuracy")  # in history.csv
 
 
