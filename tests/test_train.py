@@ -34,7 +34,7 @@ from unet_resnet.audit.folders import find
 from unet_resnet.images import read_photo
 from unet_resnet.losses import crack_loss
 from unet_resnet.metrics import best_threshold, counts_at, histogram
-from unet_resnet.training import settings
+from unet_resnet.training import failures, settings
 from unet_resnet.training.processes import Group
 from unet_resnet.training.resume import Progress
 from unet_resnet.training.windows import Window
@@ -236,6 +236,8 @@ def test_what_compile_cannot_do_is_refused(trained, script, monkeypatch):
 
     monkeypatch.setattr(torch, "compile", lambda _: NoCompiler())
     refused(script(*start), "train.py", "--compile", "No working C++ compiler found", "omit it")
+    unsupported = RuntimeError("torch.compile is not supported on Python 3.99+")
+    assert "omit it" in failures.explain(unsupported)
 
 
 @pytest.mark.parametrize("updates", (1, 2, 3, 20, 101, 1000))

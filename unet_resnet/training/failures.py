@@ -19,7 +19,8 @@ def explain(error: Exception) -> str:
                 "--device cpu")
     if isinstance(error, DistError) or "Connection closed" in str(error):
         return "another process of this training has ended; what was reached is saved"
-    if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+    if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")) or (
+            "torch.compile" in str(error)):  # a version of Python that it does not support
         reason = str(error).partition("\n")[0]
         return f"--compile does not work here ({one_line(reason)}); omit it"
     if isinstance(error, (OSError, ValueError)):
