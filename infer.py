@@ -189,7 +189,7 @@ def main() -> int:
                  "checkpoint": str(args.checkpoint), "threshold": network.threshold}
         if report:
             report.write(about, run.sheet.main_scores(), tables and tables.histogram(),
-                         folder.failed.items())
+                         folder.failed.items(), tables.folders.rows() if tables else ())
         if run.sheet.rows:
             write_scores(run.sheet, photos, args.output, about, network.split["validation"])
     return folder.conclude([*photos.values()])

@@ -334,7 +334,7 @@ def test_a_stopped_run_keeps_the_photos_it_measured(tmp_path):
     assert len(json.loads((tmp_path / "measurements.json").read_text())["photos"]) == 1
     assert len(json.loads((tmp_path / "cracks.geojson").read_text())["features"]) == 1
     assert (tmp_path / "cracks.dxf").read_text().endswith("ENDSEC\n0\nEOF\n")
-    assert len(list(tmp_path.iterdir())) == 5
+    assert len(list(tmp_path.iterdir())) == 6
 
 
 def test_the_histogram_of_widths_keeps_all_lengths(tmp_path):

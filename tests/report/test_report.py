@@ -196,6 +196,35 @@ def test_the_sums_and_the_worst_come_first(tmp_path):
         "photos", "widths", "scores", "failed", "run"]
 
 
+def folder(name: str, photos: int, length: float = 0.0, widest: float | None = None) -> dict:
+    return {"folder": name, "photos": photos, "photos_with_cracks": 1, "cracks": 2,
+            "length_px": 10 * length, "width_max_px": widest and 10 * widest, "length_mm": length,
+            "width_max_mm": widest, "length_mm_below_0.3": length, "widest_photo": f"{name}/<x>"}
+
+
+def test_sums_of_folders(tmp_path):
+    """Where there are several, in the unit of the photos; the class of width has a column."""
+    page, photo = tmp_path / "page.html", torch.zeros(3, 8, 8, dtype=torch.uint8)
+    rows = [folder(".", 2, 3.5, 0.25), folder("a & b", 1, 3.5, 0.25), folder("c", 1)]
+    with Report(page) as report:
+        report.add("a & b/x", photo, photo[:1], None, (Path("a.png"), Path("b.png")),
+                   {"length (mm)": 3.5, "greatest width (mm)": 0.25})
+        report.write({}, {}, folders=rows)
+        html = Page(page)
+        assert [tag["id"] for tag in html.all("section")] == ["folders", "photos", "run"]
+        assert html.inside("button")[:7] == ["folder", "photos", "with cracks", "cracks",
+                                             "length (mm)", "greatest width (mm)",
+                                             "length (mm), width below 0.3"]
+        assert [cell["data-value"] for cell in html.all("td")[:18]] == [
+            "2", "1", "2", "3.5", "0.25", "3.5", "1", "1", "2", "3.5", "0.25", "3.5",
+            "1", "1", "2", "0.0", "", "0.0"]
+        assert [tag["data-folder"] for tag in html.all("a") if "data-folder" in tag] == [
+            "", "a & b/", "c/"]
+        assert "a & b/<x>" in html.inside("bdi")
+        report.write({}, {}, folders=[folder(".", 1), folder("a & b", 1)])  # all in one
+    assert not Page(page).all("section", id="folders")
+
+
 def test_colours_are_explained(tmp_path):
     """Those of a comparison only where a mask was given."""
     for truth, meanings in ((False, 1), (True, 4)):
@@ -398,6 +427,38 @@ def test_sorting_by_keyboard(browser, page):
     browser.find_element("css selector", "#list th button").click()  # names, by their numbers
     assert shown(browser) == list(range(12))
     assert browser.execute_script("return document.querySelectorAll('[aria-sort]').length") == 1
+
+
+def test_five_hundred_folders(browser, tmp_path):
+    """In a box that scrolls; sorted by any column, and the photos of one are shown at a click."""
+    folders = [folder(".", 12, 9.0, 9.0), *(folder(
+        f"pier_{i}", 4 * (i < 3), 1.0, (i * 7 % 500) / 9) for i in range(500))]
+    with Report(tmp_path / "report.html") as report:
+        for index in range(12):
+            photo, crack = drawn(index)
+            files = tmp_path / "a.png", tmp_path / "b.png"
+            report.add(f"pier_{index % 3}/{index}", photo, crack, None, files, {
+                "length (mm)": 1.0, "greatest width (mm)": 1.0})
+        report.write(ABOUT, {}, folders=folders)
+    browser.get((tmp_path / "report.html").as_uri())
+    box = browser.find_element("css selector", "#folders .scroll")
+    assert box.size["height"] < 450 < int(box.get_property("scrollHeight"))
+    first = "return document.querySelector('#folders tbody').rows[%d].cells[0].dataset.value"
+    heads = browser.find_elements("css selector", "#folders th button")
+    heads[5].click()  # the widest first
+    assert browser.execute_script(first % 0) == "pier_357"
+    heads[0].click()  # by name, by their numbers
+    assert [browser.execute_script(first % i) for i in (0, 3, 500)] == [".", "pier_2", "pier_499"]
+    assert browser.execute_script("return document.querySelectorAll('#list [aria-sort]').length")
+    browser.find_element("css selector", "[data-folder='pier_1/']").click()
+    names = "return [...document.querySelectorAll('#list tbody tr:not([hidden])')].map(%s)"
+    wanted = [f"pier_1/{index}" for index in (1, 4, 7, 10)]
+    assert sorted(browser.execute_script(names % "row => row.cells[0].dataset.value"),
+                  key=lambda name: int(name[7:])) == wanted
+    assert browser.find_element("id", "folder").get_property("value") == "pier_1/"
+    browser.find_element("css selector", "[data-folder='']").click()
+    assert len(browser.execute_script(names % "row => 0")) == 12
+    assert browser.get_log("browser") == []
 
 
 def test_filters(browser, page):

@@ -21,7 +21,8 @@ from unet_resnet.inference.index import Index
 from unet_resnet.inference.inputs import Reading, is_video, part_of
 
 # Of all photos together.
-MEASURED = ("cracks.csv", "photos.csv", "measurements.json", "cracks.geojson", "cracks.dxf")
+MEASURED = ("cracks.csv", "photos.csv", "folders.csv", "measurements.json", "cracks.geojson",
+            "cracks.dxf")
 REPORTED = ("report.html",)
 SCORED = ("scores.json", "scores.csv", "worst.png")
 LONGEST = 200  # bytes of a file name without its ending; most disks take 255 with it

@@ -1,7 +1,8 @@
-"""How do measurements reach a spreadsheet or another program? As two CSV tables and one JSON file.
+"""How do measurements reach a spreadsheet or another program? As CSV tables and a JSON file.
 
     cracks.csv         a row per crack
     photos.csv         a row per photo, even without cracks
+    folders.csv        a row per folder of photos, with the sums of all photos below it
     measurements.json  {"software": ..., "mm_per_pixel": ..., "width_classes_mm": [...],
                         "photos": [{row of a photo, "cracks_found": [{row of a crack}, ...]}, ...]}
 
@@ -27,6 +28,7 @@ import torch
 from torch import Tensor
 
 from unet_resnet.files import csv_lines, written_whole
+from unet_resnet.measure.folders import Folders
 from unet_resnet.measure.georeference import common_scale, positions_of
 from unet_resnet.measure.maps import Maps
 from unet_resnet.measure.widths import (
@@ -95,7 +97,7 @@ class Histogram(NamedTuple):
 
 
 class Tables(AbstractContextManager):
-    """The three files and the maps of the cracks, to which photos are added within a `with` block.
+    """The four files and the maps of the cracks, to which photos are added within a `with` block.
 
     They appear in the folder when the block ends, even by an error or by Ctrl-C: the photos added
     until then are kept. Rows go to the disk at once, so memory does not grow with the photos.
@@ -124,14 +126,16 @@ class Tables(AbstractContextManager):
 
     def __enter__(self) -> "Tables":
         self.files = ExitStack()
-        self.cracks, self.photos, self.both = (
+        self.cracks, self.photos, self.summed, self.both = (
             self.files.enter_context(written_whole(self.folder / name))
-            for name in ("cracks.csv", "photos.csv", "measurements.json"))
+            for name in ("cracks.csv", "photos.csv", "folders.csv", "measurements.json"))
         self.files.enter_context(self.maps)
         blank = measure(torch.zeros(1, 1, 1), self.mm_per_pixel, self.limits)
         columns = crack_row(blank.total, self.mm_per_pixel, self.limits)
         self.cracks.write(csv_lines(["photo", "crack", *columns]))
-        self.photos.write(csv_lines(rows("", blank)[0]))
+        row, _ = rows("", blank)
+        self.photos.write(csv_lines(row))
+        self.folders = Folders(row)
         about = {"software": "unet_resnet", "mm_per_pixel": self.mm_per_pixel,
                  "width_classes_mm": self.limits, "photos": []}
         self.both.write(json.dumps(about).removesuffix("]}").encode())
@@ -139,6 +143,8 @@ class Tables(AbstractContextManager):
 
     def __exit__(self, *_: object) -> None:
         with self.files:
+            sums = self.folders.rows()
+            self.summed.write(csv_lines(sums[0], *(row.values() for row in sums)))
             self.both.write(b"\n]}\n")
 
     def measure(self, crack: Tensor) -> Measurement:
@@ -146,7 +152,7 @@ class Tables(AbstractContextManager):
         return measure(crack, self.mm_per_pixel, self.limits)
 
     def add(self, name: str, found: Measurement, photo: Path | None = None) -> None:
-        """photo: where it lies; None for what belongs on no map, a frame."""
+        """photo: where it lies; None for a frame, which is on no map and in no sum."""
         row, inside = rows(name, found)
         self.cracks.write(csv_lines(*(crack.values() for crack in inside)))
         self.photos.write(csv_lines(row.values()))
@@ -157,6 +163,7 @@ class Tables(AbstractContextManager):
             classes = np.minimum((line[1:, 2] / WIDTH).round(6), WIDTHS - 1).astype(int)
             self.lengths += np.bincount(classes, steps, WIDTHS)
         if photo:
+            self.folders.add(row)
             self.maps.add(name, photo, found, inside)
 
     def histogram(self) -> Histogram | None:

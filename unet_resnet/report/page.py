@@ -77,12 +77,14 @@ class Report(AbstractContextManager):
         self._rows.write(json.dumps(row).encode() + b"\n")
 
     def write(self, about: Mapping[str, Number | str], scores: Mapping[str, Mapping[str, Number]],
-              widths: Any = None, failed: Iterable[tuple[Path, str]] = ()) -> None:
+              widths: Any = None, failed: Iterable[tuple[Path, str]] = (),
+              folders: Sequence[Mapping[str, Any]] = ()) -> None:
         """Write the page, whole or not at all.
 
         about: facts of the run (command, checkpoint, threshold, date ...), in order. scores: lines
         of a table, all with the columns of the first; may be empty. widths: length by width of all
         cracks, as `measure.tables.Histogram`. failed: photos without results, and why.
+        folders: the sums of each, as `measure.folders.Folders.rows`; shown if there are several.
         """
         labels, order, cracked, length, begin, unit = {SHARE: None}, [], 0, 0.0, 0, None
         self._rows.seek(0)
@@ -104,7 +106,8 @@ class Report(AbstractContextManager):
             hashes=HASHES, colours=overlay, photos=len(order), cracked=cracked, length=length,
             unit=unit, labels=[*labels], rows=self._read(begins),
             worst=next(self._read(begins[:1]), None), widths=widths, scores=scores,
-            failed=failures, about=about)
+            failed=failures, about=about,
+            folders=folders if len({row["photos"] for row in folders}) > 1 else ())
         with written_whole(self.path) as file:
             page.dump(file, "utf-8", "replace")  # a file name need not be UTF-8
 
