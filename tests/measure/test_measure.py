@@ -18,6 +18,7 @@ from skimage.measure import regionprops
 from torch import Tensor
 from torch.nn import functional as F
 
+from unet_resnet.measure import widths as measuring
 from unet_resnet.measure.drawing import (
     DARK, RAMP, SIDE, Scale, colours, draw, draw_labels, free_box)
 from unet_resnet.measure.widths import Crack, measure
@@ -205,8 +206,9 @@ def test_the_border_of_the_photo_is_no_edge_of_the_crack():
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (40, 30), (300, 400)])
-def test_a_full_mask(shape):
-    crack, = measure(torch.ones(1, *shape), min_length=0).cracks
+def test_a_full_mask(shape, monkeypatch):
+    monkeypatch.setattr(measuring, "MIN_LENGTH", 0)
+    crack, = measure(torch.ones(1, *shape)).cracks
     assert crack.area == shape[0] * shape[1] and crack.cut_off
     assert crack.length == pytest.approx(max(shape), rel=0.1)
 
@@ -218,12 +220,13 @@ def test_an_empty_mask():
     assert found.total.class_lengths == (0, 0)
 
 
-def test_specks_are_counted_and_left_out():
+def test_specks_are_counted_and_left_out(monkeypatch):
     mask = torch.zeros(1, 100, 100)
     mask[:, 10, 10:60] = mask[:, 30, 10:15] = mask[:, 50:52, 50:52] = 1
     found = measure(mask)
     assert (len(found.cracks), found.specks) == (1, 2)
-    assert len(measure(mask, min_length=3).cracks) == 2
+    monkeypatch.setattr(measuring, "MIN_LENGTH", 3)
+    assert len(measure(mask).cracks) == 2
 
 
 def test_cracks_do_not_disturb_each_other():

@@ -63,7 +63,7 @@ class Measurement:
 
     cracks: tuple[Crack, ...]  # from top to bottom
     total: Crack
-    specks: int  # left out because they are shorter than min_length
+    specks: int  # left out because they are shorter than MIN_LENGTH
     height: int  # of the photo, in pixels
     width: int
     mm_per_pixel: float | None
@@ -173,11 +173,11 @@ def check_scale(mm_per_pixel: float | None, width_classes: Sequence[float]) -> N
                          "in mm that rise from above 0, such as 0.1 0.2 0.3")
 
 
-def measure(mask: Tensor, mm_per_pixel: float | None = None, width_classes: Sequence[float] = (),
-            min_length: float = MIN_LENGTH) -> Measurement:
+def measure(mask: Tensor, mm_per_pixel: float | None = None, width_classes: Sequence[float] = ()
+            ) -> Measurement:
     """The cracks of a mask (1, h, w) on the CPU, where anything non-zero is crack.
 
-    width_classes: limits in mm. min_length: in pixels; a shorter crack is a speck, only counted.
+    width_classes: limits in mm. A crack shorter than MIN_LENGTH is a speck, only counted.
     Time and memory follow the number of crack pixels, plus a few bytes per pixel of the mask.
     """
     check_scale(mm_per_pixel, width_classes)
@@ -190,14 +190,14 @@ def measure(mask: Tensor, mm_per_pixel: float | None = None, width_classes: Sequ
     cracks, places, tracks = [], [], []
     for number, box in enumerate(find_objects(numbers), start=1):
         own = numbers[box] == number
-        if np.count_nonzero(own) * math.sqrt(2) < min_length:
+        if np.count_nonzero(own) * math.sqrt(2) < MIN_LENGTH:
             continue
         # Lee et al. (1994): Zhang and Suen's thinning can eat a whole arm along a diagonal.
         layers = own, skeletonize(own, method="lee") > 0, own & edge[box]
         corner = [side.start for side in box]
         pixels, skeleton, outline = (np.argwhere(layer) + corner for layer in layers)
         crack, found = crack_of(pixels, skeleton, outline, whole.shape, limits)
-        if crack.length >= min_length:
+        if crack.length >= MIN_LENGTH:
             cracks.append(crack)
             places.append(pixels)
             tracks += found
