@@ -8,9 +8,9 @@
       ...}}
 
 One entry per photo or video, by the name of its results. `size` (bytes), `time` (of the last
-change, in ns) and `hash` are those of the photo when it was predicted, `checkpoint` is the hash of
-the weights. `files` are its results, with / at the end of a folder of stills. A table or a report
-is a file of every photo in it.
+change, in ns) and `hash` are those of the photo when it was read, 0 and "" until it is done;
+`checkpoint` is the hash of the weights. `files` are its results, with / at the end of a folder of
+stills. A table or a report is a file of every photo in it.
 """
 
 import json
@@ -54,7 +54,7 @@ class Entry:
     """What the index says of a photo."""
 
     photo: str  # its absolute path
-    size: int  # size, time and hash are empty until it has been read
+    size: int
     time: int
     hash: str
     checkpoint: str
