@@ -227,11 +227,10 @@ def show(row: dict[str, float], epochs: int, histograms: Mapping[str, Tensor],
     if 2 <= len(cracked) <= 12:
         print("dice by source", *(f"{source} {metrics.counts_at(one, row['threshold']).dice:.3f}"
                                   for source, one in cracked.items()), sep="  ")
-    pictures = [[photo, overlay.grey(truth), overlay.grey(probability),
-                 overlay.overlay(photo, probability >= row["threshold"], truth)]
-                for photo, truth, probability in shown]
+    pictures = [overlay.compared(*corner, row["threshold"]) for corner in shown]
     with failures.survived(PermissionError):  # on Windows, while another program has it open
-        write_png(progress.folder / "preview.png", overlay.sheet(pictures))
+        write_png(progress.folder / "preview.png",
+                  overlay.sheet(pictures, headings=overlay.COMPARED))
 
 
 def score_test(progress: Progress, pairs: Sequence[Pair], precision: torch.dtype,

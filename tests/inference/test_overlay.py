@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from unet_resnet.inference.overlay import (
-    FALSE, FOUND, MISSED, PREDICTED, caption, fit, grey, overlay, sheet)
+    COMPARED, FALSE, FOUND, MISSED, PREDICTED, caption, compared, fit, grey, overlay, sheet)
 
 DARK, WHITE = 32, 255
 
@@ -81,6 +81,27 @@ def test_sheet_places_every_picture():
         expected[:, row * 20:row * 20 + 16, column * 20:column * 20 + 16] = value
     assert torch.equal(page, expected)
     assert sheet(pictures[:1], side=7).shape == (3, 7, 7)
+
+
+def test_headings_stand_above_their_columns():
+    pictures = [[torch.full((3, 9, 9), grey, dtype=torch.uint8) for grey in (60, 200)]] * 2
+    plain, page = sheet(pictures, side=64), sheet(pictures, side=64, headings=("one", "two"))
+    band = page.shape[1] - plain.shape[1]
+    assert torch.equal(page[:, band:], plain)
+    for left in (0, 68):  # white on black
+        text = page[:, :band, left:left + 64]
+        assert text.min() == 0 and text.max() > 200
+    assert (page[:, :band, 64:68] == 255).all()
+
+
+def test_a_row_of_comparison_has_its_headings():
+    photo = torch.full((3, 4, 4), 100, dtype=torch.uint8)
+    truth, probability = torch.eye(4)[None], torch.full((1, 4, 4), 0.5)
+    row = compared(photo, truth, probability, 0.5)
+    assert len(row) == len(COMPARED) and all(picture.shape == (3, 4, 4) for picture in row)
+    assert torch.equal(row[3], overlay(photo, torch.ones(1, 4, 4), truth))
+    assert torch.equal(compared(photo, truth, probability, 0.6)[3],
+                       overlay(photo, torch.zeros(1, 4, 4), truth))
 
 
 @pytest.mark.parametrize("height, width", [(1, 1), (3, 200), (60, 90)])

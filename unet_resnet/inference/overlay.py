@@ -12,7 +12,8 @@ from torch.nn import functional as F
 ORANGE, SKY, GREEN, PURPLE = (230, 159, 0), (86, 180, 233), (0, 158, 115), (204, 121, 167)
 FOUND, FALSE, MISSED, PREDICTED = GREEN, ORANGE, SKY, PURPLE
 OPACITY = 0.65
-GAP = 4  # pixels between the pictures of a sheet
+GAP, HEADING = 4, 18  # pixels between the pictures of a sheet, and of a line above them
+COMPARED = ("photo", "truth", "probability", "green: found, orange: false, blue: missed")
 
 
 def overlay(photo: Tensor, prediction: Tensor, truth: Tensor | None = None) -> Tensor:
@@ -50,14 +51,26 @@ def fit(picture: Tensor, side: int) -> Tensor:
     return square
 
 
-def sheet(rows: Sequence[Sequence[Tensor]], side: int = 320) -> Tensor:
-    """Rows of pictures of any size as one picture, each in a square of `side` pixels."""
-    columns = max(len(row) for row in rows)
+def compared(photo: Tensor, truth: Tensor, probability: Tensor, threshold: float) -> list[Tensor]:
+    """A row under `COMPARED`: of a photo (3, h, w) uint8, its truth and probability (1, h, w)."""
+    return [photo, grey(truth), grey(probability), overlay(photo, probability >= threshold, truth)]
+
+
+def sheet(rows: Sequence[Sequence[Tensor]], side: int = 320,
+          headings: Sequence[str] = ()) -> Tensor:
+    """Rows of pictures of any size as one picture, each in a square of `side` pixels; above them
+    the headings of the columns."""
+    columns, top = max(len(row) for row in rows), HEADING if headings else 0
     step = side + GAP
-    page = torch.full((3, len(rows) * step - GAP, columns * step - GAP), 255, dtype=torch.uint8)
+    page = torch.full((3, top + len(rows) * step - GAP, columns * step - GAP), 255,
+                      dtype=torch.uint8)
+    for x, text in enumerate(headings):
+        band = page[:, :top, x * step:x * step + side]
+        band[:] = caption(torch.zeros_like(band), text)
     for y, row in enumerate(rows):
         for x, picture in enumerate(row):
-            page[:, y * step:y * step + side, x * step:x * step + side] = fit(picture, side)
+            place = page[:, top + y * step:, x * step:]
+            place[:, :side, :side] = fit(picture, side)
     return page
 
 
