@@ -62,11 +62,12 @@ def parse_arguments() -> argparse.Namespace:
                        help="the same, from a length seen in the photos")
     add("--width-classes", nargs="+", default=[], metavar="MM", help="limits, such as 0.1 0.2 0.3, "
         "of the classes of width for which lengths are summed; or en1992, or aci224")
+    add("--include-wide", action="store_true", help="sum cracks flagged as too wide for one, too")
     add("--report", action="store_true", help="write report.html, a page to look through")
     args = parser.parse_args()
     if args.scale_bar:
         args.mm_per_pixel = args.scale_bar[1] / args.scale_bar[0]
-    args.measure = args.measure or bool(args.mm_per_pixel or args.width_classes)
+    args.measure |= bool(args.mm_per_pixel or args.width_classes or args.include_wide)
     if args.skip_existing and (args.masks or args.measure or args.report):
         parser.error("--skip-existing: scores, measurements and report would lack what is skipped")
     return args
@@ -113,8 +114,7 @@ def save(run: Run, name: str, path: Path, read: inputs.Reading, probability: Ten
 
 def save_photo(run: Run, name: str, path: Path, read: inputs.Reading, probability: Tensor) -> None:
     with run.folder.reporting(path):
-        numbers = save(run, name, path, read, probability)
-        run.folder.finish(name, path, read, numbers)
+        run.folder.finish(name, path, read, save(run, name, path, read, probability))
 
 
 def predict_video(run: Run, name: str, path: Path) -> None:
@@ -162,7 +162,8 @@ def main() -> int:
     tables = nullcontext()
     if args.measure:
         from unet_resnet.measure.tables import Tables  # an extra
-        tables = Tables(args.output, args.mm_per_pixel, args.width_classes, found)
+        tables = Tables(args.output, args.mm_per_pixel, args.width_classes, found, args.scale,
+                        args.include_wide)
         for note in tables.notes:
             print(f"note: {note}")
     if any(map(inputs.is_video, found)) and not args.masks:

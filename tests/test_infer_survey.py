@@ -1,5 +1,7 @@
 """A survey of several folders as users of infer.py get it: sums by folder, and what counts."""
 
+import json
+
 import pytest
 from conftest import refused
 from test_infer_more import Text, painted, table
@@ -36,6 +38,36 @@ def test_one_folder_has_no_section(infer_with, tmp_path):
     assert infer_with("survey", "--measure", "--report").status == 0
     assert [row["folder"] for row in table(tmp_path / "predictions/folders.csv")] == ["."]
     assert "Folders" not in Text((tmp_path / "predictions/report.html").read_text()).words
+
+
+def test_what_is_too_wide_is_not_counted_unless_asked(infer_with, tmp_path):
+    painted(tmp_path / "shadow.png", width=30)  # 100 long
+    painted(tmp_path / "thin.png", width=4)
+    outcome = infer_with("shadow.png", "thin.png", "--measure", "--report")
+    assert outcome.status == 0, outcome.err
+    shadow, thin = (line for line in outcome.out.splitlines() if ".png: " in line)
+    assert "cracks 0, wide (not counted) 1, length (px) 0" in shadow and "wide" not in thin
+    page = (tmp_path / "predictions/report.html").read_text()
+    assert "1 too wide for a crack" in Text(page).words
+    total, = table(tmp_path / "predictions/folders.csv")
+    assert (total["cracks"], total["wide"]) == ("1", "1") and float(total["width_max_px"]) < 5
+    outcome = infer_with("shadow.png", "thin.png", "--include-wide", "--report")
+    assert outcome.status == 0 and "wide (not" not in outcome.out
+    page = (tmp_path / "predictions/report.html").read_text()
+    assert "too wide" not in page and "wide (not counted)" not in page
+    total, = table(tmp_path / "predictions/folders.csv")
+    assert (total["cracks"], total["wide"]) == ("2", "0") and float(total["width_max_px"]) > 25
+
+
+@pytest.mark.parametrize("scales", ["1", "0.5", "0.5 1"])
+def test_a_scale_is_named_beside_widths(infer_with, tmp_path, scales):
+    painted(tmp_path / "x.png")
+    outcome = infer_with("x.png", "--measure", "--scale", *scales.split())
+    assert outcome.status == 0, outcome.err
+    said = [line.removeprefix("note: ") for line in outcome.out.splitlines() if "note: " in line]
+    notes = json.loads((tmp_path / "predictions/measurements.json").read_text())["notes"]
+    assert notes == said and len(said) == (scales != "1")
+    assert all(f"scale {scales}:" in note for note in notes)
 
 
 def test_a_users_table_of_folders_is_left_alone(infer_with, tmp_path):

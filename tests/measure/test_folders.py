@@ -9,13 +9,15 @@ import torch
 from unet_resnet.measure.folders import Folders
 from unet_resnet.measure.tables import Tables
 
-BLANK = {"photo": "", "cracks": 0, "length_px": 0.0, "width_max_px": None, "length_mm": 0.0,
-         "width_max_mm": None, "length_mm_below_0.3": 0.0, "length_mm_from_0.3": 0.0}
+BLANK = {"photo": "", "cracks": 0, "wide": 0, "length_px": 0.0, "width_max_px": None,
+         "length_mm": 0.0, "width_max_mm": None, "length_mm_below_0.3": 0.0,
+         "length_mm_from_0.3": 0.0}
 
 
 def photo(name: str, cracks: int, length: float, widest: float | None) -> dict:
-    return dict(zip(BLANK, (name, cracks, length, widest, length / 10, widest and widest / 10,
-                            0.0, length / 10)))
+    widest_mm = None if widest is None else widest / 10
+    return dict(zip(BLANK, (name, cracks, 1, length, widest, length / 10, widest_mm, 0.0,
+                            length / 10), strict=True))
 
 
 def test_a_folder_contains_those_in_it():
@@ -28,6 +30,7 @@ def test_a_folder_contains_those_in_it():
     assert [(row["folder"], row["photos"], row["photos_with_cracks"], row["cracks"])
             for row in rows] == [(".", 5, 3, 6), ("north", 3, 2, 3), ("north/pier 10", 1, 1, 1),
                                  ("north/pier 2", 1, 1, 2), ("south", 1, 1, 3)]
+    assert [row["wide"] for row in rows] == [5, 3, 1, 1, 1]
     assert [row["length_px"] for row in rows] == [70.6, 70.3, 20.2, 50.1, 0.3]
     assert [row["length_mm_from_0.3"] for row in rows] == [7.06, 7.03, 2.02, 5.01, 0.03]
     assert [(row["width_max_mm"], row["widest_photo"]) for row in rows] == [

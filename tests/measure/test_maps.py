@@ -143,6 +143,15 @@ def test_branches_lie_on_the_layer_of_their_class(tmp_path):
     assert len({layer.dxf.color for layer in drawing.layers} - {7, 8}) >= 4
 
 
+def test_what_is_too_wide_has_a_layer_of_its_own(tmp_path):
+    mask = torch.zeros(1, 300, 400)
+    mask[:, 20:24, 50:350] = mask[:, 100:140, 50:250] = 1
+    features, _, drawing, _ = draw_maps(tmp_path, {"a": mask})
+    assert [feature["properties"]["wide"] for feature in features] == [0, 1]
+    assert [len(lines_of(drawing, name)) for name in ("CRACKS", "WIDE")] == [1, 1]
+    assert [words.endswith(", not counted") for words in texts_of(drawing, "NUMBERS")] == [0, 1]
+
+
 def test_photos_stand_in_a_row_framed_and_named(tmp_path):
     masks = {"ä, north": two_bands(), "blank": torch.zeros(1, 50, 900), "wall/😀\n": two_bands()}
     features, _, drawing, _ = draw_maps(tmp_path, masks)

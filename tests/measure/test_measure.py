@@ -18,7 +18,7 @@ from skimage.measure import regionprops
 from torch import Tensor
 from torch.nn import functional as F
 
-from unet_resnet.measure import widths as measuring
+from unet_resnet.measure import drawing, widths as measuring
 from unet_resnet.measure.drawing import (
     DARK, RAMP, SIDE, Scale, colours, draw, draw_labels, free_box)
 from unet_resnet.measure.widths import Crack, measure
@@ -262,7 +262,7 @@ def test_a_width_that_is_a_limit_is_in_the_class_above_it(pixels, scale):
     limit = pixels * scale
     found = measure(mask, scale, (limit,))
     assert found.total.class_lengths == (0, pytest.approx(found.total.length))
-    assert (Scale(found).colours(found.lines[0][:, 2]) == colours(np.array([1.0]))).all()
+    assert (Scale(found).colours(found.lines[0][0][:, 2]) == colours(np.array([1.0]))).all()
 
 
 @pytest.mark.parametrize("scale, classes, said", [
@@ -310,11 +310,12 @@ def test_tables(tmp_path):
 def test_the_main_numbers_of_a_photo():
     found = measure(two_bands(), 0.1)
     numbers = main_numbers(found)
-    assert [*numbers] == ["cracks", "length (mm)", "mean width (mm)", "greatest width (mm)"]
+    assert [*numbers] == ["cracks", "wide (not counted)", "length (mm)", "mean width (mm)",
+                          "greatest width (mm)"]
     assert numbers["length (mm)"] == pytest.approx(60, abs=1) and numbers["cracks"] == 2
     assert numbers["greatest width (mm)"] == pytest.approx(1.2, abs=0.05)
     nothing = main_numbers(measure(torch.zeros(1, 9, 9)))
-    assert [*nothing.values()] == [0, 0, None, None] and "length (px)" in nothing
+    assert [*nothing.values()] == [0, None, 0, None, None] and "length (px)" in nothing
 
 
 def test_tables_without_a_scale_have_no_millimetres(tmp_path):
@@ -357,7 +358,8 @@ def test_lengths_fall_into_the_class_of_their_width(tmp_path):
     with Tables(tmp_path) as tables:
         tables.add("none", measure(torch.zeros(1, 9, 9)))
         assert not tables.lengths.any()
-        tables.add("two", replace(measure(torch.zeros(1, 9, 9)), lines=(line, line[:2])))
+        tables.add("two", replace(measure(torch.zeros(1, 9, 9)), cracks=(Crack(),),
+                                  lines=([line, line[:2]],)))
     assert tables.lengths[[0, 3, WIDTHS - 1]].tolist() == [10, 5, 5] and tables.lengths.sum() == 20
 
 
@@ -365,6 +367,68 @@ def two_bands() -> Tensor:
     mask = torch.zeros(1, 300, 400)
     mask[:, 60:63, 50:350] = mask[:, 200:212, 50:350] = 1
     return mask
+
+
+def band(length: int, width: int, left: int = 50) -> Tensor:
+    mask = torch.zeros(1, 300, 400)
+    mask[:, 100:100 + width, left:left + length] = 1
+    return mask
+
+
+@pytest.mark.parametrize("length, width, left, wide", [
+    (200, 40, 50, True), (200, 22, 50, True), (200, 18, 50, False),  # of its length
+    (80, 9, 50, False), (80, 12, 50, True),  # never below 10 pixels
+    (200, 40, 0, False), (400, 60, 0, False)])  # cut off, or from side to side
+def test_what_is_too_wide_for_a_crack(length, width, left, wide):
+    found = measure(band(length, width, left))
+    crack, = found.cracks
+    assert crack.wide == wide and found.wide == wide
+    assert (found.total.length, found.total.area) == (0, 0) if wide else (
+        found.total.length == crack.length)
+    everything = measure(band(length, width, left), include_wide=True)
+    assert not everything.wide and everything.total.length == crack.length
+
+
+@pytest.mark.parametrize("width", DRAWN)
+def test_drawn_cracks_are_not_too_wide(width):
+    """Straight, curved and branching, and a network of wide ones."""
+    masks = [straight(250, width, 0.3, torch.zeros(2)), wave(width, 0.5, torch.zeros(2))[0],
+             star((0, 120, 240), 100, width, 0.2, torch.zeros(2))]
+    assert not any(measure(mask).wide for mask in masks)
+
+
+def test_what_is_too_wide_is_in_no_sum(tmp_path):
+    """But in the table of cracks, flagged; maps are tested elsewhere."""
+    mask = band(200, 40)
+    mask[:, 20:24, 50:350] = 1
+    with Tables(tmp_path, 0.1, [1.0]) as tables:
+        found = tables.measure(mask)
+        tables.add("a/x", found, tmp_path / "x.png")
+        histogram = tables.histogram()
+    assert max(histogram.edges) < 1 and sum(histogram.amounts) == pytest.approx(30, abs=1)
+    assert [row["wide"] for row in read_csv(tmp_path / "cracks.csv")] == ["0", "1"]
+    for row in (*read_csv(tmp_path / "photos.csv"), *read_csv(tmp_path / "folders.csv")):
+        assert (row["cracks"], row["wide"], row["length_mm_from_1"]) == ("1", "1", "0.0")
+        assert float(row["width_max_mm"]) < 1 and float(row["length_mm"]) < 31
+    photo, = json.loads((tmp_path / "measurements.json").read_text())["photos"]
+    assert [row["wide"] for row in photo["cracks_found"]] == [0, 1]
+    assert main_numbers(found)["wide (not counted)"] == 1
+
+
+@pytest.mark.parametrize("also", [False, True])
+def test_what_is_too_wide_is_drawn_grey(also, monkeypatch):
+    """Named, and neither ringed as the widest place nor in the range of colours."""
+    labels = []
+    monkeypatch.setattr(drawing, "draw_labels", lambda canvas, found, *rest: labels.extend(found))
+    mask, photo = band(200, 40), torch.full((3, 300, 400), 128, dtype=torch.uint8)
+    mask[:, 20:24, 50:350] = also
+    drawn = draw(photo, measure(mask))
+    assert drawing.GREY in colours_of(drawn[:, 110:130, 100:200])
+    assert drawing.GREY in colours_of(drawn[:, 300:]), "no legend"
+    assert (RAMP[0] in colours_of(drawn)) == also and drawing.LIGHT in colours_of(drawn)
+    number = 2 if also else 1
+    assert [text for *_, text in labels][also:] == [f"{number}: wide"]
+    assert not also or labels[0][-1].startswith("1: widest, 4")
 
 
 def colours_of(picture: Tensor) -> set[tuple[int, ...]]:

@@ -1,10 +1,12 @@
 """Where is a crack wide? A photo with its centre lines coloured by width, the widest place marked.
 
-Small photos are enlarged, so that lines and labels have room; the legend stands below the picture.
+Lines of what is too wide for a crack are grey: it is in no sum. Small photos are enlarged, so that
+lines and labels have room; the legend stands below the picture.
 """
 
 import itertools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -16,7 +18,7 @@ from unet_resnet.measure.widths import Measurement, class_of
 # Narrow to wide. Lightness rises, so that it reads with every colour vision and in grey; even the
 # darkest colour has a contrast of 4.5 with the casing, which sets it off from pale concrete.
 RAMP = ((90, 140, 240), (255, 130, 190), (255, 180, 80), (250, 250, 60))
-DARK, LIGHT = (20, 20, 20), (255, 255, 255)
+DARK, LIGHT, GREY = (20, 20, 20), (255, 255, 255), (150, 150, 150)
 NUMBERED = 20  # of the longest cracks; more numbers would hide the photo
 SIDE = 640  # pixels; a smaller photo is enlarged by a whole factor, up to this
 
@@ -40,7 +42,8 @@ class Scale:
 
     def __init__(self, found: Measurement) -> None:
         self.unit, self.factor = ("mm", found.mm_per_pixel) if found.mm_per_pixel else ("px", 1.0)
-        widths = np.concatenate([line[:, 2] for line in found.lines]) * self.factor
+        lines = found.lines_of(wide=False) or found.lines_of(wide=True)
+        widths = np.concatenate([line[:, 2] for line in lines]) * self.factor
         fifths = np.linspace(widths.min(), widths.max(), 6)[1:-1]
         self.limits = found.width_classes or np.unique(fifths).tolist()
 
@@ -73,15 +76,15 @@ def enlarge(line: np.ndarray, zoom: int) -> np.ndarray:
     return np.column_stack([(x + 0.5) * zoom - 0.5, (y + 0.5) * zoom - 0.5, width])
 
 
-def draw_lines(canvas: ImageDraw.ImageDraw, lines: list[np.ndarray], scale: Scale, radius: float
-               ) -> None:
-    """Lines (n, 3) of x, y and width, on a dark casing."""
+def draw_lines(canvas: ImageDraw.ImageDraw, lines: list[np.ndarray], radius: float,
+               colours: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Lines (n, 3) of x, y and width, on a dark casing; `colours` (n, 3) are those of widths."""
     lines = [line[::max(1, int(radius))] for line in lines]  # discs overlap by half
     for line in lines:
         for x, y, _ in line.tolist():
             canvas.ellipse(around(x, y, radius + max(1, radius / 2)), fill=DARK)
     for line in lines:
-        for (x, y, _), colour in zip(line.tolist(), scale.colours(line[:, 2]).tolist()):
+        for (x, y, _), colour in zip(line.tolist(), colours(line[:, 2]).tolist()):
             canvas.ellipse(around(x, y, radius), fill=tuple(colour))
 
 
@@ -119,9 +122,14 @@ def draw_labels(canvas: ImageDraw.ImageDraw, labels: list[tuple[float, float, fl
 def add_legend(image: Image.Image, found: Measurement, scale: Scale, font: ImageFont.FreeTypeFont
                ) -> Image.Image:
     """The picture with the sums and the meaning of the colours below it, widened where needed."""
-    count, em, steps = len(found.cracks), font.size, scale.legend(found.total.class_lengths)
-    title = (f"{count} crack{'s' * (count != 1)}, {scale.text(found.total.length)} long, up to "
-             f"{scale.text(found.total.width_max)} wide. Width:")
+    count, em, steps = len(found.cracks) - found.wide, font.size, {}
+    title = f"{count} crack{'s' * (count != 1)}"
+    if count:
+        steps = scale.legend(found.total.class_lengths)
+        title += (f", {scale.text(found.total.length)} long, up to "
+                  f"{scale.text(found.total.width_max)} wide. Width:")
+    if found.wide:
+        steps[f"wide, not counted: {found.wide}"] = np.array(GREY)
     column = max(map(font.getlength, steps)) + 3 * em
     across = max(1, int(image.width // column))
     width = max(image.width, math.ceil(max(column, font.getlength(title) + em)))
@@ -151,20 +159,24 @@ def draw(photo: Tensor, found: Measurement, legend: bool = True) -> Tensor:
     canvas, scale = ImageDraw.Draw(image), Scale(found)
     font = ImageFont.load_default(max(12, round(max(image.size) / 50)))
     radius = max(1, max(image.size) / 500)
-    lines = [enlarge(line, zoom) for line in found.lines]
-    draw_lines(canvas, lines, scale, radius)
+    wide, lines = ([enlarge(line, zoom) for line in found.lines_of(wide)] for wide in (True, False))
+    draw_lines(canvas, wide, radius, lambda widths: np.tile(GREY, (len(widths), 1)))
+    draw_lines(canvas, lines, radius, scale.colours)
     places = [((crack.max_x + 0.5) * zoom - 0.5, (crack.max_y + 0.5) * zoom - 0.5,
                crack.width_max * zoom) for crack in found.cracks]
-    widest = max(range(len(places)), key=lambda i: places[i][2])
-    x, y, width = places[widest]
-    ring = max(width, 6 * radius)
-    canvas.ellipse(around(x, y, ring + radius), outline=DARK, width=round(3 * radius))
-    canvas.ellipse(around(x, y, ring), outline=LIGHT, width=round(radius))
-    labels = [(x, y, ring + 2 * radius, f"{widest + 1}: widest, {scale.text(width / zoom)}")]
+    summed = [i for i, crack in enumerate(found.cracks) if not crack.wide]
+    widest, labels = max(summed, key=lambda i: places[i][2], default=None), []
+    if summed:
+        x, y, width = places[widest]
+        ring = max(width, 6 * radius)
+        canvas.ellipse(around(x, y, ring + radius), outline=DARK, width=round(3 * radius))
+        canvas.ellipse(around(x, y, ring), outline=LIGHT, width=round(radius))
+        labels = [(x, y, ring + 2 * radius, f"{widest + 1}: widest, {scale.text(width / zoom)}")]
     longest = sorted(range(len(places)), key=lambda i: -found.cracks[i].length)
     for i in [i for i in longest[:NUMBERED] if i != widest]:
         x, y, width = places[i]
-        labels.append((x, y, width / 2 + 3 * radius, str(i + 1)))
-    draw_labels(canvas, labels, np.concatenate(lines)[:, :2], font)
+        text = f"{i + 1}: wide" if found.cracks[i].wide else str(i + 1)
+        labels.append((x, y, width / 2 + 3 * radius, text))
+    draw_labels(canvas, labels, np.concatenate(wide + lines)[:, :2], font)
     return torch.from_numpy(np.array(add_legend(image, found, scale, font) if legend else image)
                             ).permute(2, 0, 1)

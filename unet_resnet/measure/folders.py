@@ -12,7 +12,7 @@ class Folders:
         """blank: the row of a photo without cracks."""
         self.lengths = [column for column in blank if column.startswith("length_")]
         self.widths = [column for column in blank if column.startswith("width_max_")]
-        self.nothing = {"photos": 0, "photos_with_cracks": 0, "cracks": 0,
+        self.nothing = {"photos": 0, "photos_with_cracks": 0, "cracks": 0, "wide": 0,
                         **dict.fromkeys(self.lengths, 0.0),
                         **dict.fromkeys([*self.widths, "widest_photo"])}
         self.sums = {PurePosixPath("."): self.nothing.copy()}
@@ -22,7 +22,7 @@ class Folders:
             sums = self.sums.setdefault(folder, self.nothing.copy())
             sums["photos"] += 1
             sums["photos_with_cracks"] += row["cracks"] > 0
-            for column in ("cracks", *self.lengths):
+            for column in ("cracks", "wide", *self.lengths):
                 sums[column] = round(sums[column] + row[column], 4)  # exact: so are the rows'
             if (row["width_max_px"] or 0) > (sums["width_max_px"] or 0):
                 sums["widest_photo"] = row["photo"]

@@ -29,6 +29,7 @@ STEP = 3  # pixels between vertices; lines and widths are smoothed over about as
 GAP = 0.1  # between photos in a row, in widths of a photo
 COLOURS = (5, 4, 3, 2, 30, 1)  # as CAD numbers them: blue, cyan, green, yellow, orange, red
 UNITS = {"mm": 4, "metre": 6}  # $INSUNITS; 0 is no unit
+WIDE = "WIDE"  # a layer
 ENCODING = "cp1252"  # $DWGCODEPAGE ANSI_1252
 
 
@@ -39,12 +40,8 @@ def vertices(line: np.ndarray) -> np.ndarray:
 
 def lines_by_crack(found: Measurement) -> list[list[np.ndarray]]:
     """The lines (n, 3) of each crack; a ring ends where it begins."""
-    lines = iter(found.lines)
-    inside = [[*itertools.islice(lines, crack.branches)] for crack in found.cracks]
-    for crack, own in zip(found.cracks, inside):
-        if (crack.branches, crack.ends) == (1, 0):
-            own[0] = np.concatenate([own[0], own[0][:1]])
-    return inside
+    return [[np.concatenate([own[0], own[0][:1]])] if (len(own), crack.ends) == (1, 0) else own
+            for crack, own in zip(found.cracks, found.lines)]
 
 
 def place(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
@@ -98,11 +95,12 @@ def entities(photo: str, found: Measurement, lines: Sequence[Sequence[np.ndarray
     yield text("PHOTOS", frame[0], 2 * height, one_line(photo))
     for number, (crack, inside) in enumerate(zip(found.cracks, lines), start=1):
         for line in inside:
-            layer = layers[class_of(line[:, 2].max(), limits)]
+            layer = WIDE if crack.wide else layers[class_of(line[:, 2].max(), limits)]
             yield polyline(layer, place(vertices(line), matrix))
         widest = place(np.array([[crack.max_x, crack.max_y]]), matrix)[0]
         yield text("NUMBERS", widest, height, f"{number}: {figures(crack.length * factor)} {unit} "
-                   f"long, {figures(crack.width_max * factor)} {unit} wide")
+                   f"long, {figures(crack.width_max * factor)} {unit} wide"
+                   + crack.wide * ", not counted")
 
 
 def beginning(unit: str, layers: Mapping[str, int]) -> str:
@@ -155,7 +153,7 @@ class Maps(AbstractContextManager):
         unit, head = about(self.positions, self.mm_per_pixel)
         self.geojson.write(json.dumps(head).removesuffix("}").encode() + b', "features": [')
         colours = {name: COLOURS[min(i, len(COLOURS) - 1)] for i, name in enumerate(self.layers)}
-        colours |= {"NUMBERS": 7, "PHOTOS": 8}  # white, grey
+        colours |= {WIDE: 8, "NUMBERS": 7, "PHOTOS": 8}  # white, grey
         self.dxf.write(beginning(unit, colours).encode())
         return self
 

@@ -4,15 +4,18 @@
     photos.csv         a row per photo, even without cracks
     folders.csv        a row per folder of photos, with the sums of all photos below it
     measurements.json  {"software": ..., "mm_per_pixel": ..., "width_classes_mm": [...],
+                        "notes": [...],
                         "photos": [{row of a photo, "cracks_found": [{row of a crack}, ...]}, ...]}
 
 Lengths are along the centre lines of all branches, and widths are weighted by length; max_x and
 max_y are where a crack is widest, from the left and from the top, from 0; orientation_deg is 0
 for level, 90 for upright, 45 for rising to the right; branches are lines between nodes, ends are
 free ones; cut_off is 1 if a crack reaches the border of the photo and may continue beyond it;
-specks are too short to be measured. Columns in mm appear with a scale, length_mm_below_0.1,
-length_mm_0.1_to_0.2 and so on with classes of width. Pixels and degrees are rounded to 0.001, mm to
-0.0001. Without cracks, what has no value is empty in the tables and null in JSON.
+specks are too short to be measured; wide is 1 for what is too wide for a crack (`widths.is_wide`)
+and in no sum, and of a photo or folder the number of these. Columns in mm appear with a scale,
+length_mm_below_0.1, length_mm_0.1_to_0.2 and so on with classes of width. Pixels and degrees are
+rounded to 0.001, mm to 0.0001. Without cracks, what has no value is empty in the tables and null in
+JSON.
 """
 
 import itertools
@@ -73,10 +76,11 @@ def rows(photo: str, found: Measurement) -> tuple[Row, list[Row]]:
     """The row of a photo, and those of its cracks."""
     total, *cracks = (crack_row(crack, found.mm_per_pixel, found.width_classes)
                       for crack in (found.total, *found.cracks))
-    size = {"height_px": found.height, "width_px": found.width, "cracks": len(found.cracks),
-            "specks": found.specks}
+    size = {"height_px": found.height, "width_px": found.width,
+            "cracks": len(found.cracks) - found.wide, "wide": found.wide, "specks": found.specks}
     return ({"photo": photo} | size | total,
-            [{"photo": photo, "crack": i} | row for i, row in enumerate(cracks, start=1)])
+            [{"photo": photo, "crack": i, "wide": int(crack.wide)} | row
+             for i, (crack, row) in enumerate(zip(found.cracks, cracks), start=1)])
 
 
 def main_numbers(found: Measurement) -> dict[str, float | None]:
@@ -84,7 +88,7 @@ def main_numbers(found: Measurement) -> dict[str, float | None]:
     unit, factor = ("mm", found.mm_per_pixel) if found.mm_per_pixel else ("px", 1)
     lengths = {"length": found.total.length, "mean width": found.total.width_mean,
                "greatest width": found.total.width_max}
-    return {"cracks": len(found.cracks)} | {
+    return {"cracks": len(found.cracks) - found.wide, "wide (not counted)": found.wide or None} | {
         f"{label} ({unit})": None if value is None else round(value * factor, 3)
         for label, value in lengths.items()}
 
@@ -105,9 +109,11 @@ class Tables(AbstractContextManager):
     """
 
     def __init__(self, folder: Path, mm_per_pixel: float | None = None,
-                 width_classes: Sequence[float | str] = (), photos: Sequence[Path] = ()) -> None:
+                 width_classes: Sequence[float | str] = (), photos: Sequence[Path] = (),
+                 scales: Sequence[float] = (1.0,), include_wide: bool = False) -> None:
         """width_classes: limits in mm, or the name of a standard. photos: all that will be added.
-        Their positions give the maps their coordinates and, if they agree, a missing scale."""
+        Their positions give the maps their coordinates and, if they agree, a missing scale.
+        scales: by which photos are enlarged to be predicted."""
         limits, (positions, self.notes) = width_limits(width_classes), positions_of(photos)
         if positions and mm_per_pixel is None:
             if len(positions) == len(photos):
@@ -116,7 +122,11 @@ class Tables(AbstractContextManager):
                 f"by the photos' positions, a pixel is {mm_per_pixel:.4g} mm" if mm_per_pixel else
                 "the photos' positions give no common scale: for mm, give --mm-per-pixel")
         check_scale(mm_per_pixel, limits)
+        if [*scales] != [1]:
+            self.notes.append(f"predicted at scale {' '.join(f'{scale:g}' for scale in scales)}: "
+                              "widths depend on it, and are checked at scale 1 only")
         self.folder, self.mm_per_pixel, self.limits = folder, mm_per_pixel, limits
+        self.include_wide = include_wide
         self.maps = Maps(folder, class_names(limits), mm_per_pixel, positions)
         self.lengths = np.zeros(WIDTHS)  # pixels of centre line in each class of width
         self.comma = ""
@@ -132,12 +142,12 @@ class Tables(AbstractContextManager):
         self.files.enter_context(self.maps)
         blank = measure(torch.zeros(1, 1, 1), self.mm_per_pixel, self.limits)
         columns = crack_row(blank.total, self.mm_per_pixel, self.limits)
-        self.cracks.write(csv_lines(["photo", "crack", *columns]))
+        self.cracks.write(csv_lines(["photo", "crack", "wide", *columns]))
         row, _ = rows("", blank)
         self.photos.write(csv_lines(row))
         self.folders = Folders(row)
         about = {"software": "unet_resnet", "mm_per_pixel": self.mm_per_pixel,
-                 "width_classes_mm": self.limits, "photos": []}
+                 "width_classes_mm": self.limits, "notes": self.notes, "photos": []}
         self.both.write(json.dumps(about).removesuffix("]}").encode())
         return self
 
@@ -149,7 +159,7 @@ class Tables(AbstractContextManager):
 
     def measure(self, crack: Tensor) -> Measurement:
         """The cracks of a mask (1, h, w), with the scale and the classes of the tables."""
-        return measure(crack, self.mm_per_pixel, self.limits)
+        return measure(crack, self.mm_per_pixel, self.limits, include_wide=self.include_wide)
 
     def add(self, name: str, found: Measurement, photo: Path | None = None) -> None:
         """photo: where it lies; None for a frame, which is on no map and in no sum."""
@@ -158,7 +168,7 @@ class Tables(AbstractContextManager):
         self.photos.write(csv_lines(row.values()))
         self.both.write(f"{self.comma}\n{json.dumps(row | {'cracks_found': inside})}".encode())
         self.comma = ","
-        for line in found.lines:
+        for line in found.lines_of(wide=False):
             steps = np.hypot(*np.diff(line[:, :2], axis=0).T)
             classes = np.minimum((line[1:, 2] / WIDTH).round(6), WIDTHS - 1).astype(int)
             self.lengths += np.bincount(classes, steps, WIDTHS)

@@ -9,13 +9,15 @@ A crack is a connected region of the mask, diagonals included. Holes of one pixe
   Near junctions and tips, where a width has no meaning, that of the branch beside them continues; a
   branch that is all junction has the width of the inscribed circles.
 - Mean, median and 95th percentile of the width weight each piece of the line by its length.
+- Wide: a crack with a mean width above WIDE pixels and above WIDE_SHARE of its length is taken for
+  a shadow, a stain or a hole: it is in no sum. What the border cuts off may be longer, and is not.
 
 What a mask loses stays lost: a crack along the pixel rows, 1.9 wide, may cover one row.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.ndimage import find_objects, gaussian_filter1d, label
@@ -28,6 +30,8 @@ from unet_resnet.measure.centreline import Line, centre_lines
 MIN_LENGTH = 10.0  # pixels; a shorter crack is a speck, counted apart
 # Limits in mm, without a verdict: EN 1992-1-1 table 7.1N, ACI 224R-01 table 4.1.
 STANDARDS = {"en1992": (0.3, 0.4), "aci224": (0.10, 0.15, 0.18, 0.30, 0.41)}
+# So chosen that below 2 % of the true length of any data set is wide: docs/measuring.md.
+WIDE, WIDE_SHARE = 10, 0.1
 WINDOW = 1.5  # standard deviation of the mean over widths, in that of the line's smoothing
 
 
@@ -55,6 +59,7 @@ class Crack:
     ends: int = 0  # free ends; a ring has none
     cut_off: bool = False  # it reaches the border of the photo, and may continue beyond it
     class_lengths: tuple[float, ...] = ()  # of the line in each class of width, the narrowest first
+    wide: bool = False  # and so not in the sums
 
 
 @dataclass(frozen=True)
@@ -62,13 +67,19 @@ class Measurement:
     """All that was measured in one photo."""
 
     cracks: tuple[Crack, ...]  # from top to bottom
-    total: Crack
+    total: Crack  # of those that are not wide
+    wide: int  # how many are
     specks: int  # left out because they are shorter than MIN_LENGTH
     height: int  # of the photo, in pixels
     width: int
     mm_per_pixel: float | None
     width_classes: tuple[float, ...]  # limits in mm, each the first width of the next class
-    lines: tuple[np.ndarray, ...]  # (n, 3) each: x, y and width along a centre line, in pixels
+    lines: tuple[list[np.ndarray], ...]  # of each crack: x, y, width (n, 3) along a line, in pixels
+
+    def lines_of(self, wide: bool) -> list[np.ndarray]:
+        """Those of all cracks that are wide, or of all others."""
+        return [line for crack, own in zip(self.cracks, self.lines) if crack.wide == wide
+                for line in own]
 
 
 def widths(lines: list[Line], pixels: np.ndarray) -> list[np.ndarray]:
@@ -173,11 +184,16 @@ def check_scale(mm_per_pixel: float | None, width_classes: Sequence[float]) -> N
                          "in mm that rise from above 0, such as 0.1 0.2 0.3")
 
 
-def measure(mask: Tensor, mm_per_pixel: float | None = None, width_classes: Sequence[float] = ()
-            ) -> Measurement:
+def is_wide(crack: Crack) -> bool:
+    return not crack.cut_off and crack.width_mean > max(WIDE, WIDE_SHARE * crack.length)
+
+
+def measure(mask: Tensor, mm_per_pixel: float | None = None, width_classes: Sequence[float] = (),
+            include_wide: bool = False) -> Measurement:
     """The cracks of a mask (1, h, w) on the CPU, where anything non-zero is crack.
 
     width_classes: limits in mm. A crack shorter than MIN_LENGTH is a speck, only counted.
+    include_wide: no crack is called wide, all are in the sums.
     Time and memory follow the number of crack pixels, plus a few bytes per pixel of the mask.
     """
     check_scale(mm_per_pixel, width_classes)
@@ -198,9 +214,13 @@ def measure(mask: Tensor, mm_per_pixel: float | None = None, width_classes: Sequ
         pixels, skeleton, outline = (np.argwhere(layer) + corner for layer in layers)
         crack, found = crack_of(pixels, skeleton, outline, whole.shape, limits)
         if crack.length >= MIN_LENGTH:
-            cracks.append(crack)
+            cracks.append(replace(crack, wide=is_wide(crack) and not include_wide))
             places.append(pixels)
-            tracks += found
+            tracks.append(found)
+    summed = [i for i, crack in enumerate(cracks) if not crack.wide]
+    total = together([cracks[i] for i in summed], [places[i] for i in summed],
+                     [track for i in summed for track in tracks[i]], whole.shape, limits)
     return Measurement(
-        tuple(cracks), together(cracks, places, tracks, whole.shape, limits), count - len(cracks),
-        *whole.shape, mm_per_pixel, tuple(width_classes), tuple(track[:, :3] for track in tracks))
+        tuple(cracks), total, len(cracks) - len(summed), count - len(cracks), *whole.shape,
+        mm_per_pixel, tuple(width_classes),
+        tuple([track[:, :3] for track in own] for own in tracks))

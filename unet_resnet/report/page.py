@@ -32,6 +32,7 @@ from unet_resnet.metrics import count
 PAGE = Path(__file__).with_name("report.html").read_text("utf-8")
 SIDE, QUALITY = 320, 70  # of thumbnails: about 19 kB each
 SHARE = "crack (%)"  # the column that every photo has
+WIDE = "wide (not counted)"  # one of those that only measured photos have
 HASHES = {kind: base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for kind, text
           in re.findall(r"<(style|script)>(.*?)</", PAGE, re.DOTALL)}  # for the page's policy
 
@@ -86,7 +87,7 @@ class Report(AbstractContextManager):
         cracks, as `measure.tables.Histogram`. failed: photos without results, and why.
         folders: the sums of each, as `measure.folders.Folders.rows`; shown if there are several.
         """
-        labels, order, cracked, length, begin, unit = {SHARE: None}, [], 0, 0.0, 0, None
+        labels, order, cracked, length, wide, begin, unit = {SHARE: None}, [], 0, 0.0, 0, 0, None
         self._rows.seek(0)
         for line in self._rows:
             numbers = json.loads(line)["numbers"]
@@ -94,9 +95,12 @@ class Report(AbstractContextManager):
             unit = next((unit for unit in ("mm", "px") if f"length ({unit})" in labels), None)
             cracked += numbers[SHARE] > 0
             length += numbers.get(f"length ({unit})") or 0
+            wide += numbers.get(WIDE) or 0
             widest = numbers.get(f"greatest width ({unit})") or 0
             order.append((-widest, -numbers[SHARE], begin))
             begin += len(line)
+        if not wide:
+            labels.pop(WIDE, None)
         begins = [begin for *_, begin in sorted(order)]
         failures = [(one_line(path), reason.removeprefix(f"{one_line(path)}: "))
                     for path, reason in failed]
@@ -104,7 +108,7 @@ class Report(AbstractContextManager):
         environment.filters["figures"] = figures
         page = environment.from_string(PAGE).stream(
             hashes=HASHES, colours=overlay, photos=len(order), cracked=cracked, length=length,
-            unit=unit, labels=[*labels], rows=self._read(begins),
+            wide=wide, unit=unit, labels=[*labels], rows=self._read(begins),
             worst=next(self._read(begins[:1]), None), widths=widths, scores=scores,
             failed=failures, about=about,
             folders=folders if len({row["photos"] for row in folders}) > 1 else ())
