@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import stress
 import torch
+import widths
 from conftest import refused, run_script
 from torch import Generator
 from torch.nn import functional as F
@@ -114,6 +115,40 @@ def test_the_stress_sheet_of_a_checkpoint(sets, tiny, tmp_path):
         path.unlink()
     refused(run_script(tmp_path, "benchmarks/stress.py", tmp_path / "images", *arguments),
             "stress.py", "no photo")
+
+
+def test_widths_of_predictions_and_masks(sets, tiny, tmp_path):
+    """Of the validation photos with cracks, by source and width; the mask is 3 pixels wide."""
+    model, _ = checkpoint.load(tiny)
+    names = [f"{source}_{i:03d}.png" for source in ("CFD", "DeepCrack") for i in (7, 8)]
+    checkpoint.save(tmp_path / "run.pt", model, 1 / 256, split={
+        "train": {}, "validation": dict.fromkeys([*names, "scene_1.png"], "")})
+    arguments = ("--data", sets / "crackmix", sets / "confusers", "--checkpoint")
+    outcome = run_script(tmp_path, "benchmarks/widths.py", *arguments, tmp_path / "run.pt",
+                         "--device", "cpu", "--calibrate")
+    assert outcome.status == 0, outcome.err
+    lines = outcome.out.splitlines()
+    assert [row[:14].strip() for row in lines[2:6]] == [
+        "CFD", "DeepCrack", "2: 3 to 6 px", "all"]
+    assert lines[5].split()[1] == "4" and lines[-1].startswith("calibration: ")
+    refused(run_script(tmp_path, "benchmarks/widths.py", *arguments, tiny), "widths.py",
+            "no photo that", "validated on")
+
+
+def test_ratios_of_widths():
+    """Found a quarter too wide and as long as they are, one missed; a factor of 0.8 mends that."""
+    photos = [widths.Photo("a", float(w), 1.25 * w, 10.0 * w, 10.0 * w) for w in range(2, 10)]
+    name, count, missed, width, spread, correlation, length, *_ = widths.line("a", [
+        *photos, widths.Photo("a", 5.0, 0.0, 30.0, 0.0)])
+    assert (count, missed, width, spread, correlation) == ("9", "1", "1.25", "1.25 to 1.25", "1.00")
+    assert length == "1.00"
+    assert widths.line("b", [widths.Photo("b", 5.0, 0.0, 30.0, 0.0)])[1:4] == ("1", "1", "-")
+    assert [widths.width_class(photo) for photo in (photos[0], photos[1], photos[-1])] == [
+        "1: 0 to 3 px", "2: 3 to 6 px", "3: 6 to 12 px"]
+    said = widths.calibration(photos)
+    assert "times 0.800, from 4 photos" in said
+    assert said.endswith("1.25 to 1.25, median error 25.0%, become 1.00 to 1.00, median error 0.0%")
+    assert "too few" in widths.calibration(photos[:1])
 
 
 def test_pictures_for_the_docs(tiny, sets, tmp_path):
