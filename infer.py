@@ -62,7 +62,7 @@ def parse_arguments() -> argparse.Namespace:
                        help="the same, from a length seen in the photos")
     add("--width-classes", nargs="+", default=[], metavar="MM", help="limits, such as 0.1 0.2 0.3, "
         "of the classes of width for which lengths are summed; or en1992, or aci224")
-    add("--include-wide", action="store_true", help="sum cracks flagged as too wide for one, too")
+    add("--include-wide", action="store_true", help="sum also what is too wide for a crack")
     add("--report", action="store_true", help="write report.html, a page to look through")
     args = parser.parse_args()
     if args.scale_bar:

@@ -40,7 +40,7 @@ class Photo(NamedTuple):
 
 
 def photos_of(args: argparse.Namespace) -> list[Photo]:
-    """Cracks that are too wide for one are measured, too: there are some in the true masks."""
+    """What is called too wide for a crack is measured, too: true masks have some."""
     predictor, photos = load(args.checkpoint, args.device), []
     pairs = validation_pairs(args.data, predictor.split["validation"].keys())
     if not pairs:
