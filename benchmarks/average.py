@@ -1,0 +1,42 @@
+"""The mean of several trained networks of one architecture, as a checkpoint.
+
+    python benchmarks/average.py cracks=0.4 runs/one=0.3 runs/two=0.3 --threshold 0.68 \
+        --output mean.pt
+
+Networks fine-tuned from one start lie in one valley of the loss, and their mean is often better on
+photos that none of them has seen than each of them (Wortsman et al., Model soups and Robust
+fine-tuning, 2022). The split is that of the last one: the others' photos must be among its own.
+"""
+
+import argparse
+from pathlib import Path
+
+from unet_resnet import checkpoint
+from unet_resnet.audit.scoring import learned_from
+from unet_resnet.files import check_new, run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="+", metavar="CHECKPOINT=SHARE")
+    parser.add_argument("--threshold", type=float, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    args = parser.parse_args()
+    check_new(args.output)
+    mean, known = {}, []
+    for part in args.parts:
+        path, _, share = part.rpartition("=")
+        network, content = checkpoint.load(Path(path))
+        known.append(learned_from(content.split).keys())
+        for name, tensor in content.model.items():
+            mean[name] = mean.get(name, 0) + float(share) * tensor.double()
+    if strangers := set().union(*known) - known[-1]:
+        raise ValueError(f"{min(strangers)}: trained on before, but not in the last one's split")
+    network.load_state_dict({name: tensor.to(content.model[name].dtype)
+                             for name, tensor in mean.items()})
+    checkpoint.save(args.output, network, args.threshold, content.split,
+                    settings=content.settings)
+
+
+if __name__ == "__main__":
+    run(main, "average.py")
