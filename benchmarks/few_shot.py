@@ -25,7 +25,8 @@ from unet_resnet.audit.folders import find
 from unet_resnet.audit.groups import group_of
 from unet_resnet.audit.scoring import understood
 from unet_resnet.data import Pair, read_pair
-from unet_resnet.metrics import best_threshold, counts_at, histogram
+from unet_resnet.files import run
+from unet_resnet.metrics import BINS, best_threshold, counts_at, histogram
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -37,7 +38,7 @@ def pairs_of(folder: Path, source: str, seed: int) -> tuple[list[Pair], list[Pai
                             if pair.source == source]):
         groups[group_of(pair.image.stem)].append(pair)
     if len(groups) < 2:
-        raise SystemExit(f"few_shot.py: {source}: {len(groups)} photographs in {folder}, wanted 2")
+        raise ValueError(f"{source}: {len(groups)} photographs in {folder}, wanted 2")
     shuffled = sorted(groups)
     random.Random(seed).shuffle(shuffled)
     halves = shuffled[:len(shuffled) // 2], shuffled[len(shuffled) // 2:]
@@ -70,12 +71,12 @@ def main() -> None:
     print(f"{'photos':>6}{'IoU':>8}{'Dice':>8}{'best':>8}{'minutes':>9}")
     for count in args.photos:
         with tempfile.TemporaryDirectory() as folder:
-            began, run = time.perf_counter(), args.weights
+            began, weights = time.perf_counter(), args.weights
             if count:
                 fine_tune(mine[:count], Path(folder), args.weights, args.flags)
-                run = Path(folder, "run")
+                weights = Path(folder, "run")
             minutes = (time.perf_counter() - began) / 60
-            predictor, total = load(run), torch.zeros(2, 256, dtype=torch.int64)
+            predictor, total = load(weights), torch.zeros(2, BINS, dtype=torch.int64)
             for pair in tqdm(rest, "scoring", leave=False):
                 photo, truth = read_pair(pair)
                 total += histogram(predictor(photo, min_area=50), truth.bool())
@@ -85,4 +86,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main, "few_shot.py")

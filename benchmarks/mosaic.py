@@ -22,7 +22,7 @@ from unet_resnet import load, tiling
 from unet_resnet.audit.folders import find
 from unet_resnet.audit.scoring import understood
 from unet_resnet.data import Pair, read_pair
-from unet_resnet.metrics import counts_at, histogram
+from unet_resnet.metrics import BINS, counts_at, histogram
 from unet_resnet.synthetic import pavement
 
 HEIGHT, WIDTH = 3000, 4000
@@ -85,7 +85,7 @@ def main() -> None:
         mosaics = [mosaic(parts) for _ in range(args.mosaics)]
         print(f"{kind:12}{'Dice':>8}{'computed':>10}{'seam':>7}")
         for tile, overlap in LATTICES:
-            total, areas, seams = torch.zeros(2, 256, dtype=torch.int64), [], []
+            total, areas, seams = torch.zeros(2, BINS, dtype=torch.int64), [], []
             for photo, mask in mosaics:
                 found = tiling.predict(counting(predictor.probability, areas), photo, tile, overlap)
                 total += histogram(found, mask.bool())
