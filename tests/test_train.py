@@ -80,8 +80,7 @@ def test_beside_val_the_photos_of_test_are_scored_at_the_end(script, tmp_path):
     (tmp_path / "set/train/images/a.heic").write_bytes(b"\0\0\0\x10ftypheic\0\0\0\0")
     outcome = script("train.py", "--data", "set", *TINY)
     assert outcome.status == 0, outcome.err
-    for line in ("not used: extra/", "pictures not read: 1 HEIC (.heic); save them as .jpg or .png "
-                 "first"):
+    for line in ("not used: extra/", "pictures not read: 1 .heic; save them as .jpg or .png first"):
         assert line in outcome.out.splitlines()
     assert "3 photos to train on, 3 to validate on, 3 of test/ to score at the end" in outcome.out
     run = tmp_path / "runs/set-1"

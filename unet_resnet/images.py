@@ -6,7 +6,7 @@ JPEG, PNG, BMP, TIFF and WebP are read, recognised by their content, not by thei
 |---|---|
 | palette, grey, CMYK | RGB |
 | transparency | dropped: the colours under it count |
-| 16 bits, floats | scaled to 0..255, or refused (`deep`) |
+| grey values of 10 to 16 bits, floats | scaled to 0..255, or refused (`to_bytes`) |
 | pages or frames after the first | not read (`has_pages`) |
 | EXIF orientation | the picture is turned upright; damaged EXIF data are ignored |
 | more pixels than the limit | refused before they are decoded |
@@ -18,24 +18,24 @@ compressed TIFF, libtiff prints lines of its own to stderr, past Python.)
 
 import logging
 import os
-import stat
 import warnings
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Lock
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from unet_resnet import deep
 from unet_resnet.files import one_line, written_whole
-from unet_resnet.formats import kind_of
 
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".bmp", ".tif", ".tiff", ".webp")
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # Pillow would run Ghostscript on PostScript
+# Pictures, too, but not read: of phones, cameras' raw files, and others.
+OTHERS = (".heic", ".heif", ".avif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2",
+          ".gif", ".jp2", ".jxl", ".psd")
 MAX_MEGAPIXELS = 400  # above, a file is taken for a decompression bomb
 LIMIT = "UNET_RESNET_MAX_MEGAPIXELS"  # environment variable that sets another limit
 ORIENTATION = 0x0112  # EXIF tag
@@ -43,8 +43,13 @@ TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
          4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
          6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90}
 QUARTER_TURNS = (TURNS[5], TURNS[6], TURNS[7], TURNS[8])  # exchange height and width
+# Grey values that stand for white. Of 256 levels, eight must be left of what fills a 32nd.
+WHITES, LEAST_SHARE = (1, 255, 1023, 4095, 16383, 65535), 1 / 32
+SUBFILE, REDUCED = 254, 1  # a TIFF tag, and its value for a preview
+BITS, PHOTOMETRIC, PLANES, NO_DATA, DNG = 258, 262, 284, 42113, 50706  # TIFF tags
+REMEDY = "save it as 8 bits"
 
-LOCK, LIFTED = Lock(), []  # of `pillow_limit_lifted`
+Image.MAX_IMAGE_PIXELS = None  # 179 megapixels otherwise; `check_megapixels` sets the limit
 # Pillow warns of damaged EXIF data and logs what it then raises: our one line says more.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
@@ -53,6 +58,18 @@ logging.getLogger("PIL").setLevel(logging.CRITICAL)
 def is_picture(path: Path) -> bool:
     """Whether its name ends as that of a picture that can be read."""
     return path.suffix.lower() in SUFFIXES
+
+
+def is_other(path: Path) -> bool:
+    """Whether its name ends as that of a picture that cannot be read, such as a phone's HEIC."""
+    return path.suffix.lower() in OTHERS
+
+
+def passed_over(paths: Iterable[Path]) -> str:
+    """What is said of those that `is_other` finds among the paths; "" if there are none."""
+    counts = Counter(path.suffix.lower() for path in paths if is_other(path))
+    found = ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common())
+    return f"pictures not read: {found}; save them as .jpg or .png first" if counts else ""
 
 
 def check_megapixels(height: float, width: float) -> None:
@@ -68,53 +85,33 @@ def check_megapixels(height: float, width: float) -> None:
 
 
 @contextmanager
-def pillow_limit_lifted() -> Iterator[None]:
-    """Pillow's own limit, 179 megapixels, is global: the first thread lifts it, the last restores
-    what the program around us had set."""
-    with LOCK:
-        LIFTED.append(LIFTED[0] if LIFTED else Image.MAX_IMAGE_PIXELS)
-        Image.MAX_IMAGE_PIXELS = None
-    try:
-        yield
-    finally:
-        with LOCK:
-            limit = LIFTED.pop()
-            if not LIFTED:
-                Image.MAX_IMAGE_PIXELS = limit
-
-
-@contextmanager
 def opened(path: Path) -> Iterator[Image.Image]:
     """The image at `path`, not yet decoded.
 
     Raises FileNotFoundError, or ValueError, naming the file, for anything that fails in the block.
     """
+    if not os.path.isfile(path):  # opening a named pipe would wait for a writer
+        raise FileNotFoundError(f"{one_line(path)}: no such file, or not a file")
     try:
-        found = os.stat(path)
-        if stat.S_ISDIR(found.st_mode):
-            os.listdir(path)  # that it may not be read is a better reason
-            raise ValueError("a folder, not a picture")
-        if not stat.S_ISREG(found.st_mode):  # opening a named pipe would wait for a writer
-            raise ValueError("not a regular file")
-        if not found.st_size:
-            raise ValueError("the file is empty")
         # Not by name: Pillow would map a turned grey TIFF into memory with its sides exchanged.
-        with (pillow_limit_lifted(), open(path, "rb") as file,
-              Image.open(file, formats=FORMATS) as image):
+        with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
             check_megapixels(image.height, image.width)
-            deep.check_decoder(image)
+            if (tags := tags_of(image)).get(SUBFILE) == REDUCED or DNG in tags:
+                raise ValueError("a camera's raw file, of which only a preview can be read; save "
+                                 "it as JPEG or PNG first")
             yield image
-    except FileNotFoundError:
-        reason = "a link to a file that is not there" if path.is_symlink() else "no such file"
-        raise FileNotFoundError(f"{one_line(path)}: {reason}") from None
     # Pillow's decoders raise nearly anything on damaged files: SyntaxError, struct.error, ...
     except Exception as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         if isinstance(error, Image.UnidentifiedImageError):
-            kind = kind_of(path)
-            reason = (f"this is {kind}: save it as JPEG or PNG first" if kind not in ("", *FORMATS)
-                      else f"not a picture in a format that can be read ({', '.join(FORMATS)})")
+            reason = (f"not a picture in a format that can be read ({', '.join(FORMATS)}); if it "
+                      "is another, such as HEIC or GIF, save it as JPEG or PNG first")
         raise ValueError(f"{one_line(path)}: {one_line(reason)}") from error
+
+
+def tags_of(image: Image.Image) -> dict:
+    """The tags of a TIFF; empty for other formats."""
+    return getattr(image, "tag_v2", {})
 
 
 def has_pages(image: Image.Image) -> bool:
@@ -156,20 +153,49 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
 def read_photo(path: Path) -> Tensor:
     """The photograph upright, as (3, h, w) uint8 RGB."""
     with opened(path) as image:
-        return interpreted(image)[0]
+        return to_rgb(image)
 
 
-def interpreted(image: Image.Image) -> tuple[Tensor, tuple[str, ...]]:
-    """A PIL image, upright, as (3, h, w) uint8 RGB, and what of `deep.ASSUMED` this took."""
+def to_rgb(image: Image.Image) -> Tensor:
+    """A PIL image, upright, as (3, h, w) uint8 RGB.
+
+    Raises ValueError for more than 8 bits in a range that is not known.
+    """
+    tags, raw = tags_of(image), str(getattr(image, "tile", ""))
+    more_bits = max(tags.get(BITS, (8,))) > 8 or image.format == "PNG" and ";16" in raw
     image = upright(image)
-    if deep.is_deep(image):
-        grey, assumed = deep.to_bytes(image)
-        return torch.from_numpy(grey).expand(3, -1, -1).contiguous(), assumed
-    deep.check_colours(image)
+    if is_deep(image):
+        return torch.from_numpy(to_bytes(image)).expand(3, -1, -1).contiguous()
     if image.mode == "P":  # straight to RGB, Pillow warns of a transparent palette
         image = image.convert("RGBA")
     array = np.array(image if image.mode == "RGB" else image.convert("RGB"))  # writable
-    return torch.from_numpy(array).permute(2, 0, 1), ()
+    # Of colours, Pillow keeps the upper 8 bits; planes, one colour after the other, it mixes up.
+    if more_bits and (array.max() < 64 or tags.get(PLANES) == 2):
+        raise ValueError(f"colours of more than 8 bits, too dark or in separate planes; {REMEDY}")
+    return torch.from_numpy(array).permute(2, 0, 1)
+
+
+def is_deep(image: Image.Image) -> bool:
+    """Whether it has grey values of more than 8 bits, so that decoding may refuse it."""
+    return image.mode == "F" or image.mode.startswith("I")
+
+
+def to_bytes(image: Image.Image) -> np.ndarray:
+    """A decoded image that `is_deep` as grey values (h, w) uint8; white is the least of WHITES
+    that holds the values.
+
+    Raises ValueError where values are negative, not finite, beyond 16 bits or all much alike, and
+    for a TIFF in which 0 is white, or some value means no data.
+    """
+    values, tags = np.array(image).astype(np.float32), tags_of(image)
+    # Few pixels of other values do not count.
+    low, high = np.percentile(values, (0.5, 99.5), method="nearest")
+    white = next((white for white in WHITES if high <= white), np.inf)
+    if not (low >= 0 and high - low >= white * LEAST_SHARE and tags.get(PHOTOMETRIC, 1) == 1
+            and NO_DATA not in tags):
+        raise ValueError(f"its grey values, {low:g} to {high:g}, have no range that is known: "
+                         f"floats from 0 to 1 or 255, or 8, 10, 12, 14 or 16 bits; {REMEDY}")
+    return np.rint(values * (255 / white)).clip(0, 255).astype(np.uint8)
 
 
 def write_png(path: Path, pixels: Tensor) -> None:

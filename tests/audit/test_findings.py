@@ -16,7 +16,6 @@ from PIL import Image, ImageFilter
 from unet_resnet import images
 from unet_resnet.audit import findings, split
 from unet_resnet.audit.findings import KINDS, audit, crack_width, is_frayed
-from unet_resnet.deep import ASSUMED
 from unet_resnet.files import fingerprint
 from unet_resnet.audit.folders import find
 from unet_resnet.masks import Rule
@@ -82,15 +81,6 @@ def turned_by_exif(folder: Path) -> None:
     Image.open(folder / "images/CFD_001.png").save(folder / "images/CFD_001.png", exif=exif)
 
 
-def of_floats(top: float, corner: float = 0) -> Callable[[Path], None]:
-    """A photo of values up to `top`, in one corner of another."""
-    def make(folder: Path) -> None:
-        grey = np.float32(texture(0).convert("L")) / 255 * top
-        grey[:9, :9] = corner
-        Image.fromarray(grey).save(folder / "images/CFD_001.png", "TIFF")
-    return make
-
-
 def soft(mask: np.ndarray) -> np.ndarray:
     """With edges of many values, as after blurring."""
     return np.array(Image.fromarray(mask).filter(ImageFilter.GaussianBlur(2)))
@@ -120,9 +110,6 @@ FAULTS = {
     "photo is turned by EXIF, its mask is not": turned_by_exif,
     "mask with values between black and white": write_mask(jpeg(line())),
     "mask is black": write_mask(line(0)),
-    "photo with values for no data": of_floats(1, -9999),
-    "photo of 10, 12 or 14 bits": of_floats(4095),
-    "photo with grey values of unknown range": of_floats(3.7),
 }
 ELSEWHERE = {"photos shared by train, val or test"}  # needs two parts: a test of its own
 
@@ -151,13 +138,6 @@ def test_each_fault_is_found_and_no_other_invented(folder, kind):
     # A black set has black masks; the noise of a frayed mask is not a shade between.
     expected = {kind: 1} | ({"mask is black": 4} if kind == "no mask has any crack" else {})
     assert kinds(folder) == expected
-
-
-@pytest.mark.parametrize("kind", ASSUMED)
-def test_what_is_assumed_of_grey_values_is_noted_before_training(folder, kind):
-    FAULTS[kind](folder)
-    assert kinds(folder, copies=False) == {kind: 1}
-    assert len([note for note in split.load_pairs([folder])[-1] if kind in note]) == 1
 
 
 @pytest.mark.parametrize("kind", [kind for kind in FAULTS if KINDS[kind][0] == "error"])
@@ -231,12 +211,12 @@ def test_command_reports_and_its_exit_status_tells(folder, tmp_path):
 
 def test_command_names_what_is_not_used(folder, tmp_path):
     (folder / "old_masks").mkdir()
-    (folder / "images/b.xyz").write_bytes(b"GIF89a")
+    (folder / "images/b.avif").write_bytes(b"GIF89a")
     (folder / "images/CFD_001_overlay.png").write_bytes(b"never read")
     result = run(folder, "--json", str(tmp_path / "found.json"))
     assert result.returncode == 0, result.stdout
     lines = ["not used: old_masks/, pictures such as CFD_001_overlay.png: 1",
-             "pictures not read: 1 GIF (.xyz); save them as .jpg or .png first"]
+             "pictures not read: 1 .avif; save them as .jpg or .png first"]
     assert [line for line in result.stdout.splitlines() if line in lines] == lines
     assert json.loads((tmp_path / "found.json").read_text())["not_used"] == lines
 

@@ -126,7 +126,7 @@ def test_what_has_no_partner_is_kept_apart(tmp_path, photos, masks, without_mask
 
 # Parts
 
-PICTURE = b"GIF89a"  # by its content, whatever its name
+PICTURE = b"GIF89a"
 
 
 def test_sub_folders_are_read_and_paired_by_their_place(tmp_path):
@@ -274,14 +274,14 @@ def test_photos_with_results_beside_them_are_still_a_folder_of_photos(tmp_path):
 # Other kinds
 
 def test_a_picture_of_another_kind_is_read_where_it_is_wanted_and_counted_elsewhere(tmp_path):
-    """Reading it names its kind, better than "mask without photo"."""
+    """Reading it says what to do, better than "mask without photo"."""
     pairs_of(tmp_path, ["b.jpg", "notes.txt"], ["a.png", "b.gif"])
-    for name in ("images/a.heic", "images/b.heic", "images/c.xyz", "masks/b.gif"):
+    for name in ("images/a.heic", "images/b.heic", "images/c.HEIC", "masks/b.gif"):
         (tmp_path / name).write_bytes(PICTURE)
     part = find([tmp_path])["train"]
     assert [(pair.image.name, pair.mask.name) for pair in part.pairs] == [
         ("a.heic", "a.png"), ("b.jpg", "b.gif")]
-    assert [path.name for path in part.unread] == ["b.heic", "c.xyz"]
+    assert [path.name for path in part.unread] == ["b.heic", "c.HEIC"]
     assert not (part.without_mask or part.without_image or part.doubled)
     assert notes([tmp_path], {"train": part}) == [
-        "pictures not read: 2 GIF (.heic .xyz); save them as .jpg or .png first"]
+        "pictures not read: 2 .heic; save them as .jpg or .png first"]

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from unet_resnet import images
-from unet_resnet.images import read_photo, size_of, write_png
+from unet_resnet.images import is_picture, passed_over, read_photo, size_of, write_png
 from unet_resnet.audit.mask_rules import survey
 from unet_resnet.masks import Rule
 
@@ -123,7 +123,6 @@ def cut_short(path: Path) -> None:
 BAD = {"text.jpg": lambda path: path.write_text("no picture"),
        "cut.jpg": cut_short, "cut.png": cut_short, "cut.tif": cut_short, "cut.webp": cut_short,
        "empty.png": Path.touch,
-       "folder.png": Path.mkdir,
        "nan.tif": lambda path: of(np.float32([[0, np.nan]])).save(path),
        "infinite.tif": lambda path: of(np.float32([[0, np.inf]])).save(path)}
 
@@ -137,9 +136,32 @@ def test_a_bad_file_is_named(tmp_path, name, read):
 
 
 @pytest.mark.parametrize("read", [read_photo, read_mask, survey, size_of])
-def test_a_missing_file_is_missing(tmp_path, read):
-    with pytest.raises(FileNotFoundError, match="nowhere.png"):
-        read(tmp_path / "nowhere.png")
+def test_a_missing_file_is_missing_and_a_folder_is_none(tmp_path, read):
+    (tmp_path / "folder.png").mkdir()
+    for name in ("nowhere.png", "folder.png"):
+        with pytest.raises(FileNotFoundError, match=name):
+            read(tmp_path / name)
+
+
+@pytest.mark.parametrize("content", [b"\0\0\0\x18ftypheic", b"GIF89a", b"P6 4 4 255 "])
+def test_other_pictures_are_refused_with_advice(tmp_path, content):
+    (tmp_path / "photo.jpg").write_bytes(content + bytes(99))
+    with pytest.raises(ValueError, match="photo.jpg: not a picture .*save it as JPEG or PNG"):
+        read_photo(tmp_path / "photo.jpg")
+
+
+def test_other_pictures_are_counted_in_one_line():
+    files = [Path(name) for name in ("1.HEIC", "2.heic", "a.gif", "b", "c.txt", "d.jpg", "e.nef")]
+    assert passed_over(files) == ("pictures not read: 2 .heic, 1 .gif, 1 .nef; save them as .jpg "
+                                  "or .png first")
+    assert passed_over(files[3:6]) == ""
+
+
+@pytest.mark.parametrize("suffix", ["jfif", "jpe", "JFIF"])
+def test_jpeg_has_more_endings(tmp_path, suffix):
+    of(RGB).save(tmp_path / f"x.{suffix}", "JPEG")
+    assert is_picture(tmp_path / f"x.{suffix}")
+    assert read_photo(tmp_path / f"x.{suffix}").shape == (3, 5, 7)
 
 
 @pytest.mark.parametrize("read", [read_photo, read_mask, survey, size_of])

@@ -16,10 +16,9 @@ from unet_resnet.audit.groups import BLANK, group_of, near_duplicates, perceptua
 from unet_resnet.audit.mask_rules import (
     FAULTS, MaskValues, UnclearMasks, fault_of, may_be_unturned, rule_of, survey)
 from unet_resnet.data import Pair, in_threads
-from unet_resnet.deep import ASSUMED, more_bits
 from unet_resnet.files import fingerprint, one_line
 from unet_resnet.images import (
-    QUARTER_TURNS, has_pages, interpreted, opened, turn_of, upright_size)
+    QUARTER_TURNS, has_pages, is_deep, opened, to_rgb, turn_of, upright_size)
 from unet_resnet.masks import UNTURNED, misfit
 
 AMBIGUOUS, SPECIAL = "masks are not understood", "masks are not 0 and 255"
@@ -46,7 +45,6 @@ KINDS = {
     "mask of several pages": ("note", PAGES),
     "same photo under names of two photos": ("note", "a drawn split keeps them on one side"),
     SPECIAL: ("note", ""),
-} | {kind: ("note", advice) for kind, advice in ASSUMED.items()} | {
     "mask with values between black and white": (
         "note", "read correctly, from half white; other programs may read > 0"),
     "mask is black": ("note", "correct if the photo shows no crack"),
@@ -150,11 +148,10 @@ def _examine_photo(record: Record, decode: bool) -> None:
         record.turn = turn_of(image)
         if has_pages(image):
             record.findings.append(("photo of several pages", ""))
-        if not decode and not more_bits(image):
+        if not decode and not is_deep(image):
             record.size = upright_size(image)
             return
-        photo, assumed = interpreted(image)
-        record.findings += [(kind, "") for kind in assumed]
+        photo = to_rgb(image)
     record.size = (photo.shape[1], photo.shape[2])
     if decode:
         record.hash = perceptual_hash(photo.float().mean(0) / 255)

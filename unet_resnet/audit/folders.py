@@ -17,8 +17,7 @@ from typing import NoReturn
 
 from unet_resnet.audit.groups import source_of
 from unet_resnet.data import Pair
-from unet_resnet.formats import kind_of, passed_over
-from unet_resnet.images import SUFFIXES, is_picture
+from unet_resnet.images import SUFFIXES, is_other, is_picture, passed_over
 
 PARTS = {"train": ("train",), "validation": ("val", "valid", "validation"), "test": ("test",)}
 # Ends of names: of masks, and of what else infer.py writes beside its mask.
@@ -56,7 +55,7 @@ def pictures_below(folder: Path, apart: Set[Path] = frozenset()) -> tuple[list[P
         files += [Path(parent, name) for name in names if name[0] != "."]
     files.sort()
     return ([file for file in files if is_picture(file)],
-            [file for file in files if not is_picture(file) and kind_of(file)])
+            [file for file in files if is_other(file)])
 
 
 def name_below(folder: Path, path: Path) -> str:
@@ -208,7 +207,7 @@ def unused(folder: Path, using: Set[Path], name: str = "") -> list[str]:
         if child.name[0] == ".":
             continue
         if not child.is_dir():
-            pictures += is_picture(child) or bool(kind_of(child))
+            pictures += is_picture(child) or is_other(child)
         elif any(child in (place, *place.parents) for place in using):
             found += unused(child, using, f"{name}{child.name}/")
         else:

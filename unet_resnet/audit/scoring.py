@@ -11,7 +11,7 @@ from unet_resnet.audit.groups import related
 from unet_resnet.checkpoint import Split
 from unet_resnet.data import Pair
 from unet_resnet.files import fingerprint, one_line
-from unet_resnet.formats import passed_over
+from unet_resnet.images import passed_over
 
 Side = dict[str, str | None]  # of a Split: file name -> fingerprint
 

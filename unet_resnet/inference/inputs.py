@@ -11,8 +11,7 @@ from torch import Tensor
 
 from unet_resnet.data import Pair, read_truth
 from unet_resnet.files import one_line
-from unet_resnet.formats import passed_over
-from unet_resnet.images import SUFFIXES, has_pages, is_picture, interpreted, opened
+from unet_resnet.images import SUFFIXES, has_pages, is_picture, opened, passed_over, to_rgb
 from unet_resnet.inference import index
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mts", ".m2ts", ".mpg", ".mpeg",
@@ -109,16 +108,15 @@ class Reading(NamedTuple):
     truth: Tensor | None = None  # (1, h, w) uint8 0/1
     source: str = ""  # of a photo with a true mask
     has_pages: bool = False  # after the first, which are not read
-    assumed: tuple[str, ...] = ()  # of `deep.ASSUMED`
     facts: index.Facts | None = None  # of a photo that is a file
 
 
 def read(path: Path, pair: Pair | None) -> Reading:
     """Raises OSError or ValueError, naming the file, for one that cannot be read."""
     with opened(path) as image:
-        (photo, assumed), more = interpreted(image), has_pages(image)
+        photo, more = to_rgb(image), has_pages(image)
     truth, source = (read_truth(pair, photo), one_line(pair.source)) if pair else (None, "")
-    return Reading(photo, truth, source, more, assumed, index.facts_of(path))
+    return Reading(photo, truth, source, more, index.facts_of(path))
 
 
 def read_ahead(photos: Mapping[str, Path], pairs: Mapping[Path, Pair]

@@ -13,7 +13,6 @@ from pathlib import Path, PurePath
 from torch import Tensor
 from tqdm import tqdm
 
-from unet_resnet.deep import ASSUMED
 from unet_resnet.device import is_out_of_memory
 from unet_resnet.files import one_line
 from unet_resnet.images import write_png
@@ -71,7 +70,6 @@ class Folder:
     def __init__(self, path: Path, checkpoint: str) -> None:
         self.path, self.index = path, Index(path, checkpoint)
         self.failed: dict[Path, str] = {}  # reasons
-        self.assumed: Counter[str] = Counter()  # of grey values, `deep.ASSUMED`
 
     def claim(self, found: Sequence[Path], root: Path, masks: Collection[Path] = (),
               every: int | None = None, measured: bool = False, reported: bool = False,
@@ -125,7 +123,6 @@ class Folder:
                ) -> None:
         """All results of a photo are written: note that, and print it."""
         self.index.finish(name, read.facts)
-        self.assumed.update(read.assumed)
         share, *others = numbers.items()
         parts = [f"{path}: {share[1]:.2%} crack", *(
             f"{label} {value:.4g}" for label, value in others if value is not None)]
@@ -136,8 +133,6 @@ class Folder:
 
     def conclude(self, photos: Sequence[Path]) -> int:
         """Print the sums; returns the exit status, 1 if photos have failed."""
-        for kind, count in self.assumed.items():
-            print(f"note: {kind}: {count}; {ASSUMED[kind]}")
         done = part_of(len(photos) - len(self.failed), photos)
         print(f"{done} predicted, {len(self.failed)} failed; results are in {self.path}")
         return int(bool(self.failed))

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from unet_resnet import checkpoint, tiling
 from unet_resnet.checkpoint import Split
 from unet_resnet.device import memory_format, pick_device, pick_precision, probability_function
-from unet_resnet.images import check_megapixels, interpreted, read_photo
+from unet_resnet.images import check_megapixels, read_photo, to_rgb
 from unet_resnet.inference import runtime
 from unet_resnet.inference.components import without_specks
 from unet_resnet.inference.fuse import fuse_batchnorm
@@ -155,7 +155,7 @@ def to_photo(picture: Picture) -> Tensor:
     if isinstance(picture, (str, Path)):
         return read_photo(Path(picture))
     if isinstance(picture, Image.Image):
-        return interpreted(picture)[0]
+        return to_rgb(picture)
     shape = getattr(picture, "shape", ())
     if isinstance(picture, np.ndarray):
         with suppress(TypeError):  # text, for one, is no tensor
