@@ -190,7 +190,7 @@ def to_bytes(image: Image.Image) -> np.ndarray:
     values, tags = np.array(image).astype(np.float32), tags_of(image)
     # Few pixels of other values do not count.
     low, high = np.percentile(values, (0.5, 99.5), method="nearest")
-    white = next((white for white in WHITES if high <= white), np.inf)
+    white = next((white for white in WHITES if high <= white), np.nan)
     if not (low >= 0 and high - low >= white * LEAST_SHARE and tags.get(PHOTOMETRIC, 1) == 1
             and NO_DATA not in tags):
         raise ValueError(f"its grey values, {low:g} to {high:g}, have no range that is known: "
