@@ -180,8 +180,8 @@ def main() -> int:
                           args.measure, args.report, args.skip_existing)
     predict = partial(network, tile=args.tile, overlap=args.overlap, scales=args.scale,
                       tta=args.tta, batch=args.batch, dtype=torch.uint8, min_area=args.min_area)
-    page = Report(args.output / "report.html") if args.report else nullcontext()
-    with folder.index, tables as tables, page as report:
+    report = Report(args.output / "report.html") if args.report else None
+    with folder.index, tables as tables:
         run = Run(args, predict, folder, ScoreSheet(network.threshold), tables, report)
         predict_all(run, photos, pairs)
         about = {"command": command(), "photos": inputs.counted([*photos.values()]),

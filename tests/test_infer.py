@@ -4,7 +4,7 @@ import csv
 import json
 import re
 import shutil
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from unet_resnet.data import Pair, read_pair
 from unet_resnet.evaluation.sheet import ScoreSheet
 from unet_resnet.images import read_photo
 from unet_resnet.inference import overlay
-from unet_resnet.inference.inputs import find_photos, is_video
+from unet_resnet.inference.inputs import find_photos
 from unet_resnet.inference.outputs import files_of, name_results
 from unet_resnet.inference.predictor import load
 
@@ -114,17 +114,13 @@ def test_names_are_short_where_they_can_be(tmp_path, photos, wanted):
     ["a/x.jpg", "b/x.jpg", "a_x.jpg.png", "A_x.jpg"],
     ["1/a/x.png", "2/a/x.png", "x.png_1.jpg", "x.png_1.png", "3/a/x.png"],
     ["x.jpg", "x.JPG", "X.JPG", "x.jpg.jpg", "x.jpg.png"],
-    ["x.mp4", "x_every5/000010.png", "x_every5.png", "X_EVERY5_/a.png", "x.mov"],
+    ["x.mp4", "x_every5.png", "X_EVERY5_.png", "x.mov"],
 ])
 def test_names_never_collide(tmp_path, photos):
-    """Nor on a disk that does not know letter case, nor in a folder of stills."""
+    """Nor on a disk that does not know letter case."""
     for every in (None, 5):
         names = name_results([tmp_path / photo for photo in photos], tmp_path, every)
         assert len({name.casefold() for name in names}) == len(photos)
-        stills = {name.casefold() for name, photo in zip(names, photos)
-                  if every and is_video(Path(photo))}
-        assert not stills & {str(parent).casefold() for name in names
-                             for parent in PurePosixPath(name).parents}
 
 
 NAMES = st.text("aAb.", min_size=1, max_size=3).filter(lambda name: name.strip("."))
@@ -140,8 +136,6 @@ def test_no_two_photos_have_files_in_common(places, every):
     files = [file for name, photo in zip(names, photos)
              for file in files_of(name, photo, every, measured=True)]
     assert len({file.casefold() for file in files}) == len(files)
-    stills = tuple(file.casefold() for file in files if file.endswith("/"))
-    assert not [file for file in files if file.casefold().startswith(stills) and file[-1] != "/"]
     assert not any(part in ("", "..") for name in names for part in name.split("/"))
 
 

@@ -18,35 +18,22 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from unet_resnet.files import fingerprint, lock, one_line, written_whole
 
 NAME = "index.json"
 HEAD = b'{"software": "infer.py of unet_resnet",'
 PAUSE = 30.0  # seconds between two savings
-REMEDY = "choose another --output"
 
-
-class Facts(NamedTuple):
-    """By what a file is recognised."""
-
-    size: int
-    time: int
-    hash: str
+Facts = tuple[int, int, str]  # size, time and hash, by which a file is recognised
 
 
 def facts_of(path: Path) -> Facts:
     """Raises OSError."""
-    return Facts(*size_and_time(path), fingerprint(path))
-
-
-def size_and_time(path: Path) -> tuple[int, int]:
-    found = os.stat(path)
-    return found.st_size, found.st_mtime_ns
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns, fingerprint(path)
 
 
 @dataclass(slots=True)
@@ -65,9 +52,10 @@ class Entry:
         """Whether this is said of the photo: it lies where that was, `unchanged` since then if so
         wanted; or it is, by its hash, the same file moved."""
         if self.photo == os.path.abspath(photo):
-            with suppress(OSError):  # a photo that is gone has changed
-                if not unchanged or (self.size, self.time) == size_and_time(photo):
-                    return True
+            found = photo.stat() if photo.exists() else None
+            if not unchanged or found and (self.size, self.time) == (found.st_size,
+                                                                     found.st_mtime_ns):
+                return True
         return self.hash != "" and self.hash == fingerprint(photo)
 
 
@@ -76,20 +64,15 @@ def read(path: Path) -> dict[str, Entry] | None:
 
     Raises ValueError for a damaged one.
     """
-    if not path.is_file():
+    if not path.is_file() or not (content := path.read_bytes()).startswith(HEAD):
         return None
-    with open(path, "rb") as file:
-        if file.read(len(HEAD)) != HEAD:
-            return None
-        file.seek(0)
-        try:
-            entries = {name: Entry(**entry) for name, entry in json.load(file)["photos"].items()}
-            if not all(isinstance(file, str) for entry in entries.values()
-                       for file in (entry.photo, *entry.files)):
-                raise TypeError("a name that is no text")
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise ValueError(f"{one_line(path)}: damaged ({one_line(error)}), so which files are "
-                             "results is not known; move them and it away") from error
+    try:
+        entries = {name: Entry(**entry) for name, entry in json.loads(content)["photos"].items()}
+        for entry in entries.values():
+            "".join((entry.photo, *entry.files))  # a TypeError unless all are text
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{one_line(path)}: damaged ({one_line(error)}), so which files are "
+                         "results is not known; move them and it away") from error
     return entries
 
 
@@ -106,7 +89,8 @@ class Index:
         lock(folder)
         found = read(folder / NAME)
         if found is None and os.path.lexists(folder / NAME):
-            raise FileExistsError(f"{folder / NAME} was not written by infer.py; {REMEDY}")
+            raise FileExistsError(f"{folder / NAME} was not written by infer.py; choose "
+                                  "another --output")
         self.entries = found or {}
 
     def __enter__(self) -> "Index":
@@ -138,10 +122,10 @@ class Index:
         Raises FileExistsError, with nothing changed, where one of the files exists and is an input
         or is not in the index, or where the index says that it holds another photo, too.
         """
-        owners = defaultdict(list)
+        owners = defaultdict(set)
         for name, entry in self.entries.items():
             for file in entry.files:
-                owners[file].append(name)
+                owners[file].add(name)
         known = {name for name, photo in photos.items()
                  if name in self.entries and self.entries[name].is_of(photo)}
         given = {os.path.realpath(path) for path in inputs}
@@ -149,13 +133,15 @@ class Index:
             path = self.folder / file
             if not os.path.lexists(path):
                 continue
-            if file not in owners or os.path.realpath(path) in given:
-                reason = f"is not in {NAME}" if file not in owners else "is an input of this run"
-                raise FileExistsError(f"{path} exists and {reason}; it is left alone: {REMEDY}")
-            if others := [name for name in owners[file] if name not in known]:
-                raise FileExistsError(f"{path} holds results of {self.entries[others[0]].photo}, "
-                                      "which is not predicted now; it is left alone: predict that "
-                                      f"again, too, or {REMEDY}")
+            if file not in owners:
+                reason = f"is not in {NAME}"
+            elif os.path.realpath(path) in given:
+                reason = "is an input of this run"
+            elif others := owners[file] - known:
+                reason = f"holds results of {self.entries[min(others)].photo}, not predicted now"
+            else:
+                continue
+            raise FileExistsError(f"{path} {reason}; it is left alone: choose another --output")
         for name, photo in photos.items():
             before = self.entries[name].files if name in known else []
             self.entries[name] = Entry(os.path.abspath(photo), 0, 0, "", self.checkpoint, False,
@@ -165,9 +151,5 @@ class Index:
         """Note that all results of this photo are written."""
         entry = self.entries[name]
         (entry.size, entry.time, entry.hash), entry.done = facts, True
-        stills = [path.relative_to(self.folder).as_posix()
-                  for file in entry.files if file.endswith("/")
-                  for path in sorted((self.folder / file).glob("[0-9]*_*.png"))]
-        entry.files = list(dict.fromkeys(entry.files + stills))
         if time.monotonic() - self.saved > PAUSE:
             self.save()

@@ -1,5 +1,6 @@
 """Which photos and videos are meant by files, folders and patterns, and how are they read?"""
 
+import glob
 import os
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,7 +45,10 @@ def find_photos(names: Sequence[str | Path]) -> tuple[list[Path], Path]:
     folder, hidden files and results of earlier runs are left out, and pictures of other kinds,
     whose number is printed. Raises ValueError if nothing is found.
     """
-    given = [path for name in names for path in _expanded(Path(name))]
+    given: list[Path] = []
+    for name in map(str, names):
+        matches = [] if os.path.lexists(name) else sorted(glob.glob(name, recursive=True))
+        given += map(Path, matches or [name])
     photos = [photo for path in given
               for photo in (_below(path) if os.path.isdir(path) else [path])]
     folders = [os.path.abspath(path if os.path.isdir(path) else path.parent) for path in given]
@@ -76,22 +80,6 @@ def _below(folder: Path) -> list[Path]:
     if unread := passed_over(others):
         print(one_line(f"{folder}: {unread}"))
     return sorted(found)
-
-
-def _expanded(path: Path) -> list[Path]:
-    """The matches of a pattern that the shell has not expanded; any other path as it is.
-
-    Not by the module glob, which runs in circles of links.
-    """
-    if os.path.lexists(path):
-        return [path]
-    try:
-        found = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
-    except (ValueError, OSError):  # not a pattern that pathlib knows, or too long for a name
-        return [path]
-    given = set(path.parts)
-    return [match for match in found
-            if not any(part[0] == "." for part in match.parts if part not in given)] or [path]
 
 
 def without_videos(paths: Sequence[Path]) -> list[Path]:

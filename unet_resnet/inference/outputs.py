@@ -2,7 +2,6 @@
 docs/files.md lists them.
 """
 
-import hashlib
 import os
 import sys
 from collections import Counter
@@ -24,7 +23,6 @@ MEASURED = ("cracks.csv", "photos.csv", "folders.csv", "measurements.json", "cra
             "cracks.dxf")
 REPORTED = ("report.html",)
 SCORED = ("scores.json", "scores.csv", "worst.png")
-LONGEST = 200  # bytes of a file name without its ending; most disks take 255 with it
 
 
 def name_results(photos: Sequence[Path], root: Path, every: int | None = None) -> list[str]:
@@ -34,23 +32,17 @@ def name_results(photos: Sequence[Path], root: Path, every: int | None = None) -
     suffixes. The name of a video says how often a frame is taken from it: drone_every10.
     """
     places = [os.path.relpath(os.path.abspath(photo), root) for photo in photos]
-    ends = [f"_every{every}" if every and is_video(photo) else "" for photo in photos]
     stems = [os.path.splitext(place)[0] for place in places]
     uses = Counter(stem.casefold() for stem in stems)
-    folders = {str(parent).casefold() for place in places for parent in PurePath(place).parents}
-    names: list[str] = []
-    taken: set[str] = set()
-    for place, stem, end in zip(places, stems, ends):
-        folder, last = os.path.split((stem if uses[stem.casefold()] == 1 else place) + end)
-        if len(raw := os.fsencode(last)) > LONGEST:
-            short = raw[:LONGEST - 9].decode(errors="ignore")
-            last = f"{short}~{hashlib.sha256(raw).hexdigest()[:8]}"
-        name = os.path.join(folder, last)
-        while name.casefold() in (taken | folders if end else taken):
+    names: dict[str, str] = {}  # by what letter case leaves of them
+    for photo, place, stem in zip(photos, places, stems):
+        name = stem if uses[stem.casefold()] == 1 else place
+        if every and is_video(photo):
+            name += f"_every{every}"
+        while name.casefold() in names:
             name += "_"
-        taken.add(name.casefold())
-        names.append(PurePath(name).as_posix())
-    return names
+        names[name.casefold()] = PurePath(name).as_posix()
+    return list(names.values())
 
 
 def files_of(name: str, photo: Path, every: int | None, measured: bool) -> list[str]:
@@ -80,10 +72,7 @@ class Folder:
         With `skip_existing`, photos that have finished results are left out. Raises FileExistsError
         where a file is in the way (`Index.claim`).
         """
-        films = any(map(is_video, found))
-        if every and not films:
-            print("--every is for videos, and there is none: it changes nothing")
-        if reported and films and not every:
+        if reported and not every and any(map(is_video, found)):
             print("--report shows photos; of a video only the stills of --every")
         photos = dict(zip(name_results(found, root, every), found))
         files = {name: files_of(name, photo, every, measured) for name, photo in photos.items()}

@@ -9,7 +9,6 @@
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,33 +58,28 @@ class Predictor:
         if not scales or not all(0 < scale < math.inf for scale in scales):
             raise ValueError(f"scales {list(scales)}; wanted one or more above 0, such as [1.0]")
         probability = tiling.symmetric(self.probability) if tta else self.probability
-        results = [_resize(tiling.predict(probability, _scaled(photo, scale), tile, overlap, batch,
-                                          dtype), photo.shape[1:]) for scale in scales]
+        results = []
+        for scale in scales:
+            height, width = (max(1, side * scale) for side in photo.shape[1:])
+            if scale > 1:
+                check_megapixels(height, width)
+            scaled = resize(photo, (round(height), round(width)))
+            found = tiling.predict(probability, scaled, tile, overlap, batch, dtype)
+            results.append(resize(found, photo.shape[1:]))
         mean = results[0]
-        if len(results) > 1:
-            whole = dtype == torch.uint8  # bytes are summed in 16 bits
-            total = sum(results, torch.zeros(1, dtype=torch.int16 if whole else dtype))
-            mean = total.div(len(results), rounding_mode="floor" if whole else None).to(dtype)
+        if len(results) > 1 and dtype == torch.uint8:  # summed in 16 bits
+            total = sum(result.short() for result in results)
+            mean = total.div(len(results), rounding_mode="floor").byte()
+        elif len(results) > 1:
+            mean = sum(results) / len(results)
         return lower_specks(mean, self.threshold, min_area)
 
 
-def _scaled(photo: Tensor, scale: float) -> Tensor:
-    """The photo enlarged or reduced; ValueError where that is beyond the limit."""
-    if scale == 1:
-        return photo
-    height, width = (max(1, side * scale) for side in photo.shape[1:])
-    try:
-        check_megapixels(height, width)
-    except ValueError as error:
-        raise ValueError(f"with --scale {scale:g}, {error}") from None
-    return _resize(photo, [round(height), round(width)])
-
-
-def _resize(picture: Tensor, size: Sequence[int]) -> Tensor:
+def resize(picture: Tensor, size: Sequence[int]) -> Tensor:
     """(c, h, w) of bytes or floats at another size; the same tensor if it has that already."""
-    if list(picture.shape[1:]) == list(size):
+    if tuple(picture.shape[1:]) == tuple(size):
         return picture
-    return F.interpolate(picture[None], list(size), mode="bilinear", antialias=True)[0]
+    return F.interpolate(picture[None], tuple(size), mode="bilinear", antialias=True)[0]
 
 
 def lower_specks(probability: Tensor, threshold: float, min_area: int) -> Tensor:
@@ -156,23 +150,15 @@ def to_photo(picture: Picture) -> Tensor:
         return read_photo(Path(picture))
     if isinstance(picture, Image.Image):
         return to_rgb(picture)
-    shape = getattr(picture, "shape", ())
-    if isinstance(picture, np.ndarray):
-        with suppress(TypeError):  # text, for one, is no tensor
-            picture = torch.from_numpy(picture.copy())  # torch wants it writable and in order
-            picture = (picture.expand(3, -1, -1) if picture.dim() == 2 else
-                       picture.permute(2, 0, 1) if picture.dim() == 3 else picture)
-    if not isinstance(picture, Tensor):
-        kind = getattr(picture, "dtype", type(picture).__name__)
-        raise ValueError(f"a picture of {kind}; wanted a path, a PIL image, or numbers in an array "
-                         "or tensor")
-    if picture.dim() != 3 or picture.shape[0] != 3 or not picture.numel():
-        raise ValueError(f"a picture of shape {tuple(shape)}; wanted (3, h, w) of a tensor,"
-                         " (h, w, 3) or (h, w) of an array")
-    if picture.is_floating_point():
-        if not ((picture >= 0) & (picture <= 1)).all():
-            raise ValueError("a picture of floats outside 0..1; divide by 255, or pass bytes")
-        return (picture * 255).round().to(torch.uint8)
-    if picture.dtype != torch.uint8:
-        raise ValueError(f"a picture of {picture.dtype}; wanted uint8, or floats in 0..1")
-    return picture
+    photo, shape = picture, getattr(picture, "shape", type(picture).__name__)
+    if isinstance(picture, np.ndarray) and picture.dtype.kind in "uf":
+        photo = torch.from_numpy(picture.copy())  # torch wants it writable and in order
+        photo = photo.expand(3, -1, -1) if photo.dim() == 2 else photo.movedim(-1, 0)
+    if not isinstance(photo, Tensor) or photo.dim() != 3 or len(photo) != 3 or not photo.numel():
+        raise ValueError(f"a picture of {shape}; wanted a path, a PIL image, an array (h, w, 3) or "
+                         "(h, w), or a tensor (3, h, w)")
+    if photo.is_floating_point() and ((photo >= 0) & (photo <= 1)).all():
+        return (photo * 255).round().to(torch.uint8)
+    if photo.dtype != torch.uint8:
+        raise ValueError(f"a picture of {photo.dtype}; wanted bytes, or floats in 0..1")
+    return photo

@@ -7,13 +7,9 @@ The page is a single file that needs no network and runs no script but its own: 
 import base64
 import hashlib
 import io
-import json
-import math
 import os
 import re
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -39,20 +35,13 @@ HASHES = {kind: base64.b64encode(hashlib.sha256(text.encode()).digest()).decode(
 Number = float | int | None  # None: not defined; shown as a dash, sorted last
 
 
-class Report(AbstractContextManager):
-    """The page at `path`, gathered photo by photo and written by `write`.
-
-    Used in a `with` block. Rows and thumbnails wait in a nameless file in the page's folder: memory
-    does not grow with them, and an interrupted run leaves nothing behind. Raises OSError where the
-    folder cannot be written.
-    """
+class Report:
+    """The page at `path`, gathered photo by photo and written by `write`. In memory, a photo takes
+    as much as in the page: about 60 kB."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._rows = tempfile.TemporaryFile(dir=path.parent)
-
-    def __exit__(self, *_: object) -> None:
-        self._rows.close()
+        self.rows: list[dict[str, Any]] = []
 
     def add(self, name: str, photo: Tensor, crack: Tensor, truth: Tensor | None,
             files: Sequence[Path], numbers: Mapping[str, Number]) -> None:
@@ -70,12 +59,10 @@ class Report(AbstractContextManager):
             numbers |= {"Dice": counts.dice, "found (px)": counts.tp, "false (px)": counts.fp,
                         "missed (px)": counts.fn}
         small = thumbnails(photo, crack, truth, files[2:])
-        row = {"name": name, "folder": str(files[0].parent), "size": photo.shape[:0:-1],
-               "pictures": [(link(file, self.path.parent), data_url(picture), picture.size)
-                            for file, picture in zip(files, small, strict=True)],
-               "numbers": {label: value if value is not None and math.isfinite(value) else None
-                           for label, value in numbers.items()}}
-        self._rows.write(json.dumps(row).encode() + b"\n")
+        pictures = [(link(file, self.path.parent), data_url(picture), picture.size)
+                    for file, picture in zip(files, small, strict=True)]
+        self.rows.append({"name": name, "folder": str(files[0].parent), "size": photo.shape[:0:-1],
+                          "pictures": pictures, "numbers": numbers})
 
     def write(self, about: Mapping[str, Number | str], scores: Mapping[str, Mapping[str, Number]],
               widths: Any = None, failed: Iterable[tuple[Path, str]] = (),
@@ -87,49 +74,33 @@ class Report(AbstractContextManager):
         cracks, as `measure.tables.Histogram`. failed: photos without results, and why.
         folders: the sums of each, as `measure.folders.Folders.rows`; shown if there are several.
         """
-        labels, order, cracked, length, wide, begin, unit = {SHARE: None}, [], 0, 0.0, 0, 0, None
-        self._rows.seek(0)
-        for line in self._rows:
-            numbers = json.loads(line)["numbers"]
-            labels |= dict.fromkeys(numbers)
-            unit = next((unit for unit in ("mm", "px") if f"length ({unit})" in labels), None)
-            cracked += numbers[SHARE] > 0
-            length += numbers.get(f"length ({unit})") or 0
-            wide += numbers.get(WIDE) or 0
-            widest = numbers.get(f"greatest width ({unit})") or 0
-            order.append((-widest, -numbers[SHARE], begin))
-            begin += len(line)
+        numbers = [row["numbers"] for row in self.rows]
+        labels = dict.fromkeys([SHARE, *(label for row in numbers for label in row)])
+        unit = next((unit for unit in ("mm", "px") if f"length ({unit})" in labels), None)
+        length, wide = (sum(row.get(label) or 0 for row in numbers)
+                        for label in (f"length ({unit})", WIDE))
         if not wide:
             labels.pop(WIDE, None)
-        begins = [begin for *_, begin in sorted(order)]
-        failures = [(one_line(path), reason.removeprefix(f"{one_line(path)}: "))
-                    for path, reason in failed]
+        rows = sorted(self.rows, reverse=True, key=lambda row: (
+            row["numbers"].get(f"greatest width ({unit})") or 0, row["numbers"][SHARE]))
         environment = Environment(autoescape=True, trim_blocks=True, undefined=StrictUndefined)
         environment.filters["figures"] = figures
         page = environment.from_string(PAGE).stream(
-            hashes=HASHES, colours=overlay, photos=len(order), cracked=cracked, length=length,
-            wide=wide, unit=unit, labels=[*labels], rows=self._read(begins),
-            worst=next(self._read(begins[:1]), None), widths=widths, scores=scores,
-            failed=failures, about=about,
+            hashes=HASHES, colours=overlay, photos=len(rows), length=length, wide=wide, unit=unit,
+            cracked=sum(row[SHARE] > 0 for row in numbers), labels=[*labels], rows=rows,
+            widths=widths, scores=scores, about=about,
+            failed=[(one_line(path), reason.removeprefix(f"{one_line(path)}: "))
+                    for path, reason in failed],
             folders=folders if len({row["photos"] for row in folders}) > 1 else ())
         with written_whole(self.path) as file:
             page.dump(file, "utf-8", "replace")  # a file name need not be UTF-8
 
-    def _read(self, begins: Iterable[int]) -> Iterator[dict]:
-        """The rows that begin at these bytes of the waiting file."""
-        for begin in begins:
-            self._rows.seek(begin)
-            yield json.loads(self._rows.readline())
-
 
 def figures(value: Number | str) -> str:
     """Text as it is, a number with about three digits that matter."""
-    if isinstance(value, str):
-        return value
-    if value is None or not math.isfinite(value):
-        return "–"
-    whole = isinstance(value, int) or abs(value) >= 100
-    return f"{value:,.0f}" if whole else f"{value:.3g}"
+    if value is None or isinstance(value, str):
+        return value or "–"
+    return f"{value:,.0f}" if isinstance(value, int) or abs(value) >= 100 else f"{value:.3g}"
 
 
 def link(file: Path, folder: Path) -> str:
