@@ -9,7 +9,6 @@ from conftest import refused
 from PIL import Image, TiffImagePlugin
 from test_infer_more import Text, film, needs_av, painted, table
 
-from unet_resnet.images import ORIENTATION
 from unet_resnet.measure import drawing
 
 pytestmark = pytest.mark.usefixtures("cracked")
@@ -63,20 +62,6 @@ def test_the_numbers_are_the_same_everywhere(infer_with, tmp_path, monkeypatch):
         assert number == f"1: {length} mm long, {width} mm wide"
         assert label == f"1: widest, {width} mm" and {length, width} <= {*page.split()}
         assert f"length (mm) {also['length_mm']:.4g}" in outcome.out
-
-
-def test_a_turned_photo_with_a_world_file(infer_with, tmp_path):
-    """Its band is level as stored, upright to the eye, and level in the world."""
-    exif = Image.Exif()
-    exif[ORIENTATION] = 6
-    Image.open(painted(tmp_path / "x.png")).save(tmp_path / "x.png", exif=exif)
-    (tmp_path / "x.PGW").write_text("2\n0\n0\n-2\n1000\n5000\n")
-    assert infer_with("x.png", "--measure").status == 0
-    crack, = features_in(tmp_path / "predictions")
-    assert crack["properties"]["box_height_px"] == 100
-    line = np.array(crack["geometry"]["coordinates"][0])
-    assert line[:, 1] == pytest.approx(np.full(len(line), 5000 - 2 * 42.5), abs=2)
-    assert sorted((line[0, 0], line[-1, 0])) == pytest.approx([1019, 1219], abs=2)
 
 
 def test_a_scale_from_positions(infer_with, tmp_path):

@@ -86,7 +86,7 @@ def test_small_areas_are_put_below_the_threshold(infer_with, script, trained, tm
     ("--every 0", "--every"), ("--mm-per-pixel 0", "0"), ("--mm-per-pixel nan", "nan"),
     ("--scale-bar 100", "--scale-bar"), ("--scale-bar 0 5", "0"),
     ("--mm-per-pixel 1 --scale-bar 1 1", "not allowed"), ("--width-classes 0.1", "--mm-per-pixel"),
-    ("--mm-per-pixel 1 --width-classes 2 1", "2.0 1.0"), ("--skip-existing --report", "report"),
+    ("--mm-per-pixel 1 --width-classes 2 1", "width 2 1"), ("--skip-existing --report", "report"),
     ("--skip-existing --measure", "measurements")])
 def test_nonsense_is_refused(infer_with, tmp_path, arguments, named):
     painted(tmp_path / "x.png")

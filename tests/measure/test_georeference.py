@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
 
-from unet_resnet.images import ORIENTATION, read_photo
+from unet_resnet.images import ORIENTATION
 from unet_resnet.measure.georeference import (
     KEYS, MATRIX, SCALE, TIE_POINTS, Position, common_scale, position_of, positions_of)
 
@@ -85,19 +85,17 @@ def test_tags_count_before_a_world_file_and_complete_it(tmp_path):
     assert world(beside, 0, 0) == [1000.25, 1999.75] and beside.epsg == 25832
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
-def test_a_world_file_speaks_of_the_pixels_as_stored(tmp_path, suffix, orientation):
-    """A bright pixel, found in the upright photo, is in the world where it is stored."""
-    stored = np.zeros((40, 64), np.uint8)
-    stored[8:16, 40:48] = 255  # a whole block of a JPEG
-    exif = Image.Exif()
-    exif[ORIENTATION] = orientation
-    path = tmp_path / f"a.{suffix}"
-    Image.fromarray(stored).save(path, exif=exif)
-    (tmp_path / "a.wld").write_text(NORTH_UP)
-    y, x = np.argwhere(read_photo(path)[0].numpy() > 128).mean(0)
-    assert world(position_of(path), x, y) == [1000.25 + 0.5 * 43.5, 1999.75 - 0.5 * 11.5]
+def test_a_photo_that_exif_turns_has_no_position(tmp_path, suffix):
+    """A world file speaks of the pixels as stored, the cracks of the photo upright."""
+    for orientation in (1, 6):
+        exif, path = Image.Exif(), tmp_path / f"{orientation}.{suffix}"
+        exif[ORIENTATION] = orientation
+        photo_at(path, exif=exif)
+        path.with_suffix(".wld").write_text(NORTH_UP)
+    found, notes = positions_of([tmp_path / f"{orientation}.{suffix}" for orientation in (1, 6)])
+    assert [*found] == [tmp_path / f"1.{suffix}"]
+    assert f"6.{suffix}: turned by its EXIF data" in notes[0]
 
 
 @pytest.mark.parametrize("content, said", [

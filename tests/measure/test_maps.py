@@ -14,7 +14,7 @@ from test_measure import ray, star, stroke, two_bands
 
 from unet_resnet.measure.georeference import Position
 from unet_resnet.measure.maps import Maps
-from unet_resnet.measure.tables import class_names, rows
+from unet_resnet.measure.tables import rows
 from unet_resnet.measure.widths import measure
 
 UTM = Position(np.array([[0.0003, 0.0004, 562345], [0.0004, -0.0003, 5600123]]), 25832, True)
@@ -25,9 +25,11 @@ def draw_maps(folder, masks, mm_per_pixel=None, limits=(), positions=None):
     was measured."""
     found = {name: measure(mask, mm_per_pixel, limits) for name, mask in masks.items()}
     positions = {Path(name): position for name, position in (positions or {}).items()}
-    with Maps(folder, class_names(limits), mm_per_pixel, positions) as maps:
+    with open(folder / "cracks.geojson", "wb") as geojson, open(folder / "cracks.dxf", "wb") as dxf:
+        maps = Maps(geojson, dxf, limits, mm_per_pixel, positions)
         for name in masks:
             maps.add(name, Path(name), found[name], rows(name, found[name])[1])
+        maps.end()
     drawing = ezdxf.readfile(folder / "cracks.dxf")
     _, auditor = recover.readfile(folder / "cracks.dxf")
     audit = drawing.audit()

@@ -132,12 +132,9 @@ def centre_lines(skeleton: np.ndarray, radii: np.ndarray, pixels: np.ndarray) ->
     if len(branches) == 1 and not drafts[0].ring and branches[0].length <= 2 * radii.max():
         drafts = [drafts[0]._replace(points=pixels.mean(0)[None], free=(True, True))]
     nearest = cKDTree(np.concatenate([draft.points for draft in drafts])).query(pixels)[1]
-    ends = np.cumsum([len(one.points) for one in drafts])  # points are numbered through all lines
-    order = np.argsort(nearest)
-    of_point = np.searchsorted(nearest[order], np.arange(ends[-1] + 1))
-
-    def closest(point: int) -> np.ndarray:
-        return pixels[order[of_point[point]:of_point[point + 1]]]
-
-    return [finish(one, closest(end - len(one.points)), closest(end - 1))
-            for one, end in zip(drafts, ends)]
+    lines, first = [], 0
+    for one in drafts:  # their points are numbered in turn
+        last = first + len(one.points) - 1
+        lines.append(finish(one, pixels[nearest == first], pixels[nearest == last]))
+        first = last + 1
+    return lines

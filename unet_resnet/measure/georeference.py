@@ -1,9 +1,9 @@
 """Where on earth does a photo lie? From the GeoTIFF tags in it, or from the world file beside it.
 
 A world file (a.jgw, a.jpgw, a.wld ... beside a.jpg) is six lines of numbers; the tags are those of
-OGC 19-008r4, GeoTIFF 1.1. As in GDAL, tags count before a world file, and both speak of the pixels
-as they are stored, before EXIF turns the photo upright. Not read: tie points without a pixel scale,
-and the GPS position in EXIF data, which is the camera's, not the wall's.
+OGC 19-008r4, GeoTIFF 1.1. As in GDAL, tags count before a world file. Not read: tie points without
+a pixel scale, the position of a photo that EXIF turns, which is that of its pixels as stored, and
+the GPS position in EXIF data, which is the camera's, not the wall's.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -11,18 +11,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from unet_resnet.files import one_line
-from unet_resnet.images import QUARTER_TURNS, TURNS, opened, turn_of
+from unet_resnet.images import opened, turn_of
 
-WIDTH, HEIGHT = 256, 257  # TIFF tags
 SCALE, TIE_POINTS, MATRIX, KEYS = 33550, 33922, 34264, 34735  # GeoTIFF tags
 MODEL, RASTER, GEOGRAPHIC, PROJECTED, UNIT = 1024, 1025, 2048, 3072, 3076  # keys in KEYS
 PLANE, POINT, METRE = 1, 2, 9001  # values of MODEL, RASTER and UNIT
 STRETCHED = (3857, 3395)  # Mercator: away from the equator, its metres are not those of the ground
-FROM_RIGHT = (TURNS[2], TURNS[3], TURNS[7], TURNS[8])  # these turns count x from the right,
-FROM_BOTTOM = (TURNS[3], TURNS[4], TURNS[6], TURNS[7])  # these y from the bottom
 TOLERANCE = 0.01  # of the pixel size, within which pixels are square and photos have one scale
 
 
@@ -71,37 +67,18 @@ def from_tags(tags: Mapping[int, Sequence[float]], keys: Mapping[int, int]) -> n
     return matrix
 
 
-def to_stored(turn: Image.Transpose | None, height: int, width: int) -> np.ndarray:
-    """The matrix (3, 3) from the pixels of a photo that EXIF turned upright to those as stored.
-
-    height, width: as stored.
-    """
-    matrix = np.eye(3)
-    if turn in QUARTER_TURNS:
-        matrix = matrix[[1, 0, 2]]
-    if turn in FROM_RIGHT:
-        matrix[0] = [0, 0, width - 1] - matrix[0]
-    if turn in FROM_BOTTOM:
-        matrix[1] = [0, 0, height - 1] - matrix[1]
-    return matrix
-
-
 def position_of(photo: Path) -> Position | None:
     """Where a photo lies, None if nothing says so, or if it cannot be read.
 
-    Raises OSError or ValueError, naming the file, for broken tags or a broken world file.
+    Raises OSError or ValueError, naming the file, for broken tags or a broken world file, and for a
+    photo that EXIF turns.
     """
     beside = world_file(photo)
     try:
         with opened(photo) as image:
             stored = getattr(image, "tag_v2", {})  # of a TIFF
             tags = {tag: stored[tag] for tag in (SCALE, TIE_POINTS, MATRIX, KEYS) if tag in stored}
-            if not tags and not beside:
-                return None
-            height, width = stored.get(HEIGHT, image.height), stored.get(WIDTH, image.width)
-            if image.format == "PNG":  # EXIF data may stand at its end
-                image.load()
-            turn = turn_of(image)
+            turn = turn_of(image) if tags or beside else None
     except (OSError, ValueError):  # reported when the photo is predicted
         return None
     try:
@@ -114,11 +91,14 @@ def position_of(photo: Path) -> Position | None:
         matrix = from_world_file(beside)
     if matrix is None:
         return None
+    if turn is not None:
+        raise ValueError(f"{photo}: turned by its EXIF data, so its position is not used; save it "
+                         "upright, with a position of that")
     if not (np.abs(matrix).max() < 1e12 and abs(np.linalg.det(matrix[:, :2])) > 1e-24):
         raise ValueError(f"{photo}: by its tags or world file, pixels have no size or no place")
     plane = keys.get(MODEL) == PLANE
     code = int(keys.get(PROJECTED if plane else GEOGRAPHIC, 0))
-    return Position(matrix @ to_stored(turn, height, width), code if 0 < code < 32767 else None,
+    return Position(matrix, code if 0 < code < 32767 else None,
                     plane and keys.get(UNIT) == METRE and code not in STRETCHED)
 
 

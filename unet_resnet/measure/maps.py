@@ -15,15 +15,15 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
-from unet_resnet.files import one_line, written_whole
+from unet_resnet.files import one_line
 from unet_resnet.measure.drawing import figures
 from unet_resnet.measure.georeference import Position
-from unet_resnet.measure.widths import Measurement, class_of
+from unet_resnet.measure.widths import Measurement, class_names, class_of
 
 STEP = 3  # pixels between vertices; lines and widths are smoothed over about as many
 GAP = 0.1  # between photos in a row, in widths of a photo
@@ -36,12 +36,6 @@ ENCODING = "cp1252"  # $DWGCODEPAGE ANSI_1252
 def vertices(line: np.ndarray) -> np.ndarray:
     """Every STEP-th point of a line (n, 3) of x, y and width, and the last."""
     return np.concatenate([line[:-1:STEP], line[-1:]])
-
-
-def lines_by_crack(found: Measurement) -> list[list[np.ndarray]]:
-    """The lines (n, 3) of each crack; a ring ends where it begins."""
-    return [[np.concatenate([own[0], own[0][:1]])] if (len(own), crack.ends) == (1, 0) else own
-            for crack, own in zip(found.cracks, found.lines)]
 
 
 def place(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
@@ -132,51 +126,45 @@ def about(positions: Mapping[Path, Position], mm_per_pixel: float | None) -> tup
         "note": f"world coordinates, {f'EPSG:{epsg}' if epsg else 'as in the world files'}"}
 
 
-class Maps(AbstractContextManager):
-    """The two files, to which photos are added within a `with` block.
+class Maps:
+    """The two files, to which photos are added. What is added goes to the disk at once."""
 
-    They appear in the folder when the block ends. What is added goes to the disk at once.
-    """
-
-    def __init__(self, folder: Path, classes: Sequence[str], mm_per_pixel: float | None,
-                 positions: Mapping[Path, Position]) -> None:
-        """classes: names of those of width. positions: of the photos that have one."""
-        self.folder, self.mm_per_pixel, self.positions = folder, mm_per_pixel, positions
+    def __init__(self, geojson: BinaryIO, dxf: BinaryIO, limits: Sequence[float],
+                 mm_per_pixel: float | None, positions: Mapping[Path, Position]) -> None:
+        """limits: of the classes of width. positions: of the photos that have one."""
+        self.geojson, self.dxf = geojson, dxf
+        self.mm_per_pixel, self.positions = mm_per_pixel, positions
         self.layers = [re.sub(r"[^\w-]", "_", f"CRACKS_{name}_MM".upper())
-                       for name in classes] or ["CRACKS"]
+                       for name in class_names(limits)] or ["CRACKS"]
         self.comma, self.right = "", 0.0
-
-    def __enter__(self) -> "Maps":
-        self.files = ExitStack()
-        self.geojson, self.dxf = (self.files.enter_context(written_whole(self.folder / name))
-                                  for name in ("cracks.geojson", "cracks.dxf"))
-        unit, head = about(self.positions, self.mm_per_pixel)
-        self.geojson.write(json.dumps(head).removesuffix("}").encode() + b', "features": [')
+        unit, head = about(positions, mm_per_pixel)
+        geojson.write(json.dumps(head).removesuffix("}").encode() + b', "features": [')
         colours = {name: COLOURS[min(i, len(COLOURS) - 1)] for i, name in enumerate(self.layers)}
         colours |= {WIDE: 8, "NUMBERS": 7, "PHOTOS": 8}  # white, grey
-        self.dxf.write(beginning(unit, colours).encode())
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with self.files:
-            self.geojson.write(b"\n]}\n")
-            self.dxf.write(groups(0, "ENDSEC", 0, "EOF").encode())
+        dxf.write(beginning(unit, colours).encode())
 
     def add(self, name: str, path: Path, found: Measurement, rows: Sequence[Mapping[str, object]]
             ) -> None:
         """A photo, by the name of its results; rows: of its cracks, in the table."""
-        lines, matrix = lines_by_crack(found), np.eye(2, 3)
-        if self.positions:
-            matrix = self.positions[path].matrix if path in self.positions else None
+        # A ring ends where it begins.
+        lines = [[np.concatenate([own[0], own[0][:1]])] if (len(own), crack.ends) == (1, 0) else own
+                 for crack, own in zip(found.cracks, found.lines)]
+        if not self.positions:  # a row of photos, y up; in GeoJSON pixels
+            scale = self.mm_per_pixel or 1.0
+            in_world, in_drawing = np.eye(2, 3), scale * np.array(
+                [[1, 0, 0.5 + self.right], [0, -1, found.height - 0.5]])
+            self.right += (1 + GAP) * found.width
+        else:
+            in_world = in_drawing = (self.positions[path].matrix if path in self.positions
+                                     else None)
         for row, own in zip(rows, lines):
-            line = feature(row, own, matrix, self.mm_per_pixel)
+            line = feature(row, own, in_world, self.mm_per_pixel)
             self.geojson.write(f"{self.comma}\n{line}".encode())
             self.comma = ","
-        if not self.positions:
-            scale = self.mm_per_pixel or 1.0
-            matrix = scale * np.array([[1, 0, 0.5], [0, -1, found.height - 0.5]])
-            matrix[0, 2] += self.right
-            self.right += (1 + GAP) * scale * found.width
-        if matrix is not None:
-            for entity in entities(name, found, lines, self.layers, matrix):
+        if in_drawing is not None:
+            for entity in entities(name, found, lines, self.layers, in_drawing):
                 self.dxf.write(entity.encode(ENCODING))
+
+    def end(self) -> None:
+        self.geojson.write(b"\n]}\n")
+        self.dxf.write(groups(0, "ENDSEC", 0, "EOF").encode())

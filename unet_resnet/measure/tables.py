@@ -11,14 +11,13 @@ Lengths are along the centre lines of all branches, and widths are weighted by l
 max_y are where a crack is widest, from the left and from the top, from 0; orientation_deg is 0
 for level, 90 for upright, 45 for rising to the right; branches are lines between nodes, ends are
 free ones; cut_off is 1 if a crack reaches the border of the photo and may continue beyond it;
-specks are too short to be measured; wide is 1 for what is too wide for a crack (`widths.is_wide`)
-and in no sum, and of a photo or folder the number of these. Columns in mm appear with a scale,
+specks are too short to be measured; wide is 1 for what is too wide for a crack (`widths`) and
+in no sum, and of a photo or folder the number of these. Columns in mm appear with a scale,
 length_mm_below_0.1, length_mm_0.1_to_0.2 and so on with classes of width. Pixels and degrees are
 rounded to 0.001, mm to 0.0001. Without cracks, what has no value is empty in the tables and null in
 JSON.
 """
 
-import itertools
 import json
 import math
 from collections.abc import Sequence
@@ -34,23 +33,16 @@ from unet_resnet.files import csv_lines, written_whole
 from unet_resnet.measure.folders import Folders
 from unet_resnet.measure.georeference import common_scale, positions_of
 from unet_resnet.measure.maps import Maps
-from unet_resnet.measure.widths import (
-    Crack, Measurement, check_scale, measure, width_limits)
+from unet_resnet.measure.widths import Crack, Measurement, class_names, measure
 
+FILES = ("cracks.csv", "photos.csv", "folders.csv", "measurements.json", "cracks.geojson",
+         "cracks.dxf")
 LENGTHS = ("length", "width_mean", "width_median", "width_p95", "width_max")
 RESOLVED = 2  # pixels; narrower widths in a mask say little
 WIDTHS, WIDTH = 4096, 0.5  # classes of the histogram of widths, and the pixels in each
 MOST_BARS = 24
 
 Row = dict[str, str | int | float | None]
-
-
-def class_names(limits: Sequence[float]) -> list[str]:
-    """Names of the classes of width between limits in mm: below_0.1, 0.1_to_0.2, from_0.2."""
-    if not limits:
-        return []
-    inner = [f"{low:g}_to_{high:g}" for low, high in itertools.pairwise(limits)]
-    return [f"below_{limits[0]:g}", *inner, f"from_{limits[-1]:g}"]
 
 
 def crack_row(crack: Crack, mm_per_pixel: float | None, limits: Sequence[float]) -> Row:
@@ -105,7 +97,7 @@ class Tables(AbstractContextManager):
 
     They appear in the folder when the block ends, even by an error or by Ctrl-C: the photos added
     until then are kept. Rows go to the disk at once, so memory does not grow with the photos.
-    Raises ValueError for an impossible scale or impossible classes.
+    Raises what `measure` raises.
     """
 
     def __init__(self, folder: Path, mm_per_pixel: float | None = None,
@@ -114,41 +106,39 @@ class Tables(AbstractContextManager):
         """width_classes: limits in mm, or the name of a standard. photos: all that will be added.
         Their positions give the maps their coordinates and, if they agree, a missing scale.
         scales: by which photos are enlarged to be predicted."""
-        limits, (positions, self.notes) = width_limits(width_classes), positions_of(photos)
-        if positions and mm_per_pixel is None:
-            if len(positions) == len(photos):
-                mm_per_pixel = common_scale(positions.values())
+        self.positions, self.notes = positions_of(photos)
+        if self.positions and mm_per_pixel is None:
+            if len(self.positions) == len(photos):
+                mm_per_pixel = common_scale(self.positions.values())
             self.notes.append(
                 f"by the photos' positions, a pixel is {mm_per_pixel:.4g} mm" if mm_per_pixel else
                 "the photos' positions give no common scale: for mm, give --mm-per-pixel")
-        check_scale(mm_per_pixel, limits)
         if [*scales] != [1]:
             self.notes.append(f"predicted at scale {' '.join(f'{scale:g}' for scale in scales)}: "
                               "widths depend on it, and are checked at scale 1 only")
-        self.folder, self.mm_per_pixel, self.limits = folder, mm_per_pixel, limits
-        self.include_wide = include_wide
-        self.maps = Maps(folder, class_names(limits), mm_per_pixel, positions)
+        self.blank = measure(torch.zeros(1, 1, 1), mm_per_pixel, width_classes)
+        self.limits = self.blank.width_classes
+        if self.limits and (pixels := self.limits[0] / mm_per_pixel) < RESOLVED:
+            self.notes.append(f"the narrowest class ends at {self.limits[0]:g} mm, which is "
+                              f"{pixels:.1f} pixels: widths below about {RESOLVED} pixels cannot "
+                              "be told apart")
+        self.folder, self.mm_per_pixel, self.include_wide = folder, mm_per_pixel, include_wide
         self.lengths = np.zeros(WIDTHS)  # pixels of centre line in each class of width
         self.comma = ""
-        if limits and (pixels := limits[0] / mm_per_pixel) < RESOLVED:
-            self.notes.append(f"the narrowest class ends at {limits[0]:g} mm, which is {pixels:.1f}"
-                              f" pixels: widths below about {RESOLVED} pixels cannot be told apart")
 
     def __enter__(self) -> "Tables":
         self.files = ExitStack()
-        self.cracks, self.photos, self.summed, self.both = (
-            self.files.enter_context(written_whole(self.folder / name))
-            for name in ("cracks.csv", "photos.csv", "folders.csv", "measurements.json"))
-        self.files.enter_context(self.maps)
-        blank = measure(torch.zeros(1, 1, 1), self.mm_per_pixel, self.limits)
-        columns = crack_row(blank.total, self.mm_per_pixel, self.limits)
+        self.cracks, self.photos, self.summed, self.both, geojson, dxf = (
+            self.files.enter_context(written_whole(self.folder / name)) for name in FILES)
+        columns = crack_row(self.blank.total, self.mm_per_pixel, self.limits)
         self.cracks.write(csv_lines(["photo", "crack", "wide", *columns]))
-        row, _ = rows("", blank)
+        row, _ = rows("", self.blank)
         self.photos.write(csv_lines(row))
         self.folders = Folders(row)
         about = {"software": "unet_resnet", "mm_per_pixel": self.mm_per_pixel,
                  "width_classes_mm": self.limits, "notes": self.notes, "photos": []}
         self.both.write(json.dumps(about).removesuffix("]}").encode())
+        self.maps = Maps(geojson, dxf, self.limits, self.mm_per_pixel, self.positions)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -156,6 +146,7 @@ class Tables(AbstractContextManager):
             sums = self.folders.rows()
             self.summed.write(csv_lines(sums[0], *(row.values() for row in sums)))
             self.both.write(b"\n]}\n")
+            self.maps.end()
 
     def measure(self, crack: Tensor) -> Measurement:
         """The cracks of a mask (1, h, w), with the scale and the classes of the tables."""

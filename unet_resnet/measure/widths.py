@@ -15,12 +15,14 @@ A crack is a connected region of the mask, diagonals included. Holes of one pixe
 What a mask loses stays lost: a crack along the pixel rows, 1.9 wide, may cover one row.
 """
 
+import itertools
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.ndimage import find_objects, gaussian_filter1d, label
+from scipy.ndimage import binary_erosion, find_objects, gaussian_filter1d, label
 from scipy.spatial import cKDTree
 from skimage.morphology import skeletonize
 from torch import Tensor
@@ -32,6 +34,7 @@ MIN_LENGTH = 10.0  # pixels; a shorter crack is a speck, counted apart
 STANDARDS = {"en1992": (0.3, 0.4), "aci224": (0.10, 0.15, 0.18, 0.30, 0.41)}
 # So chosen that below 2 % of the true length of any data set is wide: docs/measuring.md.
 WIDE, WIDE_SHARE = 10, 0.1
+NEIGHBOURS = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]])
 WINDOW = 1.5  # standard deviation of the mean over widths, in that of the line's smoothing
 
 
@@ -96,16 +99,18 @@ def widths(lines: list[Line], pixels: np.ndarray) -> list[np.ndarray]:
     return found
 
 
-def between(mask: np.ndarray, beyond: str) -> np.ndarray:
-    """Whether the upper, lower, left and right neighbour are crack: (h, w) bool -> (h, w) bool."""
-    padded = np.pad(mask, 1, mode=beyond)
-    return padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-
-
 def class_of(width: np.ndarray, limits: Sequence[float]) -> np.ndarray:
     """The class of each width (n,) between the limits, both in pixels. Rounded: a width that equals
     a limit except for the last bits of floats is in the class that begins there."""
     return np.digitize(width.round(6), np.round(limits, 6))
+
+
+def class_names(limits: Sequence[float]) -> list[str]:
+    """Names of the classes of width between limits in mm: below_0.1, 0.1_to_0.2, from_0.2."""
+    if not limits:
+        return []
+    inner = [f"{low:g}_to_{high:g}" for low, high in itertools.pairwise(limits)]
+    return [f"below_{limits[0]:g}", *inner, f"from_{limits[-1]:g}"]
 
 
 def axis_angle(x: float, y: float) -> float:
@@ -150,15 +155,17 @@ def crack_of(pixels: np.ndarray, skeleton: np.ndarray, outline: np.ndarray,
                     len(lines), sum(line.ends for line in lines)), tracks
 
 
-def together(cracks: Sequence[Crack], pixels: Sequence[np.ndarray], tracks: Sequence[np.ndarray],
-             shape: tuple[int, int], limits: Sequence[float]) -> Crack:
-    """The cracks of a photo as one. Its orientation is the mean of theirs, weighted by length."""
-    if not cracks:
+def together(found: Sequence[tuple], shape: tuple[int, int], limits: Sequence[float]) -> Crack:
+    """Cracks of a photo, with their pixels and tracks, as one. Its orientation is the mean of
+    theirs, weighted by length."""
+    if not found:
         return Crack(class_lengths=(0.0,) * (len(limits) + bool(limits)))
+    cracks, pixels, tracks = zip(*found)
     x, y = (sum(crack.length * part(2 * math.radians(crack.orientation)) for crack in cracks)
             for part in (math.cos, math.sin))
-    return describe(np.concatenate(tracks), np.concatenate(pixels), shape, limits, axis_angle(x, y),
-                    sum(crack.branches for crack in cracks), sum(crack.ends for crack in cracks))
+    return describe(np.concatenate([*itertools.chain(*tracks)]), np.concatenate(pixels), shape,
+                    limits, axis_angle(x, y), sum(crack.branches for crack in cracks),
+                    sum(crack.ends for crack in cracks))
 
 
 def width_limits(words: Sequence[float | str]) -> tuple[float, ...]:
@@ -166,44 +173,35 @@ def width_limits(words: Sequence[float | str]) -> tuple[float, ...]:
     if len(words) == 1 and words[0] in STANDARDS:
         return STANDARDS[words[0]]
     try:
-        return tuple(map(float, words))
+        limits = tuple(map(float, words))
+        if not all(map(operator.lt, (0, *limits), (*limits, math.inf))):
+            raise ValueError
     except ValueError:
-        raise ValueError(f"classes of width {' '.join(map(str, words))}; wanted limits in mm, or "
-                         f"one of {', '.join(STANDARDS)}") from None
-
-
-def check_scale(mm_per_pixel: float | None, width_classes: Sequence[float]) -> None:
-    """Raise ValueError for an impossible scale or impossible classes of width (limits in mm)."""
-    if mm_per_pixel is not None and not 0 < mm_per_pixel < math.inf:
-        raise ValueError(f"{mm_per_pixel} mm per pixel; wanted: a number above 0")
-    if width_classes and mm_per_pixel is None:
-        raise ValueError("classes of width are in mm and need a scale: --mm-per-pixel, "
-                         "--scale-bar, or photos with positions in metres")
-    if not all(low < high for low, high in zip((0, *width_classes), (*width_classes, math.inf))):
-        raise ValueError(f"classes of width {' '.join(map(str, width_classes))}; wanted: limits "
-                         "in mm that rise from above 0, such as 0.1 0.2 0.3")
-
-
-def is_wide(crack: Crack) -> bool:
-    return not crack.cut_off and crack.width_mean > max(WIDE, WIDE_SHARE * crack.length)
+        raise ValueError(f"classes of width {' '.join(map(str, words))}; wanted limits in mm that "
+                         f"rise from above 0, or one of {', '.join(STANDARDS)}") from None
+    return limits
 
 
 def measure(mask: Tensor, mm_per_pixel: float | None = None, width_classes: Sequence[float] = (),
             include_wide: bool = False) -> Measurement:
     """The cracks of a mask (1, h, w) on the CPU, where anything non-zero is crack.
 
-    width_classes: limits in mm. A crack shorter than MIN_LENGTH is a speck, only counted.
+    width_classes: as of `width_limits`. A crack shorter than MIN_LENGTH is a speck, only counted.
     include_wide: no crack is called wide, all are in the sums.
     Time and memory follow the number of crack pixels, plus a few bytes per pixel of the mask.
+    Raises ValueError for classes of width that make no sense, or without a scale.
     """
-    check_scale(mm_per_pixel, width_classes)
-    limits = [limit / mm_per_pixel for limit in width_classes]
-    whole = mask[0].bool().numpy()
-    whole = np.ascontiguousarray(whole | between(whole, "constant"))
+    in_mm = width_limits(width_classes)
+    if in_mm and not mm_per_pixel:
+        raise ValueError("classes of width are in mm and need a scale: --mm-per-pixel, "
+                         "--scale-bar, or photos with positions in metres")
+    limits = [limit / mm_per_pixel for limit in in_mm]
+    whole = mask[0].numpy() != 0
+    whole |= binary_erosion(whole, NEIGHBOURS)  # the holes
     # The border of the photo is no edge of a crack, unless there is no other.
-    edge = whole & ~between(whole, "constant" if whole.all() else "edge")
+    edge = whole & ~binary_erosion(whole, NEIGHBOURS, border_value=not whole.all())
     numbers, count = label(whole, np.ones((3, 3)))
-    cracks, places, tracks = [], [], []
+    found = []
     for number, box in enumerate(find_objects(numbers), start=1):
         own = numbers[box] == number
         if np.count_nonzero(own) * math.sqrt(2) < MIN_LENGTH:
@@ -212,15 +210,12 @@ def measure(mask: Tensor, mm_per_pixel: float | None = None, width_classes: Sequ
         layers = own, skeletonize(own, method="lee") > 0, own & edge[box]
         corner = [side.start for side in box]
         pixels, skeleton, outline = (np.argwhere(layer) + corner for layer in layers)
-        crack, found = crack_of(pixels, skeleton, outline, whole.shape, limits)
+        crack, tracks = crack_of(pixels, skeleton, outline, whole.shape, limits)
         if crack.length >= MIN_LENGTH:
-            cracks.append(replace(crack, wide=is_wide(crack) and not include_wide))
-            places.append(pixels)
-            tracks.append(found)
-    summed = [i for i, crack in enumerate(cracks) if not crack.wide]
-    total = together([cracks[i] for i in summed], [places[i] for i in summed],
-                     [track for i in summed for track in tracks[i]], whole.shape, limits)
+            wide = not crack.cut_off and crack.width_mean > max(WIDE, WIDE_SHARE * crack.length)
+            found.append((replace(crack, wide=wide and not include_wide), pixels, tracks))
+    summed = [one for one in found if not one[0].wide]
     return Measurement(
-        tuple(cracks), total, len(cracks) - len(summed), count - len(cracks), *whole.shape,
-        mm_per_pixel, tuple(width_classes),
-        tuple([track[:, :3] for track in own] for own in tracks))
+        tuple(crack for crack, *_ in found), together(summed, whole.shape, limits),
+        len(found) - len(summed), count - len(found), *whole.shape, mm_per_pixel, in_mm,
+        tuple([track[:, :3] for track in tracks] for *_, tracks in found))
