@@ -84,10 +84,10 @@ def film(path: Path, frames: Sequence[np.ndarray | av.VideoFrame] = (), times: S
 def convert(path: Path, destination: Path) -> tuple[list[video.Frame], video.Source]:
     """Write the frames of a video as a new video."""
     frames = []
-    with video.opened(path) as source, video.written(destination, source) as writer:
+    with video.opened(path) as source, video.written(destination, source) as write:
         for frame in source.frames():
             frames.append(frame)
-            writer.write(frame, frame.pixels)
+            write(frame, frame.pixels)
     return frames, source
 
 
@@ -130,7 +130,6 @@ def test_every_frame_comes_back_at_its_time(tmp_path, name, codec):
             assert frame.pixels.dtype == torch.uint8 and frame.pixels.shape == (3, 48, 64)
             assert_close(colours_of(frame.pixels), CORNERS, 8)
     assert source.damage == ""
-    assert name == "a.mpg" or abs(source.count - COUNT) <= 1  # nothing in it tells the length
     with av.open(str(destination)) as container:
         assert container.streams.video[0].average_rate == 25
         assert container.duration == pytest.approx(COUNT / 25 * 1e6, abs=1e3)
@@ -144,9 +143,9 @@ def test_a_name_that_ffmpeg_would_take_for_an_address(tmp_path, monkeypatch):
 
 def test_painted_frames_are_what_is_written(tmp_path):
     path, destination = film(tmp_path / "a.mp4"), tmp_path / "again.mp4"
-    with video.opened(path) as source, video.written(destination, source) as writer:
+    with video.opened(path) as source, video.written(destination, source) as write:
         for frame in source.frames():
-            writer.write(frame, 255 - frame.pixels)
+            write(frame, 255 - frame.pixels)
     inverted = [[255 - value for value in colour] for colour in CORNERS]
     assert_close(colours_of(read(destination)[7].pixels), inverted, 6)
 
@@ -468,9 +467,9 @@ def test_a_failure_leaves_nothing_new(tmp_path, error):
             convert(path, destination)
             before = destination.read_bytes()
         with pytest.raises(error if isinstance(error, type) else type(error)):
-            with video.opened(path) as source, video.written(destination, source) as writer:
+            with video.opened(path) as source, video.written(destination, source) as write:
                 for frame in source.frames():
-                    writer.write(frame, frame.pixels)
+                    write(frame, frame.pixels)
                     if frame.index == 9:
                         raise error
         assert destination.exists() == bool(before)
@@ -496,9 +495,9 @@ def test_frames_are_not_kept(tmp_path):
     """However long the video, only a few frames wait in the encoder, and no tensor does."""
     path, alive = film(tmp_path / "a.mkv", [picture(i % COUNT) for i in range(120)]), []
     with (video.opened(path) as source,
-          video.written(tmp_path / "again.mp4", source) as writer):
+          video.written(tmp_path / "again.mp4", source) as write):
         for frame in source.frames():
             alive.append(weakref.ref(frame.pixels))
-            writer.write(frame, frame.pixels)
+            write(frame, frame.pixels)
             assert sum(ref() is not None for ref in alive) <= 2
     assert len(alive) == 120

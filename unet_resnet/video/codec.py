@@ -1,15 +1,15 @@
 """How does a video become frames, and how do painted frames become a video again?
 
-    with codec.opened(path) as source, codec.written(destination, source) as writer:
+    with codec.opened(path) as source, codec.written(destination, source) as write:
         for frame in source.frames():
-            writer.write(frame, paint(frame.pixels))
+            write(frame, paint(frame.pixels))
     if source.damage: ...  # known after the last frame
 
 Frames are decoded one at a time, and each keeps its time. The result is H.264 with 4:2:0 chroma in
 an MP4, which every common player shows; it has no sound.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -39,9 +39,8 @@ class Frame(NamedTuple):
 class Source:
     """A video being read, as `opened` returns it.
 
-    `count` is the number of frames to expect: an estimate in some formats, 0 if unknown. `damage`
-    is "" or, after the last frame, one line about what could not be read. A truncated MKV, WebM or
-    transport stream reads as a shorter one, without damage.
+    `damage` is "" or, after the last frame, one line about what could not be read. A truncated MKV,
+    WebM or transport stream reads as a shorter one, without damage.
     """
 
     def __init__(self, path: Path, container: av.container.InputContainer) -> None:
@@ -49,11 +48,8 @@ class Source:
         if stream is None or stream.codec_context is None:
             raise ValueError(f"{one_line(path)}: no video in it that PyAV can decode")
         stream.thread_type = "AUTO"  # on all cores
-        self.path, self.container, self.stream = path, container, stream
-        self.size = stream.width, stream.height  # later frames may have another
+        self.path, self.container, self.stream, self.damage = path, container, stream, ""
         self.rate = stream.average_rate or Fraction(25)
-        self.count = stream.frames or round((container.duration or 0) / av.time_base * self.rate)
-        self.damage = ""
 
     def frames(self, every: int = 1) -> Iterator[Frame]:
         """The first frame and each `every`-th after it, all scaled to the size of the first.
@@ -62,14 +58,17 @@ class Source:
         """
         base, start = self.stream.time_base, self.stream.start_time or 0
         step = max(1, round(1 / self.rate / base))
+        size = {"width": self.stream.width, "height": self.stream.height}
         index, ticks = -1, -step
         for index, frame in enumerate(self._decoded()):
-            if frame.pts is not None and frame.pts - start > ticks:
-                ticks = frame.pts - start
-            else:  # without a time, or after the seam of two joined files
-                ticks += step
+            later = frame.pts is not None and frame.pts - start > ticks
+            # Without a time, or after the seam of two joined files, at the usual distance.
+            ticks = frame.pts - start if later else ticks + step
             if index % every == 0:
-                yield Frame(index, float(ticks * base), self._upright(frame))
+                array = frame.to_ndarray(format="rgb24", interpolation=EXACT, **size)
+                turns = round(frame.rotation / 90)  # counterclockwise
+                pixels = torch.from_numpy(array).permute(2, 0, 1).rot90(turns, (1, 2))
+                yield Frame(index, float(ticks * base), pixels)
         if index < 0:
             raise ValueError(f"{one_line(self.path)}: no frame in it can be decoded")
 
@@ -86,38 +85,6 @@ class Source:
                 self.damage = self.damage or (f"{one_line(self.path)}: damaged, only what can be "
                                               f"read is used ({error.strerror})")
 
-    def _upright(self, frame: av.VideoFrame) -> Tensor:
-        width, height = self.size
-        array = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation=EXACT)
-        turns = round(frame.rotation / 90)  # counterclockwise
-        return torch.from_numpy(array).permute(2, 0, 1).rot90(turns, (1, 2))
-
-
-class Writer:
-    """A video being written, as `written` returns it."""
-
-    def __init__(self, container: av.container.OutputContainer, source: Source) -> None:
-        self.container, given = container, source.stream
-        self.stream = container.add_stream("libx264", rate=source.rate, options=QUALITY)
-        coder, decoder = self.stream.codec_context, given.codec_context
-        coder.time_base, coder.sample_aspect_ratio = given.time_base, given.sample_aspect_ratio or 1
-        coder.colorspace, coder.color_range = BT709, LIMITED
-        # Otherwise high dynamic range looks washed out.
-        coder.color_primaries, coder.color_trc = decoder.color_primaries, decoder.color_trc
-
-    def write(self, frame: Frame, picture: Tensor) -> None:
-        """Append (3, h, w) uint8 RGB, shown at the time of `frame`; all pictures have one size."""
-        _, height, width = picture.shape
-        # 4:2:0 needs even sides: an odd one grows by a repeated row or column.
-        array = np.pad(picture.permute(1, 2, 0), ((0, height % 2), (0, width % 2), (0, 0)), "edge")
-        coder = self.stream.codec_context
-        if not coder.is_open:
-            coder.height, coder.width, _ = array.shape
-        image = av.VideoFrame.from_ndarray(array, "rgb24").reformat(
-            format="yuv420p", dst_colorspace=BT709, dst_color_range=LIMITED, interpolation=EXACT)
-        image.time_base, image.pts = coder.time_base, round(frame.seconds / coder.time_base)
-        self.container.mux(self.stream.encode(image))
-
 
 @contextmanager
 def opened(path: Path) -> Iterator[Source]:
@@ -131,11 +98,30 @@ def opened(path: Path) -> Iterator[Source]:
 
 
 @contextmanager
-def written(path: Path, source: Source) -> Iterator[Writer]:
-    """A writer of an MP4 at `path`, which is there once it is complete. Raises OSError."""
-    with written_whole(path) as file:
-        # By its name: through a Python file, PyAV hides that a disk is full.
-        with av.open(f"file:{file.name}", "w", format="mp4") as container:
-            writer = Writer(container, source)
-            yield writer
-            container.mux(writer.stream.encode(None))
+def written(path: Path, source: Source) -> Iterator[Callable[[Frame, Tensor], None]]:
+    """A function that appends a picture (3, h, w) uint8 RGB, all of one size, at the time of a
+    frame to an MP4 at `path`, which is there once it is complete. Raises OSError."""
+    # By its name: through a Python file, PyAV hides that a disk is full.
+    with (written_whole(path) as file,
+          av.open(f"file:{file.name}", "w", format="mp4") as container):
+        stream = container.add_stream("libx264", rate=source.rate, options=QUALITY)
+        coder, given = stream.codec_context, source.stream.codec_context
+        coder.time_base = source.stream.time_base
+        coder.sample_aspect_ratio = source.stream.sample_aspect_ratio or 1
+        coder.colorspace, coder.color_range = BT709, LIMITED
+        # Otherwise high dynamic range looks washed out.
+        coder.color_primaries, coder.color_trc = given.color_primaries, given.color_trc
+
+        def write(frame: Frame, picture: Tensor) -> None:
+            # 4:2:0 needs even sides: an odd one grows by a repeated row or column.
+            odd = [(0, side % 2) for side in picture.shape[1:]]
+            array = np.pad(picture.permute(1, 2, 0), (*odd, (0, 0)), "edge")
+            if not coder.is_open:
+                coder.height, coder.width, _ = array.shape
+            image = av.VideoFrame.from_ndarray(array, "rgb24").reformat(
+                format="yuv420p", dst_colorspace=BT709, dst_color_range=LIMITED,
+                interpolation=EXACT)
+            image.time_base, image.pts = coder.time_base, round(frame.seconds / coder.time_base)
+            container.mux(stream.encode(image))
+        yield write
+        container.mux(stream.encode(None))

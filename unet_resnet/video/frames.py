@@ -1,7 +1,9 @@
 """Where do the results of a video's frames go? Into a table, and into a painted video if wanted."""
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,17 +14,19 @@ from unet_resnet.files import csv_lines, one_line, written_whole
 from unet_resnet.video import codec
 
 
+@dataclass
 class Film:
     """The frames of a video, one at a time, and what was found in them; `film` makes it."""
 
-    def __init__(self, source: codec.Source, table: BinaryIO, writer: codec.Writer | None,
-                 every: int) -> None:
-        self.source, self.table, self.writer, self.every = source, table, writer, every
-        self.count = 0  # frames added
+    source: codec.Source
+    table: BinaryIO
+    write: Callable[[codec.Frame, Tensor], None] | None
+    every: int
+    count: int = 0  # frames added
 
     def __iter__(self) -> Iterator[codec.Frame]:
-        wanted = -(-self.source.count // self.every) or None
-        yield from tqdm(self.source.frames(self.every), one_line(self.source.path.name), wanted,
+        total = math.ceil(self.source.stream.frames / self.every) or None  # 0 if not known
+        yield from tqdm(self.source.frames(self.every), one_line(self.source.path.name), total,
                         unit="frame", leave=False)
 
     def add(self, frame: codec.Frame, numbers: Mapping[str, float | None],
@@ -33,8 +37,8 @@ class Film:
             self.table.write(csv_lines(row))
         self.table.write(csv_lines(row.values()))
         self.count += 1
-        if self.writer:
-            self.writer.write(frame, picture)
+        if self.write:
+            self.write(frame, picture)
 
 
 @contextmanager
@@ -48,8 +52,8 @@ def film(path: Path, stem: Path, every: int | None = None) -> Iterator[Film]:
     with ExitStack() as stack:
         source = stack.enter_context(codec.opened(path))
         table = stack.enter_context(written_whole(stem.with_name(f"{stem.name}_cracks.csv")))
-        writer = None if every else stack.enter_context(
+        write = None if every else stack.enter_context(
             codec.written(stem.with_name(f"{stem.name}_cracks.mp4"), source))
-        yield Film(source, table, writer, every or 1)
+        yield Film(source, table, write, every or 1)
     if source.damage:
         raise ValueError(source.damage)
