@@ -36,6 +36,7 @@ from unet_resnet.training.signals import Stop, ignore_signals
 
 DRAWN_SET, DRAWN_COUNT = Path("sample_set"), 240
 WARMUP, PREVIEWS = 0.05, 6  # share of all updates; validation photos in preview.png
+FEW = 10  # validation photos, on which a threshold cannot be chosen
 SCORES = (*metrics.SCORES, "accuracy", "black_accuracy")  # in history.csv
 
 
@@ -58,7 +59,12 @@ def main() -> None:
         [Path(data) for data in args.data or [DRAWN_SET]], args.seed, args.split, resumed,
         pretrained, args.masks_unturned)
     augment = Augment(args.crop, confusers.confuse, photometric.photometric)
-    crops = Crops(balanced(train_pairs), augment, args.seed)
+    crops = Crops(balanced(train_pairs, args.min_crops), augment, args.seed)
+
+    if pretrained and len(validation_pairs) < FEW:
+        args.threshold = pretrained.threshold
+        print(f"{len(validation_pairs)} photos to validate on are too few to choose a threshold: "
+              f"it stays {args.threshold:g}, that of {args.weights}")
 
     model = make_model(args, resumed or pretrained, device, precision, group)
     network = group.wrap(torch.compile(model) if args.compile else model, device)
@@ -124,8 +130,8 @@ def train(args: argparse.Namespace, network: nn.Module, crops: Crops,
     for epoch in range(len(progress.history), args.epochs):
         began, done = time.perf_counter(), len(progress.losses)  # done: before a run was resumed
         network.train()
-        if args.freeze_bn:
-            model.encoder.eval()  # of its parts, only BatchNorm has such a mode
+        for frozen in {"all": [model], "encoder": [model.encoder]}.get(args.freeze_bn, []):
+            frozen.eval()  # of its parts, only BatchNorm has such a mode
         left = windows.of_epoch(epoch, crops, args.batch_size, done, args.workers, group, device)
         with tqdm(left, f"epoch {epoch + 1}/{args.epochs}", updates, initial=done, unit="update",
                   leave=False, disable=not group.first) as bar:
@@ -144,7 +150,8 @@ def train(args: argparse.Namespace, network: nn.Module, crops: Crops,
         if group.size > 1:  # torchrun waits 30 s for processes to stop, validation may take more
             progress.save()
         histograms, shown = validate(model, validation_pairs, precision, args.workers, group, stop)
-        threshold, mean_dice = metrics.best_shared_threshold([*histograms.values()])
+        threshold, mean_dice = metrics.best_shared_threshold(
+            [*histograms.values()], among=args.threshold and [args.threshold])
         scores = metrics.counts_at(sum(histograms.values()), threshold)  # over all pixels
         loss = fmean(loss for loss in progress.losses if loss is not None)
         row = {"epoch": epoch + 1, "loss": loss, "seconds": seconds, "threshold": threshold,

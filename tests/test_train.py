@@ -362,7 +362,8 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(trained, script, tmp_
 
 @pytest.mark.parametrize("start", ["folder", "file", "small"])
 def test_a_network_learns_on_from_a_checkpoint(trained, script, tmp_path, start):
-    """With a rate of 0 it stays what it was; photos that it has learned from are told."""
+    """With a rate of 0 it stays what it was, BatchNorm's statistics included, and so does its
+    threshold with few validation photos; photos that it has learned from are reported."""
     run = trained / "runs/walls-1"
     shrink(run / "best.pt", tmp_path / "small.pt")
     path = {"folder": run, "file": run / "best.pt", "small": tmp_path / "small.pt"}[start]
@@ -371,9 +372,9 @@ def test_a_network_learns_on_from_a_checkpoint(trained, script, tmp_path, start)
     assert outcome.status == 0, outcome.err
     before, after = (checkpoint.read(file) for file in (
         tmp_path / "small.pt" if start == "small" else run / "best.pt", tmp_path / "on/last.pt"))
-    weights = [name for name in before.model if name.endswith("weight")]
-    assert weights and all(torch.equal(before.model[name], after.model[name])
-                           for name in weights)
+    assert all(torch.equal(before.model[name], after.model[name]) for name in before.model)
+    assert after.threshold == after.history[0]["threshold"] == before.threshold
+    assert f"too few to choose a threshold: it stays {before.threshold:g}" in outcome.out
     held_out = after.split["validation"].keys()
     known = len(before.split["train"].keys() & held_out)
     told = f"{known} of the {len(held_out)} validation photos"
@@ -577,6 +578,29 @@ def test_the_drawn_set_has_defaults_of_its_own(monkeypatch):
     args, *_ = settings.from_flags("", writes=True)
     assert (args.weights, args.blocks, args.epochs) == ("none", [1, 1, 1, 1], 6)
     assert (args.crop, args.batch_size, args.micro_batch, args.encoder_lr) == (96, 4, 4, 1.0)
+
+
+def test_a_whole_network_is_fine_tuned_in_small_steps(trained, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train.py", "--data", "mine", "--weights",
+                                      str(trained / "runs/walls-1"), "--epochs", "3"])
+    args, _, _, pretrained = settings.from_flags("", writes=True)
+    assert pretrained and args.blocks == pretrained.blocks == [1, 1, 1, 1]
+    assert args.lr < settings.DEFAULTS["lr"] and args.freeze_bn == "all"
+    assert (args.epochs, args.crop, args.min_crops) == (3, 256, 80)
+
+
+@pytest.mark.parametrize("which, kept", [
+    ("none", ()), ("encoder", ("encoder",)), ("all", ("encoder", "decoder"))])
+def test_frozen_batchnorm_keeps_its_statistics(trained, script, tmp_path, which, kept):
+    outcome = script("train.py", "--data", trained / "walls", *TINY, "--weights",
+                     trained / "runs/walls-1", "--epochs", 1, "--freeze-bn", which, "--output",
+                     "frozen")
+    assert outcome.status == 0, outcome.err
+    before, after = (checkpoint.read(file).model for file in (
+        trained / "runs/walls-1/best.pt", tmp_path / "frozen/last.pt"))
+    changed = {name.partition(".")[0] for name in before if "running" in name
+               and not torch.equal(before[name], after[name])}
+    assert changed == {"encoder", "decoder"} - set(kept)
 
 
 def test_an_encoder_by_name(monkeypatch):

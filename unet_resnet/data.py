@@ -67,8 +67,9 @@ def in_threads(function: Callable[[Pair], T], pairs: Sequence[Pair], title: str)
         return list(tqdm(pool.map(function, pairs), title, len(pairs), unit="pair", leave=False))
 
 
-def balanced(pairs: Sequence[Pair]) -> list[Pair]:
-    """The pairs of an epoch: those of a kind that is rare, repeated, at most to six times as many.
+def balanced(pairs: Sequence[Pair], least: int = 1) -> list[Pair]:
+    """The pairs of an epoch: those of a kind that is rare, repeated, at most to six times as many;
+    and all of them repeated until they are at least `least`.
 
     The widest place of a mask gives its width class (`WIDTHS`); each class is brought to a fifth of
     its source's photos (repeat factor sampling; Gupta et al., LVIS, 2019). Photos without cracks,
@@ -87,7 +88,8 @@ def balanced(pairs: Sequence[Pair]) -> list[Pair]:
     for (source, width), members in alike.items():
         if width:
             epoch += repeats(members, photos[source] // 5)
-    return [*epoch, *repeats(free, (len(epoch) - len(free)) // 2)]
+    epoch += repeats(free, (len(epoch) - len(free)) // 2)
+    return epoch * -(-least // len(epoch))
 
 
 def repeats(members: Sequence[Pair], wanted: int) -> Iterator[Pair]:

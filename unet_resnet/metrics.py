@@ -126,8 +126,11 @@ def best_threshold(histogram: Tensor) -> tuple[float, float]:
     return best_shared_threshold([histogram])
 
 
-def best_shared_threshold(histograms: Sequence[Tensor]) -> tuple[float, float]:
+def best_shared_threshold(histograms: Sequence[Tensor],
+                          among: Sequence[float] | None = None) -> tuple[float, float]:
     """The threshold of the highest mean Dice over several sources, and that mean.
+
+    among: the thresholds k/256 to choose from; None for 1/256 .. 255/256.
 
     Each source counts the same, however many pixels it has. Those without crack pixels are left
     out, unless all are: any threshold above their highest probability would suit them. Chosen as
@@ -135,7 +138,8 @@ def best_shared_threshold(histograms: Sequence[Tensor]) -> tuple[float, float]:
     """
     cracked = [one for one in histograms if one[1].any()] or histograms
     dice = torch.stack([dice_at_thresholds(one) for one in cracked]).mean(0)
-    order = sorted(range(1, BINS), key=lambda k: abs(k - BINS // 2))  # argmax takes the first
+    choice = range(1, BINS) if among is None else [round(each * BINS) for each in among]
+    order = sorted(choice, key=lambda k: abs(k - BINS // 2))  # argmax takes the first
     k = order[int(dice[order].argmax())]
     return k / BINS, float(dice[k])
 

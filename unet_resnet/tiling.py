@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 # Of 12 megapixels, tiles of 640 that overlap by half compute each pixel 3.7 times, these 1.2 times.
-TILE, OVERLAP = 1536, 1 / 12
+TILE, OVERLAP = 1600, 1 / 12
 
 
 def starts(length: int, tile: int, overlap: float) -> list[int]:
@@ -35,7 +35,7 @@ def lattice(length: int, tile: int, overlap: float) -> tuple[int, list[int]]:
     """Size and first pixels of the tiles along one side: as many as `starts` needs, and no larger
     than they have to be to overlap by `overlap * tile` pixels.
 
-    Sizes are multiples of 32 where `tile` allows. With tiles of 1536 and an overlap of 1/12, a side
+    Sizes are multiples of 32 where `tile` allows. With tiles of 1600 and an overlap of 1/12, a side
     of 4000 pixels takes 3 tiles of 1440, which overlap by 160.
     """
     count = len(starts(length, tile, overlap))

@@ -64,6 +64,12 @@ def test_the_widest_place_of_a_mask_gives_its_class(masks, tmp_path):
     assert Counter(balanced(narrow + wide)[30:]) == dict.fromkeys(wide, 2)
 
 
+@pytest.mark.parametrize("least, times", [(1, 1), (3, 1), (4, 2), (80, 27)])
+def test_a_small_set_is_repeated_as_a_whole(masks, least, times):
+    pairs = [Pair(Path(f"{i}.jpg"), masks[3], "CFD") for i in range(3)]
+    assert balanced(pairs, least) == pairs * times
+
+
 # Crops
 
 @pytest.fixture

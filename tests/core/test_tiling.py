@@ -78,8 +78,8 @@ def test_laws_of_starts(length, tile, overlap):
 
 
 @pytest.mark.parametrize("length, tile, overlap, size, first", [
-    (4000, 1536, 1 / 12, 1440, [0, 1280, 2560]),  # the docstring's example
-    (3000, 1536, 1 / 12, 1088, [0, 956, 1912]),
+    (4000, 1600, 1 / 12, 1440, [0, 1280, 2560]),  # the docstring's example
+    (3000, 1600, 1 / 12, 1568, [0, 1432]),
     (1536, 1536, 1 / 12, 1536, [0]),
     (1537, 1536, 1 / 12, 864, [0, 673]),  # two tiles of half the size, not two of the full one
     (1000, 448, 0.5, 448, [0, 184, 368, 552]),

@@ -20,15 +20,19 @@ ENCODERS = {"resnet50": [3, 4, 6, 3], "resnet101": [3, 4, 23, 3], "resnet152": [
 DEFAULTS: Settings = {
     "data": None, "weights": "imagenet", "blocks": ENCODERS["resnet101"],
     "widths": [256, 128, 64, 32, 16], "epochs": 50, "batch_size": 8, "micro_batch": None,
-    "recompute": False, "freeze_bn": False, "compile": False, "crop": 448, "lr": 5e-4,
-    "encoder_lr": None, "precision": "auto", "device": "auto",
+    "recompute": False, "freeze_bn": None, "compile": False, "crop": 448, "min_crops": 1,
+    "lr": 5e-4, "encoder_lr": None, "threshold": None, "precision": "auto", "device": "auto",
     "workers": min(2, os.cpu_count() or 1), "seed": 0, "split": None, "save_every": 10.0,
-    "masks_unturned": False}
+    "masks_unturned": False}  # min_crops and threshold are no flags
 # Without --data: the drawn set is small and easy, so a small network learns it from random weights
 # in minutes on a CPU.
 DRAWN: Settings = {
     "weights": "none", "blocks": [1, 1, 1, 1], "widths": [64, 48, 32, 24, 16], "epochs": 6,
     "batch_size": 4, "crop": 160, "lr": 2e-3}
+# With --weights of a whole network: small steps, so that it keeps what it knows, and BatchNorm's
+# statistics, which a few photos of one camera spoilt. A small set is repeated to 80 crops an epoch.
+FINE_TUNED: Settings = {
+    "epochs": 20, "crop": 256, "min_crops": 80, "lr": 1e-4, "freeze_bn": "all"}
 # What --resume must not change.
 FIXED = ("weights", "blocks", "widths", "batch_size", "crop", "seed", "split", "masks_unturned")
 LEAST = {"blocks": 1, "widths": 1, "epochs": 1, "batch_size": 1, "micro_batch": 1, "crop": 64,
@@ -66,11 +70,12 @@ def from_flags(description: str, writes: bool) -> tuple[
 def default_of(flag: str) -> str:
     """How the help of a flag ends."""
     name = flag.removeprefix("--").replace("-", "_")
-    real, drawn = (" ".join(map(str, value)) if isinstance(value, list) else value
-                   for value in (DEFAULTS.get(name), DRAWN.get(name)))
-    if real is None or real is False:
-        return ""
-    return f" (default: {real}" + f"; {drawn} without --data" * (name in DRAWN) + ")"
+    said = []
+    for table, when in ((DEFAULTS, ""), (DRAWN, " without --data"), (FINE_TUNED, " to fine-tune")):
+        value = table.get(name)
+        if value is not None and value is not False:
+            said.append(" ".join(map(str, value)) if isinstance(value, list) else f"{value}{when}")
+    return f" (default: {'; '.join(said)})" if said else ""
 
 
 def make_parser(description: str) -> argparse.ArgumentParser:
@@ -99,8 +104,9 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     add("--micro-batch", "crops per forward pass: less memory, same gradients up to BatchNorm "
         "(default: the batch size; halved when memory runs out)", type=int)
     add("--recompute", "less memory, more time: compute activations twice", action="store_true")
-    add("--freeze-bn", "keep the encoder's BatchNorm statistics, e.g. for micro-batches of 1 or 2",
-        action="store_true")
+    add("--freeze-bn", "keep BatchNorm's statistics, of the encoder, e.g. for micro-batches of 1 "
+        "or 2, or of the whole network", nargs="?", const="encoder",
+        choices=("none", "encoder", "all"))
     add("--compile", "the network: a slow start, then faster updates", action="store_true")
     add("--crop", "side of a training crop in pixels", type=int)
     add("--lr", "Adam's highest learning rate", type=float)
@@ -128,6 +134,7 @@ def of_new_run(given: Settings) -> tuple[Settings, Checkpoint | None]:
     settings, pretrained = DEFAULTS | ({} if "data" in given else DRAWN) | given, None
     if path := checkpoint.find(settings["weights"]):
         pretrained = checkpoint.read(path)
+        settings |= FINE_TUNED | given
         for name in ("blocks", "widths"):
             settings[name] = found = getattr(pretrained, name)
             if given.get(name, found) != found:
@@ -158,6 +165,8 @@ def of_resumed_run(given: Settings, run: Path, writes: bool) -> tuple[Settings, 
         check(settings)
     except ValueError as error:
         raise checkpoint.spoilt(run / "last.pt", error) from None
+    if isinstance(settings["freeze_bn"], bool):  # of runs from before "all"
+        settings["freeze_bn"] = "encoder" if settings["freeze_bn"] else None
     for name, new in given.items():
         old, flag = settings[name], flag_of(name)
         if new != old and name in FIXED:
