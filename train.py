@@ -36,7 +36,7 @@ from unet_resnet.training.signals import Stop, ignore_signals
 
 DRAWN_SET, DRAWN_COUNT = Path("sample_set"), 240
 WARMUP, PREVIEWS = 0.05, 6  # share of all updates; validation photos in preview.png
-FEW = 10  # validation photos, on which a threshold cannot be chosen
+FEW = 10  # validation photos: a threshold chosen on them would be a chance
 SCORES = (*metrics.SCORES, "accuracy", "black_accuracy")  # in history.csv
 
 
@@ -60,11 +60,9 @@ def main() -> None:
         pretrained, args.masks_unturned)
     augment = Augment(args.crop, confusers.confuse, photometric.photometric)
     crops = Crops(balanced(train_pairs, args.min_crops), augment, args.seed)
-
     if pretrained and len(validation_pairs) < FEW:
         args.threshold = pretrained.threshold
-        print(f"{len(validation_pairs)} photos to validate on are too few to choose a threshold: "
-              f"it stays {args.threshold:g}, that of {args.weights}")
+        print(f"too few photos to choose a threshold: it stays {args.threshold:g}")
 
     model = make_model(args, resumed or pretrained, device, precision, group)
     network = group.wrap(torch.compile(model) if args.compile else model, device)
@@ -73,9 +71,9 @@ def main() -> None:
     progress = Progress(model, optimizer, scaler, group, vars(args), split, masks)
     progress.begin(folder, resumed, precision)
     del resumed, pretrained  # their tensors take as much memory as the model's and Adam's
-    print(f"{len(train_pairs)} photos to train on, {len(validation_pairs)} to validate on"
-          + f", {len(test_pairs)} of test/ to score at the end" * bool(test_pairs)
-          + f"; {device}, {str(precision).removeprefix('torch.')}; files go to {progress.folder}")
+    print(f"{len(train_pairs)} photos to train on, {len(validation_pairs)} to validate on, "
+          f"{len(test_pairs)} of test/ to score at the end; {device}, "
+          f"{str(precision).removeprefix('torch.')}; files go to {progress.folder}")
     with progress.saved_on_failure():
         train(args, network, crops, validation_pairs, progress, precision)
     group.leave()
@@ -150,8 +148,7 @@ def train(args: argparse.Namespace, network: nn.Module, crops: Crops,
         if group.size > 1:  # torchrun waits 30 s for processes to stop, validation may take more
             progress.save()
         histograms, shown = validate(model, validation_pairs, precision, args.workers, group, stop)
-        threshold, mean_dice = metrics.best_shared_threshold(
-            [*histograms.values()], among=args.threshold and [args.threshold])
+        threshold, mean_dice = metrics.best_shared_threshold([*histograms.values()], args.threshold)
         scores = metrics.counts_at(sum(histograms.values()), threshold)  # over all pixels
         loss = fmean(loss for loss in progress.losses if loss is not None)
         row = {"epoch": epoch + 1, "loss": loss, "seconds": seconds, "threshold": threshold,

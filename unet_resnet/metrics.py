@@ -127,10 +127,9 @@ def best_threshold(histogram: Tensor) -> tuple[float, float]:
 
 
 def best_shared_threshold(histograms: Sequence[Tensor],
-                          among: Sequence[float] | None = None) -> tuple[float, float]:
-    """The threshold of the highest mean Dice over several sources, and that mean.
-
-    among: the thresholds k/256 to choose from; None for 1/256 .. 255/256.
+                          fixed: float | None = None) -> tuple[float, float]:
+    """The threshold of the highest mean Dice over several sources, or the `fixed` one, k/256; and
+    that mean.
 
     Each source counts the same, however many pixels it has. Those without crack pixels are left
     out, unless all are: any threshold above their highest probability would suit them. Chosen as
@@ -138,7 +137,7 @@ def best_shared_threshold(histograms: Sequence[Tensor],
     """
     cracked = [one for one in histograms if one[1].any()] or histograms
     dice = torch.stack([dice_at_thresholds(one) for one in cracked]).mean(0)
-    choice = range(1, BINS) if among is None else [round(each * BINS) for each in among]
+    choice = range(1, BINS) if fixed is None else [round(fixed * BINS)]
     order = sorted(choice, key=lambda k: abs(k - BINS // 2))  # argmax takes the first
     k = order[int(dice[order].argmax())]
     return k / BINS, float(dice[k])

@@ -123,8 +123,7 @@ def test_a_small_source_counts_as_much_as_a_large_one_and_one_without_cracks_not
     assert best_shared_threshold([large, small]) == (0.25, (180 / 190 + 1) / 2)
     assert best_shared_threshold([large, small, free]) == (0.25, (180 / 190 + 1) / 2)
     assert best_shared_threshold([free]) == (154 / 256, 1.0), "what finds nothing is right"
-    assert best_shared_threshold([large, small], among=[0.5]) == (0.5, (180 / 180 + 0) / 2)
-    assert best_shared_threshold([large, small], among=[0.5, 0.125])[0] == 0.125
+    assert best_shared_threshold([large, small], fixed=0.5) == (0.5, (180 / 180 + 0) / 2)
 
 
 def test_of_two_equally_near_thresholds_the_lower():
