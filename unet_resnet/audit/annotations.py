@@ -1,17 +1,12 @@
 """Which shapes are in the file of a labelling program?
 
-| file | read |
-|---|---|
-| labelme .json, one per photo | polygons, rectangles, circles, lines, masks |
-| COCO .json | polygons, and masks as run lengths, compressed or not |
-| YOLO segmentation .txt, one per photo | polygons; the size is the photo's |
-| "CVAT for images 1.1" .xml | polygons, boxes, ellipses, polylines, masks |
-
-Whatever else is in such a file is a ValueError of one line that names the file and the place in it.
+Of labelme and YOLO there is a file per photo, of COCO and "CVAT for images 1.1" one for all. What
+is not as these write it is a ValueError of one line that names the file and the place in it.
 """
 
+import base64
+import io
 import json
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -20,10 +15,10 @@ from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
-from unet_resnet.audit.polygons import (
-    Drawing, Runs, Shape, box, ellipse, runs_of_png, turned, unpacked, vertices)
+from unet_resnet.audit.polygons import Drawing, Shape, box, mask_shape, unrolled, vertices
 from unet_resnet.files import one_line
 from unet_resnet.images import check_megapixels, is_picture, size_of
 
@@ -35,11 +30,10 @@ def naming(place: object) -> Iterator[None]:
     """Whatever foreign data may raise becomes a ValueError of one line that names the place."""
     try:
         yield
-    except (ArithmeticError, AttributeError, LookupError, OSError, RecursionError, SyntaxError,
-            TypeError, ValueError) as error:
-        reason = (f"{error} is missing" if isinstance(error, KeyError)
-                  else error if isinstance(error, (OSError, SyntaxError, ValueError))
-                  else f"not as labelling programs write it ({error}); export it again")
+    except Exception as error:
+        reason = (f"{error} is missing" if isinstance(error, KeyError) else error
+                  if isinstance(error, (OSError, SyntaxError, ValueError))
+                  else f"not as a labelling program writes it ({error}); export it again")
         raise ValueError(f"{place}: {one_line(reason)}") from error
 
 
@@ -50,11 +44,9 @@ def read(source: Path, photos: Path | None = None) -> list[Drawing]:
     ValueError naming the file.
     """
     files = [source]
-    if not source.exists():
-        raise FileNotFoundError(f"{source}: no such file or folder")
     if source.is_dir():
         files = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES
-                       and not path.name.startswith(".") and not lists_names(path))
+                       and path.name[0] != "." and not lists_names(path))
     drawings, taken = [], {}
     for path in tqdm(files, "reading", unit="file", leave=False):
         with naming(path):
@@ -74,16 +66,15 @@ def read(source: Path, photos: Path | None = None) -> list[Drawing]:
 
 
 def lists_names(path: Path) -> bool:
-    """Whether it is a text file without numbers, such as classes.txt, and thus not YOLO's."""
-    text = path.read_bytes()[:1000].strip() if path.suffix.lower() == ".txt" else b""
-    words = text.partition(b"\n")[0].split()
-    return bool(words) and not any(word.replace(b".", b"", 1).isdigit() for word in words)
+    """Whether it is a text file such as classes.txt; those of YOLO begin with a number, or are
+    empty."""
+    start = path.read_bytes()[:1000].split()[:1] if path.suffix.lower() == ".txt" else []
+    return bool(start) and not start[0].isdigit()
 
 
 def read_file(path: Path, photos: Path | None) -> list[Drawing]:
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise ValueError(f"not {', '.join(SUFFIXES)}; unpack an archive first")
+    if (suffix := path.suffix.lower()) not in SUFFIXES:
+        raise ValueError(f"wanted a folder or a file {' '.join(SUFFIXES)}; unpack an archive first")
     text = path.read_text("utf-8-sig")
     if suffix == ".txt":
         return [read_yolo(path, text, photos)]
@@ -92,35 +83,34 @@ def read_file(path: Path, photos: Path | None) -> list[Drawing]:
     content = json.loads(text)
     if isinstance(content, dict) and "shapes" in content:
         return [read_labelme(path, content)]
-    if isinstance(content, dict) and {"images", "annotations"} <= content.keys():
+    if isinstance(content, dict) and "annotations" in content:
         return read_coco(path, content)
     raise ValueError("neither labelme's JSON nor COCO's; export it as one of these")
 
 
 def read_labelme(path: Path, content: dict[str, Any]) -> Drawing:
-    shapes = []
+    drawing = Drawing(stem_of(content.get("imagePath") or path.name),
+                      size_from(content["imageHeight"], content["imageWidth"]), [], path)
     for number, item in enumerate(content["shapes"], 1):
         with naming(f"shape {number}"):
-            shapes.append(labelme_shape(item.get("shape_type") or "polygon", item))
-    return Drawing(stem_of(content.get("imagePath") or path.name),
-                   size_from(content.get("imageHeight"), content.get("imageWidth")), shapes, path)
+            drawing.shapes.append(labelme_shape(item.get("shape_type") or "polygon", item))
+    return drawing
 
 
 def labelme_shape(kind: str, item: dict[str, Any]) -> Shape:
-    label, points = str(item["label"]), vertices(item["points"])
-    if kind in ("rectangle", "circle", "mask") and len(points) < 2:
-        raise ValueError(f"a {kind} needs 2 points, this one has {len(points)}; draw it again")
+    label, points = str(item["label"]), item["points"]
     if kind in ("polygon", "oriented_rectangle"):
-        return Shape(label, "polygon", [points])
+        return Shape(label, "polygon", vertices(points, 3))
     if kind == "rectangle":  # two corners in any order, or all four
-        return Shape(label, "box", [box(*points.min(0), *points.max(0))])
-    if kind == "circle":  # its centre and a point of its edge
-        radius = math.dist(points[0], points[1])
-        return Shape(label, "ellipse", [ellipse(*points[0], radius, radius)])
+        points = vertices(points, 2)
+        return Shape(label, "box", box(*points.min(0), *points.max(0)))
     if kind in ("line", "linestrip"):
-        return Shape(label, "line", [points])
-    if kind == "mask":
-        return Shape(label, kind, runs=runs_of_png(item["mask"], points[0]))
+        return Shape(label, "line", vertices(points, 2))
+    if kind == "mask":  # a PNG, to be laid with its first pixel at the first point
+        with Image.open(io.BytesIO(base64.b64decode(item["mask"])), formats=["PNG"]) as picture:
+            check_megapixels(picture.height, picture.width)
+            crack = np.array(picture.convert("L")) > 0
+        return mask_shape(label, *(round(number) for number in points[0]), crack)
     return Shape(label, kind)
 
 
@@ -129,28 +119,28 @@ def read_coco(path: Path, content: dict[str, Any]) -> list[Drawing]:
     drawings = {}
     for image in content["images"]:
         with naming(f"image {image['file_name']}"):
-            drawings[image["id"]] = Drawing(
-                stem_of(image["file_name"]), size_from(image.get("height"), image.get("width")),
-                [], path)
+            drawings[image["id"]] = Drawing(stem_of(image["file_name"]),
+                                            size_from(image["height"], image["width"]), [], path)
     if len(drawings) < len(content["images"]):
         raise ValueError("two images have the same id; export it again")
     for number, item in enumerate(content["annotations"], 1):
         with naming(f"annotation {item.get('id', number)}"):
-            drawing, outline = drawings[item["image_id"]], item.get("segmentation")
+            drawing = drawings[item["image_id"]]
             label = str(names.get(item["category_id"], item["category_id"]))
-            if not outline:
-                raise ValueError("a box without an outline; wanted polygons or a mask")
-            if isinstance(outline, list):
-                drawing.shapes.append(Shape(label, "polygon", [*map(vertices, outline)]))
-                continue
-            counts, (height, width) = outline["counts"], drawing.size
-            if outline["size"] != [height, width]:
-                raise ValueError(f"a mask of height and width {outline['size']}, its photo has "
-                                 f"{[height, width]}; export it again")
-            counts = unpacked(counts) if isinstance(counts, str) else counts
-            drawing.shapes.append(Shape(label, "mask", runs=Runs(
-                np.array(counts), (0, 0, width, height), by_columns=True)))
+            drawing.shapes += coco_shapes(label, item.get("segmentation"), drawing.size)
     return list(drawings.values())
+
+
+def coco_shapes(label: str, outline: Any, size: tuple[int, int]) -> list[Shape]:
+    if not outline:
+        raise ValueError("a box without an outline; wanted polygons or a mask")
+    if isinstance(outline, list):
+        return [Shape(label, "polygon", vertices(part, 3)) for part in outline]
+    counts, (height, width) = outline["counts"], size
+    if outline["size"] != [height, width] or isinstance(counts, str):
+        raise ValueError("a mask that is compressed, or not of its photo's size; export polygons, "
+                         "or masks as lists of run lengths")
+    return [mask_shape(label, 0, 0, unrolled(counts, width, height).T)]  # column by column
 
 
 def read_cvat(path: Path, text: str) -> list[Drawing]:
@@ -164,28 +154,24 @@ def read_cvat(path: Path, text: str) -> list[Drawing]:
         with naming(f"image {image.get('name')}"):
             shapes = [cvat_shape(item.tag, item.attrib) for item in image if item.tag != "tag"]
             drawings.append(Drawing(stem_of(image.attrib["name"]),
-                                    size_from(image.get("height"), image.get("width")),
+                                    size_from(image.attrib["height"], image.attrib["width"]),
                                     shapes, path))
     return drawings
 
 
 def cvat_shape(kind: str, item: dict[str, str]) -> Shape:
-    def numbers(*names: str) -> list[float]:
-        return [float(item[name]) for name in names]
-
-    label, degrees = item["label"], float(item.get("rotation", 0))
-    if kind == "box":
-        return Shape(label, kind, [turned(box(*numbers("xtl", "ytl", "xbr", "ybr")), degrees)])
-    if kind == "ellipse":
-        return Shape(label, kind, [turned(ellipse(*numbers("cx", "cy", "rx", "ry")), degrees)])
-    if kind in ("polygon", "polyline"):
-        points = vertices([pair.split(",") for pair in item["points"].split(";")])
-        return Shape(label, kind.replace("polyline", "line"), [points])
+    label = item["label"]
+    if kind == "box" and not float(item.get("rotation", 0)):
+        corners = (float(item[name]) for name in ("xtl", "ytl", "xbr", "ybr"))
+        return Shape(label, kind, vertices(box(*corners), 4))
     if kind == "mask":
-        counts = np.array([int(count) for count in item["rle"].split(",")])
-        left, top, width, height = (int(item[name]) for name in ("left", "top", "width", "height"))
-        return Shape(label, kind, runs=Runs(counts, (left, top, width, height)))
-    return Shape(label, kind)
+        crack = unrolled(item["rle"].split(","), int(item["height"]), int(item["width"]))
+        return mask_shape(label, int(item["left"]), int(item["top"]), crack)
+    if kind in ("polygon", "polyline"):
+        numbers = item["points"].replace(";", ",").split(",")
+        return (Shape(label, "polygon", vertices(numbers, 3)) if kind == "polygon"
+                else Shape(label, "line", vertices(numbers, 2)))
+    return Shape(label, f"turned {kind}" if kind == "box" else kind)
 
 
 def read_yolo(path: Path, text: str, photos: Path | None) -> Drawing:
@@ -193,20 +179,19 @@ def read_yolo(path: Path, text: str, photos: Path | None) -> Drawing:
     where the path has images for labels."""
     twin = Path(*("images" if part == "labels" else part for part in path.parent.parts))
     beside = [path.parent, path.parent.parent / "images", twin]
-    photo = photo_of(path.stem, [photos] if photos else beside)
-    height, width = size_of(photo)
-    shapes = []
+    height, width = size_of(photo_of(path.stem, [photos] if photos else beside))
+    drawing = Drawing(path.stem, (height, width), [], path)
     for number, line in enumerate(text.splitlines(), 1):
         if words := line.split():
             with naming(f"line {number}"):
-                points = vertices(words[1:])
-                if len(points) < 3:
+                if len(words) < 7:
                     raise ValueError(f"numbers after the class: {len(words) - 1}, as of a box; "
                                      "wanted 6 or more: export it for segmentation")
+                points = vertices(words[1:], 3)
                 if abs(points).max() > 2:  # a shape may leave the photo a little
                     raise ValueError("coordinates above 1; wanted fractions of width and height")
-                shapes.append(Shape(words[0], "polygon", [points * (width, height)]))
-    return Drawing(path.stem, (height, width), shapes, path)
+                drawing.shapes.append(Shape(words[0], "polygon", points * (width, height)))
+    return drawing
 
 
 def photo_of(stem: str, folders: Sequence[Path]) -> Path:
@@ -224,10 +209,11 @@ def stems_in(folder: Path) -> dict[str, Path]:
 
 
 def size_from(height: Any, width: Any) -> tuple[int, int]:
-    if not height or not width or int(height) < 1 or int(width) < 1:
+    height, width = int(height), int(width)
+    if min(height, width) < 1:
         raise ValueError(f"the size of the photo is {width}x{height}; wanted pixels")
-    check_megapixels(int(height), int(width))
-    return int(height), int(width)
+    check_megapixels(height, width)
+    return height, width
 
 
 def stem_of(name: str) -> str:

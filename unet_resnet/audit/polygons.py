@@ -6,106 +6,51 @@ Pillow's polygons include their outline: of cracks 3 pixels wide they make 3.6, 
 drawn 8 times larger (mean over all directions).
 """
 
-import base64
-import io
 import math
+from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from tqdm import tqdm
 
 from unet_resnet.files import align, check_absent, check_folder, one_line
 from unet_resnet.images import check_megapixels, write_png
 
 BACKGROUND = {"background", "_background_", "__ignore__"}  # not crack unless chosen
-LEAST_POINTS = {"polygon": 3, "box": 3, "ellipse": 3, "line": 2}
-FARTHEST = 1e7  # pixels
-
-
-@dataclass
-class Runs:
-    """A mask in the box left, top, width, height: the lengths of runs without crack, with crack,
-    without and so on, row by row or column by column.
-
-    Raises ValueError where the runs do not fill the box.
-    """
-
-    counts: np.ndarray
-    box: tuple[int, int, int, int]
-    by_columns: bool = False
-
-    def __post_init__(self) -> None:
-        _, _, width, height = self.box
-        check_megapixels(height, width)
-        if (self.counts.ndim != 1 or self.counts.dtype.kind not in "iu" or min(self.box) < 0
-                or self.counts.min(initial=0) < 0
-                or self.counts.max(initial=0) > width * height
-                or self.counts.sum() != width * height):
-            raise ValueError(f"the runs of its mask do not fill {width}x{height} pixels; "
-                             "export it again")
-
-    def pixels(self) -> np.ndarray:
-        """(height, width) bool."""
-        flat = np.repeat(np.arange(len(self.counts)) % 2 == 1, self.counts)
-        _, _, width, height = self.box
-        return flat.reshape(width, height).T if self.by_columns else flat.reshape(height, width)
-
-
-def runs_of_png(text: str, corner: Sequence[float]) -> Runs:
-    """labelme's mask: a PNG in base64, to be laid with its first pixel at the corner."""
-    with Image.open(io.BytesIO(base64.b64decode(text)), formats=["PNG"]) as picture:
-        check_megapixels(picture.height, picture.width)
-        crack = np.array(picture.convert("L")) > 0
-    changes = np.flatnonzero(np.diff(crack.ravel(), prepend=False))
-    counts = np.diff([0, *changes, crack.size])
-    return Runs(counts, (round(corner[0]), round(corner[1]), crack.shape[1], crack.shape[0]))
-
-
-def unpacked(text: str) -> list[int]:
-    """Run lengths from COCO's compressed string (rleToString in maskApi.c of its API).
-
-    Five bits per character, the lowest first; a sixth bit says that more follow. From the fourth
-    number on, each is the difference from the number two before it.
-    """
-    counts: list[int] = []
-    value = shift = 0
-    for code in (character - 48 for character in text.encode()):
-        if not 0 <= code < 64 or shift > 40:
-            raise ValueError("its compressed mask is damaged; export it again")
-        value |= (code & 31) << shift
-        shift += 5
-        if not code & 32:
-            value -= (code & 16) << shift - 4  # the sign
-            counts.append(value + (counts[-2] if len(counts) > 2 else 0))
-            value = shift = 0
-    return counts
+FARTHEST = 1e7  # pixels from a photo
 
 
 @dataclass
 class Shape:
-    """Outlines (the union of which is crack; of a line, its course) or runs.
-
-    Raises ValueError for an outline with too few points or with one that is far from any photo.
-    """
+    """An outline, the course of a line, or a mask; of other kinds neither."""
 
     label: str
-    kind: str  # polygon, box, ellipse, line, mask; others are not drawn
-    outlines: list[np.ndarray] = field(default_factory=list)  # (n, 2) each: x, y in pixels
-    runs: Runs | None = None
+    kind: str  # polygon, box, line, mask; others cannot be drawn
+    points: np.ndarray | None = None  # (n, 2): x, y in pixels
+    bits: np.ndarray | None = None  # of a mask (h, w), 8 pixels in a byte
+    place: tuple[int, int, int] = (0, 0, 0)  # of the mask: left, top, width
 
-    def __post_init__(self) -> None:
-        for points in self.outlines:
-            least = LEAST_POINTS[self.kind]
-            if len(points) < least:
-                raise ValueError(f"a {self.kind} needs {least} points or more, this one has "
-                                 f"{len(points)}; complete it, or delete it")
-            if not (abs(points) < FARTHEST).all():
-                raise ValueError(f"{self.kind} with a point that is not in a photo; delete it")
+
+def mask_shape(label: str, left: int, top: int, crack: np.ndarray) -> Shape:
+    if min(left, top) < 0:
+        raise ValueError("a mask that begins outside the photo; export it again")
+    return Shape(label, "mask", None, np.packbits(crack, 1), (left, top, crack.shape[1]))
+
+
+def unrolled(runs: Sequence[Any], height: int, width: int) -> np.ndarray:
+    """(height, width) bool from the lengths of runs without crack, with crack, without and so on.
+
+    Raises ValueError where they do not fill it.
+    """
+    check_megapixels(height, width)
+    runs = [int(run) for run in runs]
+    if min(runs) < 0 or sum(runs) != height * width:
+        raise ValueError("the runs of a mask do not fill it; export it again")
+    return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(height, width)
 
 
 @dataclass
@@ -118,35 +63,28 @@ class Drawing:
     file: Path  # that they come from
 
 
-def vertices(numbers: Sequence[Any]) -> np.ndarray:
-    """(n, 2) from pairs of x and y, or from x0, y0, x1, y1 ..."""
-    flat = np.array(numbers, dtype=float).ravel()
-    if flat.size % 2:
-        raise ValueError(f"coordinates: {flat.size}; wanted pairs of x and y")
-    return flat.reshape(-1, 2)
+def vertices(numbers: Sequence[Any], least: int) -> np.ndarray:
+    """(n, 2) from pairs of x and y, or from x0, y0, x1, y1 ...
+
+    Raises ValueError for fewer points than `least`, and for one that is far from any photo.
+    """
+    points = np.array(numbers, dtype=float).reshape(-1, 2)
+    if len(points) < least:
+        raise ValueError(f"a shape of {len(points)} points, wanted {least} or more; complete it, "
+                         "or delete it")
+    if not (abs(points) < FARTHEST).all():
+        raise ValueError("a shape with a point that is not in a photo; delete it")
+    return points
 
 
 def box(left: float, top: float, right: float, bottom: float) -> np.ndarray:
     return np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
 
 
-def ellipse(x: float, y: float, across: float, down: float) -> np.ndarray:
-    """The outline of an ellipse with these radii, to a twentieth of a pixel."""
-    count = max(16, math.ceil(10 * math.sqrt(min(max(across, down), FARTHEST))))
-    angles = np.linspace(0, 2 * math.pi, count, endpoint=False)
-    return np.stack([x + across * np.cos(angles), y + down * np.sin(angles)], 1)
-
-
-def turned(points: np.ndarray, degrees: float) -> np.ndarray:
-    """A box or an ellipse turned clockwise about its centre."""
-    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    centre = points.mean(0)
-    return (points - centre) @ np.array([(cos, sin), (-sin, cos)]) + centre
-
-
 def stroke(points: np.ndarray, width: float) -> list[np.ndarray]:
-    """The outlines of a line of this width with round joints and ends."""
-    parts = [ellipse(x, y, width / 2, width / 2) for x, y in points]
+    """The outlines of a line of this width: circles at its points, joined by rectangles."""
+    angles = np.linspace(0, 2 * math.pi, max(16, math.ceil(10 * math.sqrt(width))), endpoint=False)
+    parts = [point + width / 2 * np.stack([np.cos(angles), np.sin(angles)], 1) for point in points]
     for start, end in zip(points, points[1:]):
         if length := math.dist(start, end):
             aside = (end - start)[::-1] * (-1, 1) * (width / 2 / length)
@@ -179,44 +117,40 @@ def fill(mask: np.ndarray, outline: np.ndarray) -> bool:
 
 def draw(mask: np.ndarray, shape: Shape, line_width: float) -> bool:
     """Set the pixels of a shape in mask (h, w) bool; False if it has none there."""
-    if shape.runs:
-        left, top = shape.runs.box[:2]
-        under = mask[top:, left:]
-        pixels = shape.runs.pixels()[:under.shape[0], :under.shape[1]]
-        under[:pixels.shape[0], :pixels.shape[1]] |= pixels
-        return bool(pixels.any())
-    outlines = shape.outlines
-    if shape.kind == "line":
-        outlines = [part for points in outlines for part in stroke(points, line_width)]
-    return any([fill(mask, outline) for outline in outlines])
+    if shape.bits is not None:
+        left, top, width = shape.place
+        under = mask[top:, left:left + width]
+        crack = np.unpackbits(shape.bits, 1, width)[:under.shape[0], :under.shape[1]] > 0
+        under[:crack.shape[0]] |= crack
+        return bool(crack.any())
+    parts = stroke(shape.points, line_width) if shape.kind == "line" else [shape.points]
+    return any([fill(mask, outline) for outline in parts])
 
 
 def choose(drawings: Sequence[Drawing], labels: Collection[str] = ()) -> str:
-    """Keep the shapes with these labels, or all but the background's; returns what to tell.
+    """Keep the shapes with these labels, or all but the background's; returns what to print.
 
     Raises ValueError for a label that no shape has, and for a shape to be drawn that has no area.
     """
-    shapes = [(drawing, shape) for drawing in drawings for shape in drawing.shapes]
-    found = {shape.label for _, shape in shapes}
-    if missing := set(labels) - found:
+    found = Counter(shape.label for drawing in drawings for shape in drawing.shapes)
+    if missing := set(labels) - found.keys():
         raise ValueError(f"no shape has the label {min(missing)!r}; "
                          f"found: {', '.join(sorted(found)) or 'no shapes'}")
-    crack = set(labels) or found - BACKGROUND
-    for drawing, shape in shapes:
-        if shape.label in crack and not (shape.outlines or shape.runs):
-            raise ValueError(f"{drawing.file}: a shape {shape.kind!r} labelled {shape.label!r} on "
-                             f"{drawing.stem}; draw a polygon, or choose other labels with --label")
-    rows = [("label", "shapes", "")]
-    for label in sorted(found):
-        count = sum(shape.label == label for _, shape in shapes)
-        rows.append((one_line(label), str(count), "crack" if label in crack else "not crack"))
+    crack = set(labels) or found.keys() - BACKGROUND
     for drawing in drawings:
         drawing.shapes = [shape for shape in drawing.shapes if shape.label in crack]
-    return align(rows)
+        for shape in drawing.shapes:
+            if shape.points is None and shape.bits is None:
+                raise ValueError(f"{drawing.file}: a shape {shape.kind!r} labelled {shape.label!r} "
+                                 f"on {drawing.stem}; draw a polygon, or choose other labels with "
+                                 "--label")
+    return align([("label", "shapes", "")] + [
+        (one_line(label), str(count), "crack" if label in crack else "not crack")
+        for label, count in sorted(found.items())])
 
 
 def write(drawings: Sequence[Drawing], folder: Path, line_width: float) -> str:
-    """Write a mask of 0 and 255 for each photo as STEM.png in `folder`; returns what to tell.
+    """Write a mask of 0 and 255 for each photo as STEM.png in `folder`; returns what to print.
 
     Raises FileExistsError, before anything is written, if one of them exists.
     """
@@ -225,12 +159,11 @@ def write(drawings: Sequence[Drawing], folder: Path, line_width: float) -> str:
     for path in paths:
         check_absent(path)
     folder.mkdir(parents=True, exist_ok=True)
-    kinds, invisible, blank = dict.fromkeys(LEAST_POINTS, 0), 0, 0
+    kinds, invisible, blank = Counter(), 0, 0
     for path, drawing in zip(tqdm(paths, "drawing", unit="mask", leave=False), drawings):
         mask = np.zeros(drawing.size, bool)
-        for shape in drawing.shapes:
-            kinds[shape.kind] = kinds.get(shape.kind, 0) + 1
-            invisible += not draw(mask, shape, line_width)
+        invisible += sum(not draw(mask, shape, line_width) for shape in drawing.shapes)
+        kinds.update(shape.kind for shape in drawing.shapes)
         blank += not mask.any()
         write_png(path, torch.from_numpy(mask)[None].to(torch.uint8) * 255)
     notes = {f"masks written to {one_line(folder)}": len(paths),
