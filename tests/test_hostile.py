@@ -361,12 +361,6 @@ MASKS: dict[str, tuple[Make, str]] = {
     "dangling_mask.png": (lambda path: path.symlink_to("nowhere.png"), "mask cannot be read"),
     "two\nlines_mask.png": (holds("no picture"), "mask cannot be read"),
 }
-WARNED: dict[str, tuple[Make, str]] = {  # training goes on
-    "noisy.jpg": (holds(encoded("JPEG", Image.fromarray(CRACK), quality=40)),
-                  "mask with values between black and white"),
-    "paged.tif": (holds(encoded("TIFF", Image.fromarray(CRACK), save_all=True,
-                                append_images=[picture()])), "mask of several pages"),
-}
 IN_DATA = BAD
 
 
@@ -376,7 +370,7 @@ def add_photo(folder: Path, name: str) -> None:
 
 
 def add_mask(folder: Path, name: str) -> None:
-    (MASKS | WARNED)[name][0](folder / "masks" / name)
+    MASKS[name][0](folder / "masks" / name)
     picture().save(folder / "images" / f"{Path(name).stem}.png")
 
 
@@ -393,7 +387,7 @@ def reported(walls: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Out
     for name in IN_DATA:
         if not (folder / "walls/masks" / f"{Path(name).stem}.png").exists():  # bomb.png, bomb.bmp
             add_photo(folder / "walls", name)
-    for name in MASKS | WARNED:
+    for name in MASKS:
         add_mask(folder / "walls", name)
     before = contents(folder)
     outcome = run_script(folder, "unet_resnet/audit/__main__.py", "walls", "--json", "all.json")
@@ -418,9 +412,9 @@ def test_the_report_names_a_bad_photo(reported, name):
     assert IN_DATA[name][1] in detail and "\n" not in detail and one_line(name) in detail
 
 
-@pytest.mark.parametrize("name", MASKS | WARNED, ids=ascii)
+@pytest.mark.parametrize("name", MASKS, ids=ascii)
 def test_the_report_names_a_bad_mask(reported, name):
-    kind = (MASKS | WARNED)[name][1]
+    kind = MASKS[name][1]
     path = f"{Path(name).stem}.png" if kind.startswith("photo ") else name
     assert (kind, path) in reported[1]
 

@@ -326,7 +326,7 @@ def test_masks_below_the_photos_are_no_photos(infer_with, trained, tmp_path):
     assert outcome.status == 0, outcome.err
     assert not any("masks" in line for line in outcome.out.splitlines() if "crack" in line)
     refused(infer_with("walls/masks", "--masks", "walls/masks"), "infer.py", "walls/masks",
-            "no photos except those in this folder")
+            "no mask; wanted masks with the photos' names")
 
 
 def test_two_photos_of_one_name_cannot_share_a_mask(infer_with, trained, tmp_path):

@@ -1,11 +1,12 @@
 """How does a mask file become crack or not crack, pixel by pixel?
 
-Masks have no standard: cracks are 255, or 1, or red, or numbered, or opaque. The audit looks
-at a whole folder and makes a `Rule`, by which each of its files is read here.
+Masks have no standard: cracks are 255, or 1, or red. The audit looks at a whole folder and makes a
+`Rule`, by which each of its files is read here.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,6 @@ class Rule:
     """How the masks of a folder are read: crack is brighter than `threshold`."""
 
     threshold: int = WHITE // 2
-    in_alpha: bool = False  # crack is more opaque than that, instead
     unturned: bool = False  # masks are drawn on the stored pixels of photos that EXIF turns
 
     def read(self, mask: Path, photo: Path) -> Tensor:
@@ -37,10 +37,7 @@ class Rule:
         turn = exif_turn(photo) if self.unturned else None
         with opened(mask) as image:
             turn = turn if turn_of(image) is None else None
-            values, _, alpha = decoded(image)
-        if self.in_alpha:
-            values = np.zeros_like(values) if alpha is None else alpha
-        crack = (values > self.threshold).astype(np.uint8)
+            crack = np.uint8(brightness(decoded(image)) > self.threshold)
         if turn is not None:
             crack = np.array(Image.fromarray(crack).transpose(turn))
         return torch.from_numpy(crack)[None]
@@ -59,43 +56,39 @@ def misfit(mask: Sequence[int], photo: Sequence[int], turn: Image.Transpose | No
     return f"{sizes}; export the mask at the photo's size"
 
 
-def decoded(image: Image.Image) -> tuple[np.ndarray, Image.Image | None, np.ndarray | None]:
-    """Of a mask, upright: brightness (h, w); the image in RGB if it has colours; opacity (h, w) if
-    only that varies. Where colours and transparency vary, the image is laid on black.
-    """
+def decoded(image: Image.Image) -> Image.Image:
+    """A mask, upright, on black where it is transparent: in mode L, or in RGB if it has colours."""
     lossy, image = image.format == "JPEG", upright(image)
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        alpha = np.array(image.getchannel("A"))
-        if alpha.min() < WHITE and len(image.convert("RGB").getcolors(2) or "...") == 1:
-            brightness = max(image.getpixel((0, 0))[:3]) if alpha.any() else 0
-            return np.full(alpha.shape, brightness, np.uint8), None, alpha
-        image = image.convert("RGB")
-        if alpha.min() < alpha.max():
-            image = Image.composite(image, Image.new("RGB", image.size), Image.fromarray(alpha))
-            if len(image.getcolors(2) or "...") == 1:
-                raise ValueError(f"its transparency hides what is drawn; {REMEDY}, all opaque")
     if image.mode == "F" or image.mode.startswith("I"):
-        return whole_numbers(np.array(image)), None, None
-    if image.mode == "P" and len(image.convert("RGB").getcolors()) < len(image.getcolors()):
-        return np.array(image), None, None  # its palette shows two values as one
-    if image.mode in ("1", "L"):
-        return np.array(image if image.mode == "L" else image.convert("L")), None, None
-    image = image.convert("RGB")
-    red, green, blue = image.split()
-    highest = ImageChops.lighter(ImageChops.lighter(red, green), blue)
-    lowest = ImageChops.darker(ImageChops.darker(red, green), blue)
-    if ImageChops.difference(highest, lowest).getextrema()[1] <= (NEAR // 3 if lossy else 0):
-        return np.array(image.convert("L")), None, None
-    return np.array(highest), image, None
+        return Image.fromarray(as_bytes(np.array(image)))
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", layer.size, "black"), layer).convert("RGB")
+        if is_uniform(image) and not is_uniform(layer):
+            raise ValueError(f"black on black where it is not transparent; {REMEDY}")
+    image = image.convert("RGB" if image.mode not in ("1", "L") else "L")
+    bands = image.split()
+    colour = ImageChops.difference(reduce(ImageChops.lighter, bands),
+                                   reduce(ImageChops.darker, bands))
+    return image.convert("L") if colour.getextrema()[1] <= (NEAR // 3 if lossy else 0) else image
 
 
-def whole_numbers(array: np.ndarray) -> np.ndarray:
-    """Values of 16 bits or floats, as 0..255 if they fill 16 bits or 0..1, else as they are."""
+def brightness(image: Image.Image) -> np.ndarray:
+    """(h, w) uint8: the highest channel of each pixel."""
+    return np.array(reduce(ImageChops.lighter, image.split()))
+
+
+def is_uniform(image: Image.Image) -> bool:
+    return all(low == high for low, high in image.getextrema())
+
+
+def as_bytes(array: np.ndarray) -> np.ndarray:
+    """Values of 16 bits or floats as 0..255: those above 255 are of 65535, floats up to 1 of 1."""
     if not np.isfinite(array).all() or array.min() < 0:
         raise ValueError(f"its values are not all finite and positive; {REMEDY}")
-    high, drawn = array.max(), np.count_nonzero(array)
-    numbers = 20 * (np.count_nonzero(array <= 256) - array.size + drawn) > drawn  # beside a void
-    top = (65535 if high >= 2**15 and not numbers
+    high = array.max()
+    top = (max(65535, high) if high > WHITE
            else 1 if array.dtype.kind == "f" and high <= 1 else WHITE)
-    return np.rint(array * (WHITE / top)).clip(0, 65535).astype(np.int32)
+    if 20 * np.count_nonzero((array > 0) & (array < top / 512)) > np.count_nonzero(array):
+        raise ValueError(f"has values up to {high:g}, beside which others vanish; {REMEDY}")
+    return np.rint(array * (WHITE / top)).astype(np.uint8)

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image, ImageFilter
 
 from unet_resnet import images
 from unet_resnet.audit import findings, split
-from unet_resnet.audit.findings import KINDS, audit, crack_width, is_frayed
+from unet_resnet.audit.findings import KINDS, audit
 from unet_resnet.files import fingerprint
 from unet_resnet.audit.folders import find
+from unet_resnet.audit.mask_rules import is_frayed
 from unet_resnet.masks import Rule
 from unet_resnet.synthetic import pavement
 
@@ -44,14 +44,13 @@ def jpeg(array: np.ndarray, quality: int = 40) -> np.ndarray:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A clean data set of five pairs, one of them without cracks and named so."""
-    names = ("CFD_001", "CFD_002", "DeepCrack_11111", "DeepCrack_22222", "noncrack_METU-1")
+    """A clean data set of five pairs."""
+    names = ("CFD_001", "CFD_002", "DeepCrack_11111", "DeepCrack_22222", "own_1")
     for part in ("images", "masks"):
         (tmp_path / part).mkdir()
     for seed, name in enumerate(names):
         texture(seed).save(tmp_path / "images" / f"{name}.png")
-        mask = np.zeros((96, 96), np.uint8) if name.startswith("noncrack") else line()
-        Image.fromarray(mask).save(tmp_path / "masks" / f"{name}.png")
+        Image.fromarray(line()).save(tmp_path / "masks" / f"{name}.png")
     return tmp_path
 
 
@@ -91,24 +90,14 @@ FAULTS = {
     "mask cannot be read": lambda folder: (folder / "masks/CFD_001.png").write_bytes(b""),
     "photo without mask": lambda folder: (folder / "masks/CFD_001.png").unlink(),
     "mask without photo": lambda folder: (folder / "images/CFD_001.png").unlink(),
-    "second file of the same name": lambda folder: texture(9).save(folder / "images/CFD_001.bmp"),
     "photo and mask differ in size": write_mask(line(side=95)),
     "mask is more than half white": write_mask(255 - line()),
     "mask is drawn, but too dark to count": write_mask(soft(line(100))),
     "masks are not understood": write_mask(line(100)),
     "no mask has any crack": black_everywhere,
-    "named noncrack, but its mask has cracks": lambda folder: Image.fromarray(line()).save(
-        folder / "masks/noncrack_METU-1.png"),
     "mask is frayed: JPEG noise became crack": write_mask(speckled()),
-    "same photo under names of two photos": lambda folder: texture(0).rotate(90).save(
-        folder / "images/CFD_002.png"),
-    "photo of several pages": lambda folder: texture(0).save(
-        folder / "images/CFD_001.png", save_all=True, append_images=[texture(9)]),
-    "mask of several pages": lambda folder: Image.fromarray(line()).save(
-        folder / "masks/CFD_001.png", save_all=True, append_images=[Image.fromarray(line(99))]),
     "masks are not 0 and 255": one_everywhere,
     "photo is turned by EXIF, its mask is not": turned_by_exif,
-    "mask with values between black and white": write_mask(jpeg(line())),
     "mask is black": write_mask(line(0)),
 }
 ELSEWHERE = {"photos shared by train, val or test"}  # needs two parts: a test of its own
@@ -135,8 +124,7 @@ def test_every_kind_has_a_case():
 @pytest.mark.parametrize("kind", FAULTS)
 def test_each_fault_is_found_and_no_other_invented(folder, kind):
     FAULTS[kind](folder)
-    # A black set has black masks; the noise of a frayed mask is not a shade between.
-    expected = {kind: 1} | ({"mask is black": 4} if kind == "no mask has any crack" else {})
+    expected = {kind: 1} | ({"mask is black": 5} if kind == "no mask has any crack" else {})
     assert kinds(folder) == expected
 
 
@@ -150,7 +138,7 @@ def test_training_stops_on_what_would_spoil_it(folder, kind):
 
 @pytest.mark.parametrize("split_by", [None, "groups"])
 def test_each_file_is_opened_and_hashed_once(folder, monkeypatch, split_by):
-    """From finding the pairs to writing down the split; a mask is opened again for its pages."""
+    """From finding the pairs to writing down the split."""
     opened, hashed = Counter(), Counter()
 
     def counted(function: Callable, counts: Counter[str]) -> Callable:
@@ -185,18 +173,20 @@ def test_leaks_between_train_and_test_are_found_by_name_and_by_content(tmp_path)
             texture(seed).save(tmp_path / part / "images" / f"{name}.jpg", quality=70)
             Image.fromarray(line()).save(tmp_path / part / "masks" / f"{name}.png")
     leak = "photos shared by train, val or test"
-    assert kinds(tmp_path) == {leak: 3, "same photo under names of two photos": 1}
+    assert kinds(tmp_path) == {leak: 3}
     assert kinds(tmp_path, copies=False) == {leak: 2}  # the name "other" does not show it
 
 
 def test_command_reports_and_its_exit_status_tells(folder, tmp_path):
+    Image.new("L", (96, 96)).save(folder / "masks/own_1.png")
     clean = run(folder, "--json", str(tmp_path / "clean.json"))
     assert clean.returncode == 0 and "nothing here would spoil training" in clean.stdout
     report = json.loads((tmp_path / "clean.json").read_text())
-    assert report["pairs"] == {"train": 5} and report["findings"] == []
-    assert report["sources"]["CFD"]["median_crack_width"] == pytest.approx(5, abs=0.5)
+    assert report["pairs"] == {"train": 5}
+    (black,) = report["findings"]
+    assert black["kind"] == "mask is black" and black["count"] == len(black["files"]) == 1
     assert report["sources"]["CFD"]["crack_share"] == pytest.approx(80 * 5 / 96 ** 2)
-    assert report["sources"]["noncrack"]["without_cracks"] == 1
+    assert report["sources"]["own"]["without_cracks"] == 1
 
     FAULTS["mask is more than half white"](folder)
     faulty = run(folder)
@@ -215,7 +205,7 @@ def test_command_names_what_is_not_used(folder, tmp_path):
     (folder / "images/CFD_001_overlay.png").write_bytes(b"never read")
     result = run(folder, "--json", str(tmp_path / "found.json"))
     assert result.returncode == 0, result.stdout
-    lines = ["not used: old_masks/, pictures such as CFD_001_overlay.png: 1",
+    lines = ["not used: old_masks/",
              "pictures not read: 1 .avif; save them as .jpg or .png first"]
     assert [line for line in result.stdout.splitlines() if line in lines] == lines
     assert json.loads((tmp_path / "found.json").read_text())["not_used"] == lines
@@ -229,25 +219,10 @@ def test_command_names_masks_without_photos(folder):
     assert "photo without mask: 5" in result.stdout and "_crack" in result.stdout
 
 
-@pytest.mark.parametrize("width", [2, 5, 8, 12])
-@pytest.mark.parametrize("degrees", [0, 10, 22.5, 30, 45, 60, 75, 90])
-def test_crack_width_is_right_in_any_direction(width, degrees):
-    """Compared with area over length, of a band that crosses the whole mask."""
-    rows, columns = np.mgrid[-300:300, -300:300]
-    across, along = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
-    band = abs(rows * across - columns * along + 0.25) < width / 2
-    length = 600 / max(across, along)
-    assert crack_width(torch.from_numpy(band)) == pytest.approx(band.sum() / length, rel=0.08)
-
-
-def test_crack_width_without_an_outline():
-    assert crack_width(torch.zeros(9, 9, dtype=torch.bool)) is None
-
-
 @pytest.mark.parametrize("index", [11, 15, 30, 34, 211, 378, 399])
 def test_drawn_cracks_are_not_frayed(index):
     """Those of the first 400 that come nearest to it: ragged, thin and branching."""
-    crack = pavement.draw(index)[1][0].bool()
+    crack = pavement.draw(index)[1][0].numpy() > 0
     assert crack.any() and not is_frayed(crack)
 
 
@@ -265,4 +240,4 @@ def test_frayed_masks_of_the_11k_set_are_told_from_its_thin_ones():
     for mask in masks:
         source = mask.name.split("_")[0]
         if source in frayed:
-            assert is_frayed(Rule().read(mask, mask)[0].bool()) == frayed[source], mask.name
+            assert is_frayed(Rule().read(mask, mask)[0].numpy() > 0) == frayed[source], mask.name

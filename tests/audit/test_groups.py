@@ -227,12 +227,10 @@ def test_the_seed_changes_the_split() -> None:
     assert len({tuple(split_groups(groups, ["own"] * 100, 0.2, seed)) for seed in range(5)}) == 5
 
 
-@pytest.mark.parametrize("groups, share, words", [
-    (["a", "a"], 0.2, "two photographs or more"), ([], 0.2, "two photographs or more"),
-    (["a", "b"], 0.0, "between 0 and 1"), (["a", "b"], 1.0, "between 0 and 1")])
-def test_impossible_splits_say_what_to_do(groups: list[str], share: float, words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        split_groups(groups, ["own"] * len(groups), share)
+@pytest.mark.parametrize("groups", [["a", "a"], []])
+def test_an_impossible_split_says_what_to_do(groups: list[str]) -> None:
+    with pytest.raises(ValueError, match="two photographs or more"):
+        split_groups(groups, ["own"] * len(groups), 0.2)
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"{DATA} is absent")

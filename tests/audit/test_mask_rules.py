@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
-from unet_resnet.audit.mask_rules import fault_of, may_be_unturned, rule_of, survey
+from unet_resnet.audit.mask_rules import fault_of, rule_of, survey
 from unet_resnet.audit.scoring import understood
 from unet_resnet.data import Pair
 from unet_resnet.masks import Rule
@@ -108,7 +108,11 @@ def write(folder: Path, draw: Draw, suffix: str = ".png", **options: object) -> 
 
 
 def rule_in(folder: Path) -> tuple[Rule, str]:
-    return rule_of([survey(path) for path in sorted(folder.iterdir())])
+    """Raises ValueError for masks that are not understood, and names the first."""
+    rule, note, unclear = rule_of([survey(path) for path in sorted(folder.iterdir())])
+    if unclear:
+        raise ValueError(f"{unclear[0]}: {note}")
+    return rule, note
 
 
 BLACK_RED, PASCAL = [0, 0, 0, 255, 0, 0], [0, 0, 0, 128, 0, 0, 0, 128, 0]
@@ -132,18 +136,16 @@ EXACT = {
     "1 in 32 bits": (values(1, kind=np.int32), ".tif", "1 is read as crack"),
     "0 and 2": (values(2), ".png", "2 is read as crack"),
     "grey": (values(100), ".png", "100 is read as crack"),
-    "twelve bits": (values(4095, kind=np.uint16), ".png", "4095 is read as crack"),
+    "twelve bits": (values(4095, kind=np.uint16), ".png", "16 is read as crack"),
     "red": (colours((255, 0, 0)), ".png", "(255, 0, 0) is read as crack"),
     "yellow": (colours((255, 255, 0)), ".webp", "(255, 255, 0) is read as crack"),
     "class in the red channel": (colours((1, 0, 0)), ".png", "(1, 0, 0) is read as crack"),
     "red palette": (indexed(BLACK_RED), ".png", "(255, 0, 0) is read as crack"),
     "Pascal's palette": (indexed(PASCAL), ".png", "(128, 0, 0) is read as crack"),
-    "a palette without colours": (indexed([]), ".png", "1 is read as crack"),
     "red on transparent white": (colours((255, 0, 0, 255), ground=(255, 255, 255, 0)), ".png",
                                  "(255, 0, 0) is read as crack"),
-    "only alpha, white": (beneath((255, 255, 255)), ".png", "what is opaque is read as crack"),
-    "only alpha, black": (beneath((0, 0, 0)), ".png", "what is opaque is read as crack"),
-    "only alpha, red": (beneath((255, 0, 0)), ".tif", "what is opaque is read as crack"),
+    "only alpha, white": (beneath((255, 255, 255)), ".png", ""),
+    "only alpha, red": (beneath((255, 0, 0)), ".tif", "(255, 0, 0) is read as crack"),
 }
 
 
@@ -182,33 +184,6 @@ def test_soft_edges_are_cut_at_half_white(tmp_path, change):
         assert np.array_equal(Rule().read(path, path)[0], grey > 127)
 
 
-def numbered(folder: Path, most: int, kind: type = np.uint8) -> list[tuple[Path, np.ndarray]]:
-    """Masks of 1, 2, ... `most` cracks side by side, each with a number of its own."""
-    found = []
-    for count in range(1, most + 1):
-        array = np.zeros((SIDE, SIDE), kind)
-        for number in range(1, count + 1):
-            array[5:-9, number * SIDE // (most + 2)] = number
-        found.append((folder / f"wall_{count}.png", array))
-        Image.fromarray(array).save(found[-1][0])
-    return found
-
-
-@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
-def test_numbered_cracks_are_all_crack(tmp_path, kind):
-    found = numbered(tmp_path, 7, kind)
-    rule, note = rule_in(tmp_path)
-    assert "0 to 7: all but 0 is read as crack" in note
-    for path, array in found:
-        assert np.array_equal(rule.read(path, path)[0], array > 0)
-
-
-def test_a_few_numbers_may_be_classes(tmp_path):
-    numbered(tmp_path, 4)
-    with pytest.raises(ValueError, match="wall_4.png: has 0, 1, 2, 3 and 4, .*save cracks"):
-        rule_in(tmp_path)
-
-
 def photo(seed: int) -> Image.Image:
     noise = np.random.default_rng(seed).normal(130, 30, (SIDE, SIDE, 3)).clip(0, 255)
     return Image.fromarray(noise.astype(np.uint8))
@@ -217,22 +192,26 @@ def photo(seed: int) -> Image.Image:
 RED, GREEN = (255, 0, 0), (0, 255, 0)
 REFUSED = {
     "void": (lambda line, _: Image.fromarray(np.where(line, 1, 255 * around(line)).astype(
-        np.uint8)), "has 0, 1 and 255", "void"),
+        np.uint8)), "has 0, 1, 255;", "save cracks as 255"),
     "void and 128": (lambda line, _: Image.fromarray(np.where(line, 128, 255 * around(
-        line)).astype(np.uint8)), "has 0, 128 and 255", "save cracks as 255"),
+        line)).astype(np.uint8)), "has 0, 128, 255;", "save cracks as 255"),
     "void in 16 bits": (lambda line, _: Image.fromarray(np.where(
-        line, 1, 65535 * around(line)).astype(np.uint16)), "has 0, 1 and 65535", "save cracks"),
-    "1 beside, 2 crack": (values(2, 1), "has 0, 1 and 2", "save cracks as 255"),
-    "1 ground, 2 crack": (values(2, 1, 1), "has 1 and 2", "save cracks as 255"),
-    "three greys": (values(255, 128), "has 0, 128 and 255", "save cracks as 255"),
-    "thirds": (values(170, 85), "has 0, 85 and 170", "save cracks as 255"),
-    "white and green": (colours((255, 255, 255), GREEN), "has 0, (0, 255, 0) and 255", "which is"),
-    "red and green": (colours(RED, GREEN), "has 0, (0, 255, 0) and (255, 0, 0)", "which is"),
+        line, 1, 65535 * around(line)).astype(np.uint16)), "up to 65535, beside which", "save"),
+    "1 beside, 2 crack": (values(2, 1), "has 0, 1, 2;", "save cracks as 255"),
+    "1 ground, 2 crack": (values(2, 1, 1), "has 1, 2;", "save cracks as 255"),
+    "nothing but 1": (values(1, 1, 1), "has 1;", "save cracks as 255"),
+    "numbered cracks": (lambda line, _: Image.fromarray(np.where(
+        line, np.arange(SIDE) // 8 + 1, 0).astype(np.uint8)), "has 0, ", ", 9, 10;"),
+    "three greys": (values(255, 128), "has 0, 128, 255;", "save cracks as 255"),
+    "thirds": (values(170, 85), "has 0, 85, 170;", "save cracks as 255"),
+    "white and green": (colours((255, 255, 255), GREEN), "has 0, (", "(0, 255, 0)", "save"),
+    "red and green": (colours(RED, GREEN), "has 0, (", "(0, 255, 0)", "(255, 0, 0)"),
     "red and green, soft": (then(colours(RED, GREEN), smooth), "(0, 255, 0)", "(255, 0, 0)"),
-    "Pascal's palette": (indexed(PASCAL, 2), "has 0, (0, 128, 0) and (128, 0, 0)", "which is"),
-    "red on white": (colours(RED, ground=(255,) * 3), "has (255, 0, 0) and 255", "which is"),
+    "Pascal's palette": (indexed(PASCAL, 2), "(0, 128, 0)", "(128, 0, 0)", "save cracks"),
+    "red on white": (colours(RED, ground=(255,) * 3), "has (", "(255, 0, 0)", "save cracks"),
     "white under transparency": (colours((255, 255, 255, 0), ground=(0, 0, 0, 255)),
-                                 "its transparency hides what is drawn", "save cracks as 255"),
+                                 "black on black", "save cracks as 255"),
+    "black on transparency": (beneath((0, 0, 0)), "black on black", "save cracks as 255"),
     "below zero": (values(-1, kind=np.int32), "its values are not all finite and positive",
                    "save cracks"),
 }
@@ -254,7 +233,7 @@ def test_what_cannot_be_known_is_refused_with_the_values(tmp_path, name):
 @pytest.mark.parametrize("quality", [60, 90])
 def test_classes_are_seen_through_the_noise_of_jpeg(tmp_path, draw, quality):
     write(tmp_path, draw, ".jpg", quality=quality)
-    with pytest.raises(ValueError, match="nothing tells which is crack"):
+    with pytest.raises(ValueError, match="wanted 0 and one other value"):
         rule_in(tmp_path)
 
 
@@ -279,8 +258,7 @@ def test_swapped_folders_are_told(tmp_path):
 
 # One file of another kind, in a folder of 0 and 255.
 ODD = {"0 and 1": values(1), "red": colours(RED), "grey": values(100), "void": REFUSED["void"][0],
-       "classes": values(170, 85), "alpha": beneath((255, 255, 255)),
-       "photo": lambda *_: photo(9)}
+       "classes": values(170, 85), "photo": lambda *_: photo(9)}
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -289,12 +267,7 @@ def test_the_one_odd_file_is_named_whatever_the_order(tmp_path, name, seed):
     paths = write(tmp_path, WHITE)
     ODD[name](*SCENES[2]).save(paths[2])
     random.Random(seed).shuffle(paths)
-    with pytest.raises(ValueError) as caught:
-        rule_of([survey(path) for path in paths])
-    named = caught.value.paths if name != "alpha" else [tmp_path / "wall_2.png"]
-    assert named == [tmp_path / "wall_2.png"] and "wall_2.png" in str(caught.value)
-    if name in ("0 and 1", "red", "grey"):
-        assert "wall_0.png in 255" in str(caught.value)
+    assert rule_of([survey(path) for path in paths])[2] == [tmp_path / "wall_2.png"]
 
 
 def test_zero_and_one_are_noise_beside_noise(tmp_path):
@@ -307,7 +280,7 @@ def test_zero_and_one_are_noise_beside_noise(tmp_path):
 
 def test_masks_that_are_all_black_are_black(tmp_path):
     write(tmp_path, lambda *_: Image.new("L", (SIDE, SIDE)))
-    assert rule_in(tmp_path) == rule_of([]) == (Rule(), "")
+    assert rule_in(tmp_path) == rule_of([])[:2] == (Rule(), "")
 
 
 # EXIF
@@ -330,9 +303,3 @@ def test_photos_that_exif_turns_are_said_where_sizes_do_not_tell(tmp_path, capsy
     assert len(notes) == unsure
     assert not unsure or "photo.jpg" in notes[0] and "--masks-unturned" in notes[0]
     assert understood(pairs, unturned=True)[0].rule.unturned and not capsys.readouterr().out
-
-
-def test_sizes_that_differ_tell_how_a_mask_is_drawn(tmp_path):
-    Image.new("L", (96, 60)).save(tmp_path / "mask.png")
-    turn = Image.Transpose.ROTATE_270
-    assert not may_be_unturned(survey(tmp_path / "mask.png"), (96, 60), turn)

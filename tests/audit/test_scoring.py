@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unet_resnet.audit.scoring import known_photos, pairs_to_score, unseen
+from unet_resnet.audit.scoring import known, pairs_to_score, unseen
 from unet_resnet.files import fingerprint
 
 NOTHING_KNOWN = {"train": {}, "validation": {}}
@@ -51,7 +51,7 @@ def test_what_fits_two_is_refused(tmp_path):
     with pytest.raises(ValueError, match="day2/a.png: a second photo of that name"):
         pairs_to_score(tmp_path / "masks", photos, tmp_path / "photos", NOTHING_KNOWN)
     line(tmp_path / "masks/a.bmp")
-    with pytest.raises(ValueError, match="a second mask of that name"):
+    with pytest.raises(ValueError, match="masks/a.png: a second picture of that name"):
         pairs_to_score(tmp_path / "masks", photos[:1], tmp_path / "photos", NOTHING_KNOWN)
 
 
@@ -101,8 +101,7 @@ def test_a_copy_is_known_by_its_content(tmp_path):
 
 def test_photos_known_from_other_crops():
     """By names that tell a photograph, or by content."""
-    split = {"train": {}, "validation": {"CRACK500_20160222_080850_1_361.jpg": "aa",
-                                         "mine.jpg": "bb", "other.jpg": "cc"},
-             "before": {"CRACK500_20160222_080850_641_361.jpg": "dd", "yours.jpg": "bb"}}
-    assert known_photos(split) == 2
-    assert known_photos({side: split[side] for side in ("train", "validation")}) == 0
+    photos = {Path("CRACK500_20160222_080850_1_361.jpg"): "aa", Path("mine.jpg"): "bb",
+              Path("other.jpg"): "cc"}
+    before = {"CRACK500_20160222_080850_641_361.jpg": "dd", "yours.jpg": "bb"}
+    assert known(photos, before) == [*photos][:2] and known(photos, {}) == []

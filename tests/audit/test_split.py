@@ -108,7 +108,7 @@ def test_photographs_in_two_parts_are_named(tmp_path):
 
 
 def test_photos_of_one_name_in_several_sub_folders(tmp_path):
-    """Each has its own place in a split; a user may name it without, where it is the only one."""
+    """Each has its own place in a split."""
     for seed, place in enumerate(("day1", "day2", "day3")):
         for number in range(4):
             make_pair(tmp_path, f"{number}", 10 * seed + number)
@@ -139,8 +139,9 @@ def test_what_is_no_picture_for_us_is_named_where_nothing_else_is_there(tmp_path
 
 
 @pytest.mark.parametrize("name, wanted", [
-    ("images/road_0_crop1.heic", "photo cannot be read: .*HEIC or GIF, save it as JPEG or PNG"),
-    ("masks/road_0_crop1.gif", "mask cannot be read: .*HEIC or GIF, save it as JPEG or PNG")])
+    ("images/road_0_crop1.jpg", "photo cannot be read: .*HEIC or GIF, save it as JPEG or PNG"),
+    ("images/road_0_crop1.heic", "mask without photo: .*not read: 1 .heic"),
+    ("masks/road_0_crop1.gif", "photo without mask: .*not read: 1 .gif")])
 def test_a_photo_or_mask_of_another_kind_is_refused_with_advice(tmp_path, name, wanted):
     make_set(tmp_path, NAMES[:9])
     (tmp_path / name).with_suffix(".png").unlink()
@@ -215,8 +216,6 @@ def test_a_users_own_split_needs_names_only(tmp_path):
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "7", '{"train": ["a.png"]}', "\xff",
                                   '{"train": 1, "validation": 2}', "[" * 10**5,
-                                  '{"train": "ab", "validation": []}',
-                                  '{"train": [1, 2], "validation": []}',
                                   '{"train": [' + "1" * 5000 + "]}"])
 def test_what_is_no_split_is_named(tmp_path, text):
     (tmp_path / "mine.json").write_text(text, encoding="latin-1")

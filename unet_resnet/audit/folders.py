@@ -4,26 +4,25 @@ A data set is a folder with one of these; sub-folders of images/ and masks/ are 
 
     images/ masks/                          train/images/ train/masks/ val/images/ val/masks/ ...
     images/train/ masks/train/ ...          NAME.jpg and NAME_mask.png in one folder
-
-val/ (or valid/, validation/) validates, and test/ is then kept apart; without it, test/ validates.
 """
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import NoReturn
 
 from unet_resnet.audit.groups import source_of
 from unet_resnet.data import Pair
-from unet_resnet.images import SUFFIXES, is_other, is_picture, passed_over
+from unet_resnet.files import one_line
+from unet_resnet.images import SUFFIXES, is_picture, passed_over
 
 PARTS = {"train": ("train",), "validation": ("val", "valid", "validation"), "test": ("test",)}
 # Ends of names: of masks, and of what else infer.py writes beside its mask.
 MASK_END = re.compile(r"[_-](masks?|labels?|gt|seg)$", re.IGNORECASE)
 RESULT_END = re.compile(r"_(probability|overlay|widths)$")
-NAMED = 5  # unused folders named in a message
 
 
 @dataclass
@@ -33,46 +32,36 @@ class Part:
     pairs: list[Pair] = field(default_factory=list)
     without_mask: list[Path] = field(default_factory=list)
     without_image: list[Path] = field(default_factory=list)
-    doubled: list[Path] = field(default_factory=list)  # a second file of the same name
-    beside: list[Path] = field(default_factory=list)  # NAME_overlay.png ... of a photo NAME
-    unread: list[Path] = field(default_factory=list)  # pictures of other kinds
+    others: list[Path] = field(default_factory=list)  # perhaps pictures that cannot be read
+    unused: list[str] = field(default_factory=list)  # folders
 
 
 def fail(error: OSError) -> NoReturn:
     raise error
 
 
-def pictures_below(folder: Path, apart: Set[Path] = frozenset()) -> tuple[list[Path], list[Path]]:
-    """The pictures in and below a folder by their endings, and other files that hold a picture;
-    sorted, without hidden ones and without the folders kept `apart`.
+def pictures_below(folder: Path, apart: Set[Path] = frozenset()
+                   ) -> tuple[dict[str, Path], list[Path]]:
+    """The pictures in and below a folder, by names such as day1/001 for folder/day1/001.jpg, and
+    the other files; without those that are hidden, or in the folders `apart`.
 
-    Links to folders are not followed: they can lead in circles.
+    Links to folders are not followed: they can lead in circles. Raises OSError for a folder that
+    cannot be read, and ValueError for two pictures of one name.
     """
     files: list[Path] = []
     for parent, folders, names in os.walk(folder, onerror=fail):
         folders[:] = [name for name in folders
                       if name[0] != "." and Path(parent, name) not in apart]
         files += [Path(parent, name) for name in names if name[0] != "."]
-    files.sort()
-    return ([file for file in files if is_picture(file)],
-            [file for file in files if is_other(file)])
+    pictures: dict[str, Path] = {}
+    for file in filter(is_picture, sorted(files)):
+        if pictures.setdefault(name_below(folder, file), file) is not file:
+            raise ValueError(f"{file}: a second picture of that name; keep one of them")
+    return pictures, [file for file in files if not is_picture(file)]
 
 
 def name_below(folder: Path, path: Path) -> str:
-    """Such as day1/001 for folder/day1/001.jpg."""
     return Path(os.path.relpath(path, folder)).with_suffix("").as_posix()
-
-
-def by_name(folder: Path, paths: Iterable[Path]) -> tuple[dict[str, Path], list[Path]]:
-    """The first file of each name below the folder, and the rest."""
-    first: dict[str, Path] = {}
-    rest = [path for path in paths if first.setdefault(name_below(folder, path), path) is not path]
-    return first, rest
-
-
-def photo_named_by(name: str) -> str:
-    """The name of the photo that a mask or another result belongs to: wall_mask -> wall."""
-    return RESULT_END.sub("", MASK_END.sub("", name))
 
 
 def partners(photos: Set[str], masks: Set[str]) -> dict[str, str]:
@@ -90,10 +79,10 @@ def masks_among(names: Set[str]) -> set[str]:
             and not (name == f"{photo}_mask" and f"{photo}_probability" in names)}
 
 
-def holds_both(folder: Path) -> bool:
-    """Whether masks lie directly beside their photos in a folder."""
-    return folder.is_dir() and bool(masks_among(
-        {path.stem for path in folder.iterdir() if is_picture(path)}))
+def is_result(name: str, photos: Set[str]) -> bool:
+    """Whether infer.py may have written it beside a photo."""
+    photo = RESULT_END.sub("", MASK_END.sub("", name))
+    return photo != name and photo in photos
 
 
 def layout(paths: Sequence[Path]) -> dict[str, list[tuple[Path, Path]]]:
@@ -107,120 +96,90 @@ def layout(paths: Sequence[Path]) -> dict[str, list[tuple[Path, Path]]]:
         if not path.is_dir():
             raise FileNotFoundError(f"{path}: no such folder")
     found = [parts_of(path) for path in paths]
-    apart = any(images != masks for parts in found for some in parts.values()
-                for images, masks in some)
+    apart = any(images != masks for parts in found for images, masks in parts.values())
     if len(paths) == 2 and not apart and not all(found):
         return {"train": [(paths[0], paths[1])]}
     for path, parts in zip(paths, found):
         if "train" not in parts:
-            there = listed([f"{child.name}/" for child in sorted(path.iterdir())
-                            if child.is_dir() and child.name[0] != "."])
             raise FileNotFoundError(
-                f"{path}: neither images/ and masks/ nor train/images/ and train/masks/ in it"
-                f"{f', but {there}' if there else ''}; make one of these, or name the two "
-                "folders, photos first")
-    return {part: folders for part in PARTS
-            if (folders := [both for parts in found for both in parts.get(part, [])])}
+                f"{path}: neither images/ and masks/ nor train/images/ and train/masks/ in it; "
+                "make one of these, or name the two folders, photos first")
+    return {part: [parts[part] for parts in found if part in parts]
+            for part in PARTS if any(part in parts for parts in found)}
 
 
-def parts_of(root: Path) -> dict[str, list[tuple[Path, Path]]]:
+def parts_of(root: Path) -> dict[str, tuple[Path, Path]]:
     """`layout` of one data set; {} if it is none."""
     found = {}
     for part, names in PARTS.items():
-        choices = [(root / "images" / name, root / "masks" / name) for name in names]
-        choices += [(root / "images", root / "masks")] * (part == "train")
+        own = [""] * (part == "train")  # images/ and masks/ without a part are of train
+        choices = [(root / "images" / name, root / "masks" / name) for name in (*names, *own)]
         choices += [(root / name / "images", root / name / "masks") for name in names]
-        choices = [both for both in choices if both[0].is_dir() and both[1].is_dir()]
-        together = [root / name for name in (*[""] * (part == "train"), *names)]
-        choices += [(folder, folder) for folder in together if holds_both(folder)]
-        if choices:
-            found[part] = choices[:1]
-    return found
+        together = [root / name for name in (*own, *names)]
+        found[part] = next(chain(
+            (both for both in choices if both[0].is_dir() and both[1].is_dir()),
+            ((folder, folder) for folder in together if holds_both(folder))), None)
+    return {part: both for part, both in found.items() if both}
+
+
+def holds_both(folder: Path) -> bool:
+    """Whether masks lie directly beside their photos in a folder."""
+    return folder.is_dir() and bool(masks_among(
+        {path.stem for path in folder.iterdir() if is_picture(path)}))
 
 
 def find(paths: Sequence[Path]) -> dict[str, Part]:
-    """The pairs of data sets, under the names of `layout`."""
+    """The pairs of data sets, under the names of `layout`. Raises ValueError if there are no
+    pictures."""
     folders, parts = layout(paths), {}
+    using = {folder for some in folders.values() for both in some for folder in both}
     for name, some in folders.items():
         parts[name] = Part()
         for images, masks in some:
-            pair_up(parts[name], images, masks, used(folders))
+            pair_up(parts[name], images, masks, using)
+    parts["train"].unused = [folder for path in paths for folder in unused(path, using)]
+    if not any(part.pairs or part.without_mask or part.without_image for part in parts.values()):
+        raise ValueError("; ".join([f"{paths[0]}: no pictures in it ({' '.join(SUFFIXES)})",
+                                    *notes(parts)]))
     return parts
 
 
-def used(folders: Mapping[str, Sequence[tuple[Path, Path]]]) -> set[Path]:
-    return {folder for some in folders.values() for both in some for folder in both}
-
-
 def pair_up(part: Part, images: Path, masks: Path, apart: Set[Path]) -> None:
-    """Add to a part what is in a folder of photos and in one of masks, which may be the same.
-
-    A picture of another kind counts if it has a partner: reading it then says what is wrong.
-    """
-    found, other = pictures_below(images, apart - {images})
-    photos, doubled = by_name(images, found + other)
+    """Add to a part what is in a folder of photos and in one of masks, which may be the same."""
+    photos, others = pictures_below(images, apart - {images})
     if images == masks:
-        truths = {name: photos.pop(name) for name in sorted(masks_among(photos.keys()))}
+        truths = {name: photos.pop(name) for name in masks_among(photos.keys())}
     else:
-        found, more = pictures_below(masks, apart - {masks})
-        truths, twice = by_name(masks, found + more)
-        other, doubled = other + more, doubled + twice
-    part.doubled += [path for path in doubled if is_picture(path)]
-    paired = match(part, photos, truths)
-    part.unread += [path for path in other if path not in paired]
+        truths, more = pictures_below(masks, apart - {masks})
+        others += more
+    part.others += others
+    match(part, photos, truths)
 
 
-def match(part: Part, photos: Mapping[str, Path], truths: Mapping[str, Path]) -> set[Path]:
-    """Add to a part the pairs of photos and masks, both by name, and the pictures without a
-    partner; returns the files of all its pairs."""
+def match(part: Part, photos: Mapping[str, Path], truths: Mapping[str, Path]) -> None:
+    """Add to a part the pairs of photos and masks, both by name, and those without a partner."""
     partner = partners(photos.keys(), truths.keys())
     part.pairs += [Pair(photos[name], truths[partner[name]], source_of(photos[name].stem),
                         name.rpartition("/")[0]) for name in sorted(partner)]
-    paired = {path for pair in part.pairs for path in (pair.image, pair.mask)}
-    for names, alone in ((photos, part.without_mask), (truths, part.without_image)):
-        for name, path in sorted(names.items()):
-            if path not in paired and is_picture(path):
-                photo = photo_named_by(name)
-                second = names is truths and MASK_END.search(name)
-                (alone if photo == name or photo not in photos else
-                 part.doubled if second else part.beside).append(path)
-    return paired
+    part.without_mask += [photos[name] for name in sorted(photos.keys() - partner.keys())
+                          if not is_result(name, photos.keys())]
+    part.without_image += [truths[name] for name in sorted(truths.keys() - partner.values())
+                           if RESULT_END.sub("", name) not in photos.keys() - {name}]
 
 
-def notes(paths: Sequence[Path], parts: Mapping[str, Part]) -> list[str]:
-    """What is not used, in at most a line each: folders, results of infer.py, other kinds."""
-    using = used(layout(paths))
-    found = [name for path in paths for name in unused(path, using)]
-    beside = [path for part in parts.values() for path in part.beside]
-    if beside:
-        found.append(f"pictures such as {beside[0].name}: {len(beside)}")
-    unread = passed_over(path for part in parts.values() for path in part.unread)
-    return [f"not used: {listed(found)}"] * bool(found) + [unread] * bool(unread)
+def notes(parts: Mapping[str, Part]) -> list[str]:
+    """What is not used, in at most a line each: folders, and pictures of other kinds."""
+    folders = ", ".join(folder for part in parts.values() for folder in part.unused)
+    unread = passed_over(sorted(path for part in parts.values() for path in part.others))
+    return [one_line(note) for note in (folders and f"not used: {folders}", unread) if note]
 
 
 def unused(folder: Path, using: Set[Path], name: str = "") -> list[str]:
-    """The folders in a data set that hold no photos and masks of it, and pictures beside them."""
-    if folder in using:
-        return []
-    found, pictures = [], 0
-    for child in sorted(folder.iterdir()):
-        if child.name[0] == ".":
-            continue
-        if not child.is_dir():
-            pictures += is_picture(child) or is_other(child)
-        elif any(child in (place, *place.parents) for place in using):
-            found += unused(child, using, f"{name}{child.name}/")
-        else:
-            found.append(f"{name}{child.name}/")
-    return found + [f"{pictures} picture{'s' * (pictures != 1)} directly in {name or folder}"] * (
-        pictures > 0)
-
-
-def listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
-
-
-def nothing_in(path: Path, remarks: Sequence[str]) -> ValueError:
-    """The error of a data set without pictures; remarks: of `notes`."""
-    return ValueError("; ".join([f"{path}: no pictures in it ({' '.join(SUFFIXES)})", *remarks]))
+    """The folders in a data set that hold no photos and masks of it."""
+    found = []
+    for child in sorted(folder.iterdir()) if folder not in using else ():
+        if child.is_dir() and child.name[0] != ".":
+            leads = any(child in (place, *place.parents) for place in using)
+            inside = f"{name}{child.name}/"
+            found += unused(child, using, inside) if leads else [inside]
+    return found

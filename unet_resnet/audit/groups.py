@@ -36,19 +36,12 @@ SPELLINGS = ((re.compile(r"^(?:CFD|forest|Sylvie_Chambon)_(?=(?:0\d\d|10\d|11[0-
 # A name starts with its photograph: what matches is the group. A letter after the number, as in
 # Eugen_Muller_8980a, may mean a second cut and is left out.
 PHOTOGRAPH = re.compile(
-    rf"""(?: CRACK500_(?:\d{{8}}_\d{{6}}|IMG_\d+)
-           | Rissbilder_for_Florian_[0-9A-Z]+
-           | Volker_DSC\d+
-           | DeepCrack_[^-]+
+    rf"""(?: CRACK500_(?:\d{{8}}_\d{{6}}|IMG_\d+) | Rissbilder_for_Florian_[0-9A-Z]+
+           | Volker_DSC\d+ | DeepCrack_[^-]+ | GAPS384_[a-z]+_\d+ | Eugen_Muller_\d+
            | (?:\d{{5}}|7Q3A\d{{4}})(?=-\d{{1,2}}$)  # DeepCrack's own names
-           | GAPS384_[a-z]+_\d+
-           | noncrack_noncrack_concrete_wall_\d+
-           | Eugen_Muller_\d+
-           | Sylvie_Chambon_Im_\D+\d+
-           | masonry_[a-z]_\d+
+           | Sylvie_Chambon_Im_\D+\d+ | noncrack_noncrack_concrete_wall_\d+ | masonry_[a-z]_\d+
            | UAVCrackX_x\d+  # the photographs of one flight overlap: each zoom is one group
-           | ConcreteWall_[a-z]+\d+
-           | MT(?:Crack|Free)_obj\d+  # exposures of one tile
+           | ConcreteWall_[a-z]+\d+ | MT(?:Crack|Free)_obj\d+  # exposures of one tile
            | (?:{CAMERA}[_-]?)?\d{{8}}[_-](?:\d{{6,9}}|WA\d+)(?![0-9A-Z])  # date and time
            | {CAMERA}[_-]?\d+(?![0-9A-Z])                                # counter
          )""", re.IGNORECASE | re.VERBOSE)
@@ -58,9 +51,7 @@ UNIQUE = re.compile(
     rf"""(?: (?:CFD|CRACK500|cracktree200|DeepCrack|Eugen_Muller|GAPS384|Rissbilder|Sylvie_Chambon
               |Volker|UAVCrackX|SUT|ShadowCrack|CrackTile|ConcreteWall|MTCrack|MTFree|HRCDS
               |CFDFree)_
-           | masonry_[a-z]_\d
-           | noncrack_[a-z]
-           | (?:{CAMERA}[_-]?)?\d{{8}}[_-]\d{{6,9}}(?!\d)
+           | masonry_[a-z]_\d | noncrack_[a-z] | (?:{CAMERA}[_-]?)?\d{{8}}[_-]\d{{6,9}}(?!\d)
          )""", re.IGNORECASE | re.VERBOSE)
 
 FREQUENCIES = 24  # cosines per axis
@@ -165,31 +156,22 @@ def near_duplicates(hashes: Sequence[Tensor], block: int = 128) -> list[tuple[in
 
 def join(groups: Sequence[str], pairs: Iterable[tuple[int, int]]) -> list[str]:
     """The groups after merging those that a pair of images links, under their smallest name."""
-    parent: dict[str, str] = {}
-
-    def root(group: str) -> str:
-        while (above := parent.get(group, group)) != group:
-            parent[group] = parent.get(above, above)  # halves the path for the next caller
-            group = above
-        return group
-
+    joined = [*groups]
     for i, j in pairs:
-        first, second = sorted((root(groups[i]), root(groups[j])))
+        first, second = sorted((joined[i], joined[j]))
         if first != second:
-            parent[second] = first
-    return [root(group) for group in groups]
+            joined = [first if group == second else group for group in joined]
+    return joined
 
 
-def split_groups(groups: Sequence[str], sources: Sequence[str], share: float = 0.2,
-                 seed: int = 0) -> list[bool]:
+def split_groups(groups: Sequence[str], sources: Sequence[str], share: float, seed: int = 0
+                 ) -> list[bool]:
     """Which images are held out: whole groups, about `share` of the images of every source.
 
     Each source gives at least one group and keeps one; sources of a single group are pooled. The
     answer depends on names and seed, not on the order of the images. Raises ValueError if there
-    are fewer than two groups, or `share` is not between 0 and 1.
+    are fewer than two groups.
     """
-    if not 0 < share < 1:
-        raise ValueError(f"share is {share}; wanted: a number between 0 and 1, such as 0.2")
     if len(set(groups)) < 2:
         raise ValueError(f"all {len(groups)} images show one photograph and cannot be split; "
                          "wanted: two photographs or more. Add images, or give a split of your own")

@@ -1,31 +1,23 @@
 """What do the mask files of a folder mean?
 
 A single file cannot tell: its only value 1 may be a crack or the noise of a JPEG. So `survey` notes
-the values of each file, and `rule_of` looks at those of a whole folder.
-
-| in the masks | crack is |
-|---|---|
-| 0 and 255, soft edges, JPEG noise | above 127 |
-| one other value or colour on black, such as 1 | more than half as bright, and said |
-| cracks numbered 1, 2, 3 ... in each file | all but 0, and said |
-| one colour of varying transparency | more than half opaque, and said |
-| classes, void, no black, two kinds of file, mostly crack, photos | refused |
+the values of each file, and `rule_of` looks at those of a whole folder: crack is what is brighter
+than 127, or than half of the one value or colour that all masks have besides black.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 
-from unet_resnet.files import one_line
-from unet_resnet.images import QUARTER_TURNS, has_pages, opened, turn_of
-from unet_resnet.masks import NEAR, REMEDY, WHITE, Rule, decoded
+from unet_resnet.images import opened, turn_of
+from unet_resnet.masks import NEAR, REMEDY, WHITE, Rule, brightness, decoded
 
-Label = int | tuple[int, int, int]  # a grey value, or a colour with channels that differ
+Label = int | tuple[int, int, int]  # a grey value, or a colour
 # Levels that the noise of a JPEG seldom crosses; that of colours is larger.
 COARSE = [0 if value < NEAR else WHITE if value > WHITE - NEAR else (value + 16) // 32 * 32
           for value in range(256)]
@@ -41,85 +33,69 @@ class MaskValues:
 
     path: Path
     size: tuple[int, int]  # height and width, upright
-    values: np.ndarray  # pixels of each brightness, that of the highest channel
-    labels: frozenset[Label]  # values of areas, not of soft edges or noise; without 0
-    alpha: np.ndarray | None  # pixels of each opacity, if nothing else can vary
+    values: np.ndarray  # pixels of each brightness
+    labels: frozenset[Label]  # values of areas, not of soft edges or noise; without black
     turned: bool  # by an EXIF orientation of its own
     lossy: bool  # a JPEG
-    pages: bool  # more than the one that is read
-
-    def counting(self, rule: Rule) -> np.ndarray:
-        """Pixels of each value that counts."""
-        return self.alpha if rule.in_alpha and self.alpha is not None else self.values
+    frayed: bool  # `is_frayed`
 
     def crack_pixels(self, rule: Rule) -> int:
-        return int(self.counting(rule)[rule.threshold + 1:].sum())
+        return int(self.values[rule.threshold + 1:].sum())
 
 
 def survey(path: Path) -> MaskValues:
     """Raises OSError or ValueError, naming the file, if it cannot be read."""
     with opened(path) as image:
         lossy, turned = image.format == "JPEG", turn_of(image) is not None
-        pages, (values, colours, alpha) = has_pages(image), decoded(image)
-    return MaskValues(path, values.shape, histogram(values), flat_labels(values, colours, lossy),
-                      None if alpha is None else histogram(alpha), turned, lossy, pages)
+        image = decoded(image)
+    bright = brightness(image)
+    values = np.array(Image.fromarray(bright).histogram())
+    return MaskValues(path, bright.shape, values, labels_of(image, lossy), turned, lossy,
+                      is_frayed(bright > WHITE // 2))
 
 
-def histogram(values: np.ndarray) -> np.ndarray:
-    if values.dtype == np.uint8:
-        return np.array(Image.fromarray(values).histogram())  # no copy of 64 bits a pixel
-    return np.bincount(values.ravel(), minlength=WHITE + 1)
-
-
-def counts(values: np.ndarray, colours: Image.Image | None) -> dict[Label, int]:
-    if colours is None:
-        pixels = histogram(values)
-        return {int(value): int(pixels[value]) for value in pixels.nonzero()[0]}
-    return {colour if len({*colour}) > 1 else colour[0]: count
-            for count, colour in colours.getcolors(2**24)}
-
-
-def flat_labels(values: np.ndarray, colours: Image.Image | None, lossy: bool) -> frozenset[Label]:
-    """The labels of areas, without black.
+def labels_of(image: Image.Image, lossy: bool) -> frozenset[Label]:
+    """The labels of areas in an image of mode L or RGB, without black.
 
     A pixel of a soft edge, or of noise, has a darker and a brighter one beside it; one of an area
-    seldom has both. A shrunken mask has many values: there, a label must be a tenth of all drawn.
+    seldom has both.
     """
-    if lossy or colours and not colours.getcolors(64):  # perhaps a JPEG once, or soft edges
-        values = np.array(COARSE, np.uint8)[values]
-        colours = colours and colours.point(COARSE_COLOURS)
-    found = counts(values, colours)
-    found.pop(0, None)
+    colours = image.mode == "RGB"
+    if lossy or colours and not image.getcolors(64):  # perhaps a JPEG once, or soft edges
+        image = image.point(COARSE_COLOURS if colours else COARSE)
+    found = counts(image)
     if len(found) <= 1:
         return frozenset(found)
-    padded = np.pad(values, 1, mode="edge")
-    level = np.zeros(values.shape, bool)
-    for most in (np.maximum, np.minimum):
-        rows = most(most(padded[:-2], padded[1:-1]), padded[2:])
-        level |= values == most(most(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:])
-    flat = counts(values[level][None],
-                  colours and Image.fromarray(np.array(colours)[level][None]))
-    shades = [label for label in found if label != WHITE]
-    areas = 4 * sum(flat.get(label, 0) for label in shades) > 3 * sum(map(found.get, shades))
-    least = 0.001 if areas else 0.1 if len(found) > 8 else 0.02
-    return frozenset(
-        label for label, count in found.items() if 4 * flat.get(label, 0) > 3 * count
-        and count > sum(found.values()) * min(least, 1 if isinstance(label, int) else 0.02))
+    bright = brightness(image)
+    highest, lowest = (np.array(Image.fromarray(bright).filter(extreme(3)))
+                       for extreme in (ImageFilter.MaxFilter, ImageFilter.MinFilter))
+    level = (bright == highest) | (bright == lowest)
+    flat = counts(Image.fromarray(np.array(image)[level][None]))
+    if not colours and 4 * (flat.total() - flat[WHITE]) < 3 * (found.total() - found[WHITE]):
+        return frozenset({WHITE} & found.keys())  # the others are edges
+    return frozenset(label for label, count in found.items()
+                     if count > 0.02 * found.total() and 4 * flat[label] > 3 * count)
 
 
-class UnclearMasks(ValueError):
-    """Masks that could mean several things; the text names the first of them."""
-
-    def __init__(self, masks: Sequence[MaskValues], found: str) -> None:
-        self.paths = [mask.path for mask in masks]
-        super().__init__(one_line(f"{self.paths[0]}: {found}"))
+def counts(image: Image.Image) -> Counter[Label]:
+    """Pixels of each value or colour but black."""
+    return Counter({label: count for count, label in image.getcolors(2**24)
+                    if label not in (0, (0, 0, 0))})
 
 
-def may_be_unturned(mask: MaskValues, photo: tuple[int, int], turn: Image.Transpose | None) -> bool:
-    """Whether EXIF turns the photo (h, w), not the mask, and sizes do not tell how it is drawn."""
-    square = photo[0] == photo[1]
-    return turn is not None and not mask.turned and mask.size == photo and (
-        square or turn not in QUARTER_TURNS)
+def is_frayed(crack: np.ndarray) -> bool:
+    """Whether a threshold took JPEG noise around the cracks for crack; crack: (h, w) bool.
+
+    The signs are crack pixels with at most one crack neighbour, above 2 % of the crack's area, and
+    background pixels with five or more, above 5 %. All masks of Rissbilder, Volker and Eugen_Muller
+    in the 11k set have both (from 2.7 and 5.5 %), none of 980 clean masks has.
+    """
+    padded = np.pad(crack, 1).astype(np.uint8)
+    rows = padded[:-2] + padded[1:-1] + padded[2:]
+    around = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]  # with the pixel itself
+    area = np.count_nonzero(crack)
+    return (np.count_nonzero(crack & (around <= 2)) > 0.02 * area
+            and np.count_nonzero(~crack & (around >= 5)) > 0.05 * area)
 
 
 def fault_of(mask: MaskValues, rule: Rule) -> str:
@@ -127,69 +103,32 @@ def fault_of(mask: MaskValues, rule: Rule) -> str:
     crack = mask.crack_pixels(rule)
     if 2 * crack > mask.values.sum():
         return "mask is more than half white"
-    drawn = mask.values[rule.threshold // 4 + 1:].any() and not rule.in_alpha
+    drawn = mask.values[rule.threshold // 4 + 1:].any()
     return "mask is drawn, but too dark to count" if drawn and not crack else ""
 
 
-def rule_of(masks: Sequence[MaskValues]) -> tuple[Rule, str]:
-    """How the masks of one folder are read, and a note if they are not 0 and 255.
-
-    Raises UnclearMasks if nothing certain can be said.
-    """
+def rule_of(masks: Sequence[MaskValues]) -> tuple[Rule, str, list[Path]]:
+    """How the masks of one folder are read, and a note if they are not 0 and 255; or, if nothing
+    certain can be said, why, and of which masks."""
     masks = sorted(masks, key=lambda mask: mask.path)
-    if photos := [mask for mask in masks if is_photo(mask.values)]:
-        raise UnclearMasks(photos, "looks like a photo, not like a mask; if photos and masks are "
-                           "swapped, exchange the two folders")
-    clear = [mask for mask in masks if mask.alpha is not None]
-    if any(np.count_nonzero(mask.alpha) > 1 for mask in clear):
-        if opaque := [mask for mask in masks if mask.alpha is None and mask.values[1:].any()]:
-            raise UnclearMasks(opaque, f"drawn in colours, but {clear[0].path.name} in its "
-                               f"transparency; {REMEDY}")
-        return Rule(in_alpha=True), "drawn in transparency: what is opaque is read as crack"
-    noisy = any(mask.values[WHITE + 1 - NEAR:WHITE].any() for mask in masks if not mask.lossy)
-    found = {mask: {label for label in mask.labels if not (noisy and is_near(label))}
-             for mask in masks}
-    found = {mask: labels for mask, labels in found.items() if labels}
-    if set().union(*found.values()) <= {WHITE}:
-        return Rule(), ""
-    return rule_of_labels(found, black=any(mask.values[0] for mask in masks))
-
-
-def rule_of_labels(found: Mapping[MaskValues, set[Label]], black: bool) -> tuple[Rule, str]:
-    """`rule_of` opaque masks with areas of these labels, perhaps on black."""
+    if photos := [mask.path for mask in masks if is_photo(mask.values)]:
+        return Rule(), ("looks like a photo, not like a mask; if photos and masks are swapped, "
+                        "exchange the two folders"), photos
+    noise = {*range(NEAR), *range(WHITE + 1 - NEAR, WHITE)}
+    if not any(mask.values[WHITE + 1 - NEAR:WHITE].any() for mask in masks if not mask.lossy):
+        noise = set()  # they were no JPEGs once
+    found = {mask.path: mask.labels - noise for mask in masks}
     uses = Counter(chain(*found.values()))
-    first = max(uses, key=lambda label: (uses[label], brightness(label), str(label)))
-    most = max(map(len, found.values()))
-    odd = [mask for mask, labels in found.items() if labels != {first}]
-    if not odd and black:
-        kind = "values 0 and" if isinstance(first, int) else "colour"
-        return Rule(brightness(first) // 2), f"drawn in {kind} {first}: {first} is read as crack"
-    if most >= 5 and len(set(map(len, found.values()))) >= 3 and all(
-            labels == {*range(1, len(labels) + 1)} for labels in found.values()):
-        return Rule(0), f"drawn in numbers 0 to {most}: all but 0 is read as crack"
-    if most == 1 and black:
-        other = next(mask for mask, labels in found.items() if labels == {first})
-        raise UnclearMasks(odd, f"drawn in {listed(found[odd[0]])}, but {other.path.name} in "
-                           f"{first}; {REMEDY}, in all masks")
-    odd = sorted(found, key=lambda mask: -len(found[mask]))[:len(odd) or None]
-    values = found[odd[0]] | ({0} if black else set())
-    void = " (255 is often void)" if {1, WHITE} <= values else ""
-    raise UnclearMasks(odd, f"has {listed(values)}{void}, and nothing tells which is crack; "
-                       f"{REMEDY}")
-
-
-def listed(labels: set[Label]) -> str:
-    words = [str(label) for label in sorted(labels, key=lambda each: (brightness(each), str(each)))]
-    words = words if len(words) < 8 else [*words[:6], f"{len(words) - 6} others"]
-    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
-
-
-def brightness(label: Label) -> int:
-    return label if isinstance(label, int) else max(label)
-
-
-def is_near(label: Label) -> bool:
-    return isinstance(label, int) and not NEAR <= label <= WHITE - NEAR and label != WHITE
+    if uses.keys() <= {WHITE}:
+        return Rule(), "", []
+    first = max(uses, key=lambda label: (uses[label], np.max(label), str(label)))
+    black = any(mask.values[0] for mask in masks)
+    if odd := [path for path in found if found[path] - {first} or not black]:
+        values = [0] * black + sorted(found[odd[0]], key=np.max)
+        return Rule(), (f"has {', '.join(map(str, values))}; wanted 0 and one other value, the "
+                        f"same in all masks of the folder; {REMEDY}"), odd
+    kind = "values 0 and" if isinstance(first, int) else "colour"
+    return Rule(int(np.max(first)) // 2), f"drawn in {kind} {first}: {first} is read as crack", []
 
 
 def is_photo(values: np.ndarray) -> bool:

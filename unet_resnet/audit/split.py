@@ -5,13 +5,12 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from unet_resnet.audit.findings import Finding, audit
-from unet_resnet.audit.folders import Part, find, nothing_in, notes as notes_on_folders
+from unet_resnet.audit.findings import audit
+from unet_resnet.audit.folders import find, notes as notes_on_folders
 from unet_resnet.audit.groups import group_of, join, split_groups
-from unet_resnet.audit.scoring import Side, known_photos, learned_from
+from unet_resnet.audit.scoring import known, learned_from
 from unet_resnet.checkpoint import Checkpoint, Split
 from unet_resnet.data import Pair
-from unet_resnet.files import one_line
 
 VALIDATION_SHARE = 0.15
 
@@ -21,35 +20,38 @@ def load_pairs(paths: Sequence[Path], seed: int = 0, split: Split | str | None =
                ) -> tuple[list[Pair], list[Pair], list[Pair], list[str]]:
     """The pairs to train on, to validate on, and to score at the end; and notes for the user.
 
-    paths: data sets, or a folder of photos and one of masks (`folders.layout`).
     split: a Split, followed by file names; "groups" to draw one of all parts; None to validate on
     the part val/, else on test/, and to draw one if there is neither. Drawing holds out about 15 %
     of the photographs of each source, by `seed`, with all crops and copies of a photograph on one
     side. Scored at the end are those of test/ that do neither train nor validate.
     strict: a given split must name every photo; otherwise photos that it lacks are left out.
-    unturned: masks are drawn on the photos as stored, before EXIF turns them.
 
-    Raises ValueError or FileNotFoundError, naming a file, if the data would spoil training.
+    Raises ValueError or OSError, naming a file, if the data would spoil training.
     """
     parts = find(paths)
     drawn = split == "groups" or (split is None and len(parts) == 1)
-    records, findings, copies = audit(parts, False, drawn, unturned)
-    _refuse(findings)
-    pairs, border = [record.pair for record in records], len(parts["train"].pairs)
-    remarks, apart = notes_on_folders(paths, parts), []
-    if not border:
-        raise nothing_in(paths[0], remarks)
-    notes = [*map(one_line, remarks), *(finding.line() for finding in findings)]
-    if "validation" in parts and not drawn:
-        pairs, apart = without_test(pairs, len(parts.get("test", Part()).pairs), split or {})
+    records, findings, copies = audit(parts, drawn, unturned)
+    remarks = notes_on_folders(parts)
+    if errors := [finding.line() for finding in findings if finding.severity == "error"]:
+        more = f"other errors: {len(errors) - 1} (python -m unet_resnet.audit lists them)"
+        raise ValueError("; ".join([errors[0], *remarks, *[more] * (len(errors) > 1)]))
+    notes = [*remarks, *(finding.line() for finding in findings)]
+    pairs, border, test = [record.pair for record in records], len(parts["train"].pairs), []
+    if {"validation", "test"} <= parts.keys() and not drawn:
+        named = split["train"] | split["validation"] if split else {}
+        first = len(pairs) - len(parts["test"].pairs)  # they are the last
+        test = [pair for pair in pairs[first:] if pair.name not in named]
+        pairs = pairs[:first] + [pair for pair in pairs[first:] if pair.name in named]
     if isinstance(split, dict):
         train, validation = apply_split(pairs, split, strict)
-        notes += _notes_on(train, validation, len(pairs))
+        if others := len(pairs) - len(train) - len(validation):
+            notes.append(f"note: photos on neither side of the split, left out: {others}")
+        sides = [{group_of(pair.image.stem) for pair in side} for side in (train, validation)]
+        if shared := set.intersection(*sides):
+            notes.append("warning: photographs on both sides of the split, in different crops: "
+                         f"{len(shared)}, e.g. {min(shared)}; scores will be too good")
     elif drawn:
-        groups = join([group_of(pair.image.stem) for pair in pairs], copies)
-        held_out = split_groups(groups, [pair.source for pair in pairs], VALIDATION_SHARE, seed)
-        train = [pair for pair, held in zip(pairs, held_out) if not held]
-        validation = [pair for pair, held in zip(pairs, held_out) if held]
+        train, validation = draw_split(pairs, copies, seed)
     else:
         train, validation = pairs[:border], pairs[border:]
     cracked = {record.pair for record in records if record.crack_pixels}
@@ -57,34 +59,16 @@ def load_pairs(paths: Sequence[Path], seed: int = 0, split: Split | str | None =
         if cracked.isdisjoint(side):
             raise ValueError(f"none of the {len(side)} photos to {purpose} has a crack: wanted at "
                              "least one; choose others")
-    return train, validation, apart, notes
+    return train, validation, test, notes
 
 
-def _refuse(findings: Sequence[Finding]) -> None:
-    """Raise ValueError, in one line, if any finding is an error."""
-    errors = [finding.line() for finding in findings if finding.severity == "error"]
-    if errors:
-        more = f" (other errors: {len(errors) - 1}; python -m unet_resnet.audit lists them)"
-        raise ValueError(errors[0] + more * (len(errors) > 1))
-
-
-def without_test(pairs: Sequence[Pair], count: int, split: Split
-                 ) -> tuple[list[Pair], list[Pair]]:
-    """The pairs but the last `count`, those of test/, except photos of the split; and the rest."""
-    border, named = len(pairs) - count, split.get("train", {}) | split.get("validation", {})
-    apart = [pair for pair in pairs[border:] if not named_in(named, pair)]
-    return [*pairs[:border], *(pair for pair in pairs[border:] if named_in(named, pair))], apart
-
-
-def _notes_on(train: Sequence[Pair], validation: Sequence[Pair], count: int) -> list[str]:
-    notes = []
-    if others := count - len(train) - len(validation):
-        notes.append(f"note: photos on neither side of the split, left out: {others}")
-    sides = [{group_of(pair.image.stem) for pair in side} for side in (train, validation)]
-    if shared := set.intersection(*sides):
-        notes.append(f"warning: photographs on both sides of the split, in different crops: "
-                     f"{len(shared)}, e.g. {min(shared)}; scores will be too good")
-    return notes
+def draw_split(pairs: Sequence[Pair], copies: Sequence[tuple[int, int]], seed: int
+               ) -> tuple[list[Pair], list[Pair]]:
+    """All crops and copies of a photograph on one side; copies: pairs of indices."""
+    groups = join([group_of(pair.image.stem) for pair in pairs], copies)
+    held_out = split_groups(groups, [pair.source for pair in pairs], VALIDATION_SHARE, seed)
+    return ([pair for pair, held in zip(pairs, held_out) if not held],
+            [pair for pair, held in zip(pairs, held_out) if held])
 
 
 def sides_of_run(paths: Sequence[Path], seed: int, split: str | None, last: Checkpoint | None,
@@ -94,44 +78,40 @@ def sides_of_run(paths: Sequence[Path], seed: int, split: str | None, last: Chec
     photos and masks of the first two; prints the notes on them.
 
     split: a file, "groups" or None. A resumed run keeps the split and the masks of its `last`
-    checkpoint; a new one counts the photos of its `start` as trained on before. unturned: see
-    `load_pairs`. Raises what `load_pairs` and `read_split` raise, and ValueError if the data of a
-    run have changed.
+    checkpoint, and data that have changed are a ValueError; a new one counts the photos of its
+    `start` as trained on before.
     """
     drawn = split in (None, "groups")  # a file, which the user gave, may leave photos out
     wanted = last.split if last else split if drawn else read_split(Path(split))
     train, validation, test, notes = load_pairs(paths, seed, wanted, drawn and last is not None,
                                                 unturned)
     described, masks = (describe_split(train, validation, part) for part in ("image", "mask"))
-    if last:
-        check_masks(masks, last.masks or masks)
+    for side, hashes in (last and last.masks or masks).items():
+        if changed := dict(masks[side].items() - hashes.items()):
+            raise ValueError(f"{min(changed)}: its mask has changed since the run began; put the "
+                             "old one back, or start a new run")
     before = last.split.get("before") if last else start and learned_from(start.split)
     if before:
         described["before"] = before
-    if known := known_photos(described):
-        notes.append(f"warning: --weights has learned from {known} of the {len(validation)} "
-                     "validation photos, or from other crops of them: scores will be too good")
+        if seen := known({pair.image: pair.fingerprints["image"] for pair in validation}, before):
+            notes.append(f"warning: --weights has learned from {len(seen)} of the "
+                         f"{len(validation)} validation photos, or from other crops of them: "
+                         "scores will be too good")
     for note in notes:
         print(note)
     return train, validation, test, described, masks
 
 
 def read_split(path: Path) -> Split:
-    """A split.json, or a user's own: {"train": [file names], "validation": [file names]}.
-
-    Raises FileNotFoundError, or ValueError for anything else.
-    """
-    wanted = f'{path}: wanted {{"train": [names], "validation": [names]}} in JSON'
+    """A split.json, or a user's own: {"train": [file names], "validation": [file names]}."""
     try:
         content = json.loads(path.read_text("utf-8-sig"))
         sides = {side: content[side] for side in ("train", "validation")}
+        return {side: names if isinstance(names, dict) else dict.fromkeys(names)
+                for side, names in sides.items()}
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"{wanted}, found none ({type(error).__name__}: {error})") from error
-    for side, names in sides.items():
-        if not isinstance(names, (list, dict)) or not all(isinstance(each, str) for each in names):
-            raise ValueError(f"{wanted}, found something else under {side!r}")
-    return {side: names if isinstance(names, dict) else dict.fromkeys(names)
-            for side, names in sides.items()}
+        raise ValueError(f'{path}: wanted {{"train": [names], "validation": [names]}} in JSON, '
+                         f"found none ({type(error).__name__}: {error})") from error
 
 
 def describe_split(train: Sequence[Pair], validation: Sequence[Pair],
@@ -150,20 +130,6 @@ def describe_split(train: Sequence[Pair], validation: Sequence[Pair],
             for side, pairs in (("train", train), ("validation", validation))}
 
 
-def check_masks(masks: Split, before: Split) -> None:
-    """Raise ValueError if a mask differs from before (both are `describe_split` of masks)."""
-    for side, hashes in masks.items():
-        for name, found in hashes.items():
-            if before[side].get(name) != found:
-                raise ValueError(f"{name}: its mask has changed since the run began; put the old "
-                                 "one back, or start a new run")
-
-
-def named_in(side: Side, pair: Pair) -> str | None:
-    """By which name a photo is on a side: with its sub-folders, or alone as a user may write it."""
-    return next((name for name in (pair.name, pair.image.name) if name in side), None)
-
-
 def apply_split(pairs: Sequence[Pair], split: Split,
                 strict: bool = False) -> tuple[list[Pair], list[Pair]]:
     """The pairs of each side, by file name, and by fingerprint if the split has one.
@@ -173,10 +139,9 @@ def apply_split(pairs: Sequence[Pair], split: Split,
     """
     chosen: dict[str, list[Pair]] = {"train": [], "validation": []}
     for pair in pairs:
-        names = {side: named_in(split[side], pair) for side in chosen}
-        named = [side for side in chosen if names[side]]
+        named = [side for side in chosen if pair.name in split[side]]
         sides = [side for side in named
-                 if split[side][names[side]] in (None, pair.fingerprints["image"])]
+                 if split[side][pair.name] in (None, pair.fingerprints["image"])]
         if len(sides) == 2:
             raise ValueError(f"{pair.image}: on both sides of the split")
         if strict and not sides:
@@ -185,7 +150,7 @@ def apply_split(pairs: Sequence[Pair], split: Split,
         for side in sides:
             chosen[side].append(pair)
     for side, found in chosen.items():
-        if missing := split[side].keys() - {named_in(split[side], pair) for pair in found}:
+        if missing := split[side].keys() - {pair.name for pair in found}:
             raise ValueError(f"{min(missing)}: in the split, but not in the data set or changed "
                              f"since (one of {len(missing)})")
     return chosen["train"], chosen["validation"]
