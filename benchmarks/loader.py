@@ -61,8 +61,9 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         if not args.data:
-            pavement.write(Path(folder), args.photos)
-        train, validation, *_ = load_pairs([args.data or Path(folder)])
+            args.data = Path(folder, "drawn")
+            pavement.write(args.data, args.photos)
+        train, validation, *_ = load_pairs([args.data])
         pairs = [*train, *validation]
         pairs = pairs[::max(1, len(pairs) // args.photos)][:args.photos]
         measure(pairs, args.rounds)

@@ -110,12 +110,12 @@ def test_write_round_trip(tmp_path):
 
 def test_write_never_replaces_anything(tmp_path):
     write(tmp_path / "set", count=2, size=64)
-    with pytest.raises(FileExistsError, match="count 2, seed 0.*count 3, seed 0"):
+    with pytest.raises(FileExistsError, match="exists and is not this.*count 3, seed 0"):
         write(tmp_path / "set", count=3, size=64)
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "thesis.txt").write_text("years of work")
-    with pytest.raises(FileExistsError, match="something else"):
+    with pytest.raises(FileExistsError, match="mine exists"):
         write(mine, count=2, size=64)
     assert [path.name for path in mine.iterdir()] == ["thesis.txt"]
     assert (mine / "thesis.txt").read_text() == "years of work"
@@ -127,11 +127,4 @@ def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr("unet_resnet.synthetic.pavement.draw", stop)
     with pytest.raises(KeyboardInterrupt):
         write(tmp_path / "set", count=2, size=64)
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("wrong", [{"count": 0}, {"size": 1}])
-def test_a_set_of_nothing_is_refused(tmp_path, wrong):
-    with pytest.raises(ValueError, match="at least 1 picture of 32 pixels"):
-        write(tmp_path / "set", **wrong)
     assert not list(tmp_path.iterdir())

@@ -7,12 +7,11 @@
 """
 
 import argparse
-import math
 from pathlib import Path
 
 from unet_resnet.export.onnx import export
 from unet_resnet.export.small import shrink
-from unet_resnet.files import run
+from unet_resnet.files import number, run
 
 
 def main() -> None:
@@ -25,12 +24,10 @@ def main() -> None:
     parser.add_argument("--int8", nargs="*", type=Path, metavar="PHOTO", help="compute in 8 bits, "
                         "too: NAME.onnx has 48 MB and is faster on a CPU. About 20 of your photos "
                         "calibrate it; without any, drawn pavement does")
-    parser.add_argument("--deepness", type=float, metavar="CM_PER_PIXEL", help="write the .onnx "
-                        "for Deepness, a plugin of QGIS, which scales maps to this resolution: "
-                        "that of photos like those the network was trained on")
+    parser.add_argument("--deepness", type=number(1e-6, 1e6), metavar="CM_PER_PIXEL",
+                        help="write the .onnx for Deepness, a plugin of QGIS, which scales maps to "
+                        "this resolution: that of photos like those the network was trained on")
     args = parser.parse_args()
-    if args.deepness is not None and not 0 < args.deepness < math.inf:
-        raise ValueError(f"--deepness {args.deepness}: wanted centimetres per pixel, above 0")
     if args.output.suffix == ".onnx":
         print(export(args.checkpoint, args.output, args.int8, args.deepness))
     elif args.output.suffix == ".pt" and args.int8 is None and args.deepness is None:

@@ -69,25 +69,25 @@ def quantize(graph: bytes, photos: Sequence[Tensor], size: tuple[int, int] | Non
     """
     from onnxruntime.quantization import CalibrationDataReader, quantize_static
 
-    class Photos(CalibrationDataReader):
-        def __init__(self) -> None:
-            self.left: Iterator[Tensor] = map(middle, photos)
-
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            photo = next(self.left, None)
-            if photo is None:
-                return None
-            image = photo[None] / 255
+    def images() -> Iterator[dict[str, np.ndarray]]:
+        for photo in photos:
+            image = middle(photo)[None] / 255
             if size:
                 image = F.interpolate(image, size, mode="bilinear", antialias=True)
-            return {"image": image.numpy()}
+            yield {"image": image.numpy()}
+
+    class Images(CalibrationDataReader):
+        left = images()
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            return next(self.left, None)
 
     with tempfile.TemporaryDirectory() as folder:
         exact, small = Path(folder, "exact.onnx"), Path(folder, "small.onnx")
         exact.write_bytes(graph)
         logging.disable(logging.WARNING)  # it advises to fuse and fold, which is done
         try:
-            quantize_static(exact, small, Photos(), per_channel=True)
+            quantize_static(exact, small, Images(), per_channel=True)
         finally:
             logging.disable(logging.NOTSET)
         return small.read_bytes()

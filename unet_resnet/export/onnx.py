@@ -45,8 +45,7 @@ class ExportedGraph(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         height, width = image.shape[-2:]
-        rows, columns = (self._padded(size) for size in (height, width))
-        image = image.index_select(-2, rows).index_select(-1, columns)
+        image = image.index_select(-2, self._padded(height)).index_select(-1, self._padded(width))
         return self.model(image)[..., :height, :width].sigmoid()
 
     def _padded(self, size: int) -> Tensor:
@@ -92,8 +91,7 @@ def export(checkpoint_path: Path, onnx_path: Path, photos: Sequence[Path] | None
     if not (most <= TOLERANCE if photos is None else mean <= INT8_TOLERANCE):  # also true of NaN
         raise ValueError(f"{checkpoint_path}: onnxruntime's probabilities differ from torch's by "
                          f"{most:.1e} at most, {mean:.1e} on average; nothing is written. Try "
-                         f"other versions of {', '.join(PACKAGES)}"
-                         + ", or other photos after --int8" * (photos is not None))
+                         f"other versions of {', '.join(PACKAGES)}, or other photos after --int8")
     with written_whole(onnx_path) as file:
         file.write(graph)
     return (f"{onnx_path}: {len(graph) / 1e6:.0f} MB, threshold {content.threshold:g}, differs "
@@ -102,10 +100,8 @@ def export(checkpoint_path: Path, onnx_path: Path, photos: Sequence[Path] | None
 
 def describe(content: Checkpoint, resolution: float | None) -> dict[str, str]:
     """The metadata of the file, keys and values."""
-    size = "any size" if resolution is None else "one size"
-    about = {"threshold": str(content.threshold), "blocks": json.dumps(content.blocks),
-             "widths": json.dumps(content.widths), "split": json.dumps(content.split),
-             "input": f"image: (batch, 3, height, width) float32, RGB in 0..1, {size}",
+    about = {"threshold": str(content.threshold), "split": json.dumps(content.split),
+             "input": "image: (batch, 3, height, width) float32, RGB in 0..1",
              "output": "probability: (batch, 1, height, width) float32; crack: >= threshold"}
     if resolution is not None:  # all in JSON, as the plugin reads them
         about |= {key: json.dumps(value) for key, value in {
@@ -148,6 +144,6 @@ def tidy(graph: Any) -> None:
 
 def run(graph: bytes, image: Tensor) -> Tensor:
     """onnxruntime's result for an image (N, 3, H, W), on the CPU."""
-    import onnxruntime
+    import onnxruntime  # an extra
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     return torch.from_numpy(session.run(None, {"image": image.numpy()})[0])

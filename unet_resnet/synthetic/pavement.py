@@ -170,17 +170,14 @@ def draw(index: int, seed: int = 0, size: int = 256, cracks: bool = True) -> tup
 def write(folder: Path, count: int = 200, seed: int = 0, size: int = 256) -> None:
     """Write images/asphalt_0000.png ... and masks/ of the same names (0 or 255), all or nothing.
 
-    The same set is not drawn again; raises FileExistsError if the folder holds anything else.
+    The same set is not drawn again; raises FileExistsError if `folder` is anything else.
     """
-    if count < 1 or size < 32:
-        raise ValueError(f"count {count}, size {size}: wanted at least 1 picture of 32 pixels")
     wanted = f"unet_resnet sample, version {VERSION}: count {count}, seed {seed}, size {size}"
     note = folder / "sample.txt"
-    found = note.read_text() if note.is_file() else "something else"
-    if found == wanted:
+    if note.is_file() and note.read_text() == wanted:
         return
-    if folder.is_file() or folder.is_dir() and any(folder.iterdir()):
-        raise FileExistsError(f"{folder} holds {found}; wanted: {wanted}; name another folder")
+    if folder.exists():
+        raise FileExistsError(f"{folder} exists and is not this: {wanted}; name another folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
         new = Path(scratch, "new")
@@ -192,6 +189,4 @@ def write(folder: Path, count: int = 200, seed: int = 0, size: int = 256) -> Non
             Image.fromarray(image.permute(1, 2, 0).numpy()).save(new / "images" / name)
             Image.fromarray(255 * mask[0].numpy()).save(new / "masks" / name)
         (new / "sample.txt").write_text(wanted)
-        if folder.is_dir():
-            folder.rmdir()  # empty; Windows would refuse to rename onto it
         new.rename(folder)
