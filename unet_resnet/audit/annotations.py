@@ -31,9 +31,7 @@ def naming(place: object) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        reason = (f"{error} is missing" if isinstance(error, KeyError) else error
-                  if isinstance(error, (OSError, SyntaxError, ValueError))
-                  else f"not as a labelling program writes it ({error}); export it again")
+        reason = f"{error} is missing" if isinstance(error, KeyError) else error
         raise ValueError(f"{place}: {one_line(reason)}") from error
 
 
@@ -81,9 +79,9 @@ def read_file(path: Path, photos: Path | None) -> list[Drawing]:
     if suffix == ".xml":
         return read_cvat(path, text)
     content = json.loads(text)
-    if isinstance(content, dict) and "shapes" in content:
+    if "shapes" in content:
         return [read_labelme(path, content)]
-    if isinstance(content, dict) and "annotations" in content:
+    if "annotations" in content:
         return read_coco(path, content)
     raise ValueError("neither labelme's JSON nor COCO's; export it as one of these")
 
@@ -152,10 +150,10 @@ def read_cvat(path: Path, text: str) -> list[Drawing]:
     drawings = []
     for image in root.iter("image"):
         with naming(f"image {image.get('name')}"):
+            about = image.attrib
             shapes = [cvat_shape(item.tag, item.attrib) for item in image if item.tag != "tag"]
-            drawings.append(Drawing(stem_of(image.attrib["name"]),
-                                    size_from(image.attrib["height"], image.attrib["width"]),
-                                    shapes, path))
+            drawings.append(Drawing(stem_of(about["name"]),
+                                    size_from(about["height"], about["width"]), shapes, path))
     return drawings
 
 
@@ -167,10 +165,11 @@ def cvat_shape(kind: str, item: dict[str, str]) -> Shape:
     if kind == "mask":
         crack = unrolled(item["rle"].split(","), int(item["height"]), int(item["width"]))
         return mask_shape(label, int(item["left"]), int(item["top"]), crack)
-    if kind in ("polygon", "polyline"):
-        numbers = item["points"].replace(";", ",").split(",")
-        return (Shape(label, "polygon", vertices(numbers, 3)) if kind == "polygon"
-                else Shape(label, "line", vertices(numbers, 2)))
+    numbers = item.get("points", "").replace(";", ",").split(",")
+    if kind == "polygon":
+        return Shape(label, kind, vertices(numbers, 3))
+    if kind == "polyline":
+        return Shape(label, "line", vertices(numbers, 2))
     return Shape(label, f"turned {kind}" if kind == "box" else kind)
 
 

@@ -101,11 +101,11 @@ def audit(parts: Mapping[str, Part], copies: bool = True, unturned: bool = False
     return records, found, twins
 
 
-def examine(pair: Pair, copies: bool = True) -> Record:
-    """Read a pair once (`audit` on copies)."""
+def examine(pair: Pair, decode: bool) -> Record:
+    """Read a pair once; without `decode`, of most photos only the header."""
     record, hashes = Record(pair), {}
     try:
-        examine_photo(record, decode=copies)
+        examine_photo(record, decode)
         hashes["image"] = fingerprint(pair.image)
     except (OSError, ValueError) as error:
         record.findings.append(("photo cannot be read", str(error)))

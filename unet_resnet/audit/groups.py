@@ -1,7 +1,6 @@
 """Which images show the same photograph, and must therefore sit on one side of a split?
 
-The file name gives most of the answer (`group_of`); a perceptual hash finds copies under other
-names (`near_duplicates`). `join` merges both answers and `split_groups` divides the groups.
+The file name gives most of the answer, a perceptual hash finds copies under other names.
 """
 
 import hashlib
@@ -28,7 +27,7 @@ SUFFIX = re.compile(
           | \.(?:jpe?g|png)
         )+$""", re.IGNORECASE | re.VERBOSE)
 
-# One photograph, spelled differently by different sets. CFD, forest and Sylvie_Chambon 001..118
+# One photograph, spelled differently by different sets: CFD, forest and Sylvie_Chambon 001..118
 # are CrackForest under equal numbers (the photos were compared).
 SPELLINGS = ((re.compile(r"^(?:CFD|forest|Sylvie_Chambon)_(?=(?:0\d\d|10\d|11[0-8])$)"), "CFD_"),
              (re.compile(r"^(GAPS384_[a-z]+)-(?=\d)"), r"\1_"))
@@ -70,10 +69,8 @@ def source_of(stem: str) -> str:
 
 
 def group_of(stem: str) -> str:
-    """The photograph an image was cut from, as far as its name (without suffix) tells.
-
-    Known are the sources of the 11k set (khanhha/crack_segmentation) and of eight more sets,
-    cameras' own names, and crops or augmentations that say so. Any other name is its own group.
+    """The photograph an image was cut from, as far as its name (without suffix) tells: the names of
+    known sets and of cameras, and crops and augmentations that say so. Others are their own group.
     """
     stem = SUFFIX.sub("", stem) or stem
     for pattern, spelling in SPELLINGS:
@@ -142,10 +139,9 @@ def near_duplicates(hashes: Sequence[Tensor], block: int = 128) -> list[tuple[in
     hashes: n of `perceptual_hash`. Agreement = (equal signs - opposite signs) / KEPT.
     Every pair is compared in eight views: 11 000 images take 15 s on one core, 80 MB in blocks.
     """
-    if not len(hashes):
+    if not hashes:
         return []
-    signs = torch.stack(list(hashes)).float()
-    pairs = []
+    signs, pairs = torch.stack([*hashes]).float(), []
     for start in range(0, len(signs), block):
         views = _eight_views(signs[start:start + block])
         agreement = (views.flatten(0, 1) @ signs[start:].T).unflatten(0, (8, -1)).amax(0) / KEPT
