@@ -76,7 +76,6 @@ def parse_arguments() -> argparse.Namespace:
 @dataclass
 class Run:
     """What is done with each photo, and where its results go."""
-
     args: argparse.Namespace
     predict: partial[Tensor]  # from a photo (3, h, w) to its probability (1, h, w) in 256ths
     folder: outputs.Folder
@@ -91,7 +90,7 @@ def results(run: Run, read: inputs.Reading, probability: Tensor, legend: bool = 
     pictures = {"probability": probability, "mask": crack.to(torch.uint8) * 255,
                 "overlay": overlay.overlay(read.photo, crack, read.truth)}
     numbers = {"crack_share": round(int(crack.count_nonzero()) / crack.numel(), 6)}
-    if not run.args.measure:
+    if not run.tables:
         return pictures, numbers, None
     from unet_resnet.measure import drawing, tables  # an extra
     found = run.tables.measure(crack)
@@ -159,29 +158,30 @@ def main() -> int:
     args, began = parse_arguments(), time.perf_counter()
     found, root = inputs.find_photos(args.photos)
     files.check_folder(args.output)
-    tables = nullcontext()
+    tables = None
     if args.measure:
         from unet_resnet.measure.tables import Tables  # an extra
         tables = Tables(args.output, args.mm_per_pixel, args.width_classes, found, args.scale,
                         args.include_wide)
         for note in tables.notes:
             print(f"note: {note}")
-    if any(map(inputs.is_video, found)) and not args.masks:
-        files.check_extra("video", "a video", "av")
     network = predictor.load(args.checkpoint, args.device, args.precision, args.threshold)
     print(f"checkpoint {args.checkpoint}, threshold {network.threshold:g}, {network.device}")
-    print(why_not_cuda(network.device) if args.device == "auto" else "", end="")
+    if args.device == "auto":
+        print(why_not_cuda(network.device), end="")
     pairs: dict[Path, Pair] = {}
     if args.masks:
         found, pairs = pairs_to_score(args.masks, inputs.without_videos(found), root,
                                       network.split, args.masks_unturned)
+    if any(map(inputs.is_video, found)):
+        files.check_extra("video", "a video", "av")
     folder = outputs.Folder(args.output, files.fingerprint(checkpoint.located(args.checkpoint)))
     photos = folder.claim(found, root, [pair.mask for pair in pairs.values()], args.every,
                           args.measure, args.report, args.skip_existing)
     predict = partial(network, tile=args.tile, overlap=args.overlap, scales=args.scale,
                       tta=args.tta, batch=args.batch, dtype=torch.uint8, min_area=args.min_area)
     report = Report(args.output / "report.html") if args.report else None
-    with folder.index, tables as tables:
+    with folder.index, tables or nullcontext():
         run = Run(args, predict, folder, ScoreSheet(network.threshold), tables, report)
         predict_all(run, photos, pairs)
         about = {"command": command(), "photos": inputs.counted([*photos.values()]),
@@ -189,8 +189,8 @@ def main() -> int:
                  "version": package_version("unet_resnet"), "device": str(network.device),
                  "checkpoint": str(args.checkpoint), "threshold": network.threshold}
         if report:
-            report.write(about, run.sheet.main_scores(), tables and tables.histogram(),
-                         folder.failed.items(), tables.folders.rows() if tables else ())
+            widths, sums = (tables.histogram(), tables.folders.rows()) if tables else (None, ())
+            report.write(about, run.sheet.main_scores(), widths, folder.failed.items(), sums)
         if run.sheet.rows:
             write_scores(run.sheet, photos, args.output, about, network.split["validation"])
     return folder.conclude([*photos.values()])

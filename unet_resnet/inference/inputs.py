@@ -83,10 +83,13 @@ def _below(folder: Path) -> list[Path]:
 
 
 def without_videos(paths: Sequence[Path]) -> list[Path]:
-    """The photos among these; prints how many videos are left out."""
+    """The photos among these; prints how many videos are left out. ValueError without a photo."""
+    photos = [path for path in paths if not is_video(path)]
     if films := [path for path in paths if is_video(path)]:
         print(f"{counted(films)} left out: --masks scores photos")
-    return [path for path in paths if not is_video(path)]
+    if not photos:
+        raise ValueError("--masks scores photos, and there are only videos; wanted photos")
+    return photos
 
 
 class Reading(NamedTuple):
