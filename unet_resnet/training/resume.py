@@ -148,7 +148,9 @@ class Progress:
                 self.save()
 
     def is_best(self, row: dict[str, float]) -> bool:
-        return all(row["mean_dice"] > earlier["mean_dice"] for earlier in self.history)
+        """With too few validation photos to choose a threshold, always: the last epoch counts."""
+        return self.settings["threshold"] is not None or all(
+            row["mean_dice"] > earlier["mean_dice"] for earlier in self.history)
 
     def end_epoch(self, row: dict[str, float]) -> None:
         """Write best.pt if the epoch of that row is the best, history.csv and, after them, last.pt:
