@@ -382,7 +382,7 @@ def test_a_network_learns_on_from_a_checkpoint(trained, script, tmp_path, start)
     assert after.split["before"] == before.split["train"]
     again = script("train.py", "--resume", "on", "--epochs", 2)
     assert again.status == 0 and told in again.out, again.err
-    assert len(checkpoint.read(tmp_path / "on/best.pt").history) == 2, "the last epoch, not a chance"
+    assert len(checkpoint.read(tmp_path / "on/best.pt").history) == 2
     assert checkpoint.read(tmp_path / "on/last.pt").split == after.split
 
 

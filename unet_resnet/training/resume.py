@@ -149,7 +149,7 @@ class Progress:
 
     def is_best(self, row: dict[str, float]) -> bool:
         """With too few validation photos to choose a threshold, always: the last epoch counts."""
-        return self.settings["threshold"] is not None or all(
+        return self.settings.get("threshold") is not None or all(
             row["mean_dice"] > earlier["mean_dice"] for earlier in self.history)
 
     def end_epoch(self, row: dict[str, float]) -> None:
