@@ -17,7 +17,7 @@ import json
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -107,12 +107,11 @@ class Index:
             file.write(HEAD + b'\n "photos": {\n' + ",\n".join(lines).encode() + b"}}\n")
         self.saved = time.monotonic()
 
-    def is_done(self, name: str, photo: Path, files: Iterable[str]) -> bool:
+    def is_done(self, name: str, photo: Path, files: Collection[str]) -> bool:
         """Whether these files are finished results of the photo as it is now."""
         entry = self.entries.get(name)
         return (entry is not None and entry.done and {*files} <= {*entry.files}
-                and all(os.path.exists(self.folder / file) for file in entry.files
-                        if file.startswith(tuple(files)))
+                and all(os.path.exists(self.folder / file) for file in files)
                 and entry.is_of(photo, unchanged=True))
 
     def claim(self, photos: Mapping[str, Path], files: Mapping[str, Sequence[str]],
