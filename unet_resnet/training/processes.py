@@ -16,8 +16,6 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from unet_resnet.model import UNetResNet
-
 PATIENCE = timedelta(hours=1)  # while the first process downloads weights and reads all photos
 SMALL_BATCH = 8  # crops, below which the BatchNorm statistics of one process are rough
 
@@ -46,19 +44,13 @@ class Group:
             sys.stdout = open(os.devnull, "w")
 
     def join(self, device: torch.device) -> None:
-        """Meet the other processes; a GPU `device` becomes the current one.
-
-        Raises ValueError for a device that several processes cannot train on.
-        """
+        """Meet the other processes; a GPU `device` becomes the current one."""
         gpu = device.type == "cuda"
         if gpu:
             torch.cuda.set_device(device)
-        if self.size == 1:
-            return
-        if not gpu and device.type != "cpu":
-            raise ValueError(f"--device {device}: several processes train on cuda or cpu only")
-        distributed.init_process_group("nccl" if gpu else "gloo", timeout=PATIENCE,
-                                       device_id=device if gpu else None)
+        if self.size > 1:
+            distributed.init_process_group("nccl" if gpu else "gloo", timeout=PATIENCE,
+                                           device_id=device if gpu else None)
 
     def leave(self) -> None:
         if self.size > 1:
@@ -73,7 +65,7 @@ class Group:
         if self.size > 1 and self.first:
             distributed.barrier()
 
-    def share_norms(self, model: UNetResNet, crops: int, device: torch.device) -> UNetResNet:
+    def share_norms(self, model: nn.Module, crops: int, device: torch.device) -> nn.Module:
         """The model; with few `crops` in a forward pass, BatchNorm averages over all GPUs."""
         if self.size == 1 or device.type != "cuda" or crops >= SMALL_BATCH:
             return model
