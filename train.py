@@ -6,6 +6,7 @@ import os
 import shlex
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from statistics import fmean
 
@@ -45,7 +46,7 @@ def main() -> None:
     files.print_safely()
     group = Group.from_environment()
     group.silence_others()
-    args, folder, resumed, pretrained = settings.from_flags(__doc__, writes=group.first)
+    args, folder, resumed, pretrained = settings.from_flags(__doc__)
     device = pick_device(args.device, group.local_rank)
     if args.device == "auto":
         print(why_not_cuda(device), end="")
@@ -232,7 +233,7 @@ def show(row: dict[str, float], epochs: int, histograms: Mapping[str, Tensor],
         print("dice by source", *(f"{source} {metrics.counts_at(one, row['threshold']).dice:.3f}"
                                   for source, one in cracked.items()), sep="  ")
     pictures = [overlay.compared(*corner, row["threshold"]) for corner in shown]
-    with failures.survived(PermissionError):  # on Windows, while another program has it open
+    with suppress(PermissionError):  # on Windows, while another program has it open
         write_png(progress.folder / "preview.png",
                   overlay.sheet(pictures, headings=overlay.COMPARED))
 

@@ -2,21 +2,18 @@
 
 import argparse
 import csv
-import errno
 import hashlib
 import io
 import os
-import re
-import shutil
 import sys
 import tempfile
-import time
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import BinaryIO, NoReturn
+
+UNFINISHED = ".part"  # ends the name of a file while it is being written
 
 
 @contextmanager
@@ -26,62 +23,37 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
     If the block fails, `path` is as it was and nothing else is left behind. An OSError of writing
     is given the name, which it lacks.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
     try:
         with open(temporary, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        _replace(temporary, path)
+        os.replace(temporary, path)
     except OSError as error:
         if error.errno and not error.filename:
             error.filename = str(path)
         raise
     finally:
         temporary.unlink(missing_ok=True)
-    with suppress(OSError):  # the name, too; not every system can do this with a folder
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
-def _replace(new: Path, old: Path) -> None:
-    """os.replace; on Windows it fails while a virus scanner, say, has the old file open."""
-    for pause in (0.1, 1, 3, 0):
-        try:
-            return os.replace(new, old)
-        except PermissionError:
-            if os.name != "nt" or not pause:
-                raise
-            time.sleep(pause)
-
-
-def lock(folder: Path, new: bool = True) -> None:
+def lock(folder: Path) -> None:
     """Keep other processes out of `folder` until this one ends; its file .lock is the lock.
 
-    Without `new` the file is not created. Raises BlockingIOError if another process has the lock.
-    Does nothing on a system or a disk without such locks, or if the folder cannot be written.
+    Raises BlockingIOError if another process has the lock. Does nothing on a system or a disk
+    without such locks.
     """
     try:
         import fcntl  # POSIX only
-        # Not flock, which the workers of a killed process would keep. Never closed.
-        file = os.open(folder / ".lock", os.O_RDWR | new * os.O_CREAT, 0o666)
+        file = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)  # never closed
+        # Not flock, which the workers of a killed process would keep.
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except ImportError:
+    except BlockingIOError as error:
+        raise BlockingIOError(f"{folder}: another process is at work there; wait for its end, or "
+                              "stop it") from error
+    except (ImportError, OSError):
         return
-    except OSError as error:
-        if error.errno in (errno.EACCES, errno.EAGAIN) and not error.filename:
-            raise BlockingIOError(f"{folder}: another process is at work there; wait for its end, "
-                                  "or stop it") from error
-
-
-def remove_unfinished(path: Path) -> None:
-    """Remove what `written_whole` left of a `path` when its process was killed."""
-    for file in path.parent.iterdir():
-        if re.fullmatch(re.escape(f".{path.name}.") + "[0-9]+", file.name):
-            file.unlink()
 
 
 def csv_lines(*rows: Iterable[object]) -> bytes:
@@ -93,8 +65,8 @@ def csv_lines(*rows: Iterable[object]) -> bytes:
 def one_line(text: object) -> str:
     """As one line: newlines, codes that steer a terminal and bytes that are not text, which a file
     name may hold, are shown as \\n, \\x1b, \\udcff."""
-    return "".join(char if char.isprintable() or unicodedata.category(char) == "Zs"
-                   else char.encode("unicode_escape").decode() for char in str(text))
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode()
+                   for char in str(text))
 
 
 def run(main: Callable[[], int | None], script: str) -> NoReturn:
@@ -109,11 +81,7 @@ def run(main: Callable[[], int | None], script: str) -> NoReturn:
 
 
 def print_safely() -> None:
-    """From now on, print as an escape what the terminal's encoding lacks, and nothing where there
-    is no terminal (pythonw, services), instead of failing."""
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w", errors="backslashreplace"))
+    """From now on, print as an escape what the terminal's encoding lacks, instead of failing."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 
@@ -126,41 +94,31 @@ def align(lines: list[tuple[str, ...]]) -> str:
 
 
 def fingerprint(path: Path) -> str:
-    """SHA-256 of a file, shortened to 16 hexadecimal digits; "" if it cannot be read."""
-    digest = hashlib.sha256()
-    try:
-        if not path.is_file():  # opening a named pipe would wait for a writer
-            return ""
-        with open(path, "rb") as file:
-            while block := file.read(2**20):
-                digest.update(block)
-    except OSError:
+    """SHA-256 of a file, shortened to 16 hexadecimal digits; "" if there is no such file."""
+    if not os.path.isfile(path):  # opening a named pipe would wait for a writer
         return ""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
     return digest.hexdigest()[:16]
 
 
-def check_folder(folder: Path, remedy: str = "choose another --output", wanted: int = 0) -> None:
-    """Raise OSError where no file, or not `wanted` bytes, could be written in `folder`, which need
-    not exist yet."""
+def check_folder(folder: Path, remedy: str = "choose another --output") -> None:
+    """Raise OSError where no file could be written in `folder`, which need not exist yet."""
     folder = folder.absolute()
     nearest = next(path for path in (folder, *folder.parents) if path.exists())
-    if not nearest.is_dir():
-        raise NotADirectoryError(f"{nearest}: a file, not a folder; {remedy}")
     try:
         with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:
         raise OSError(f"{nearest}: cannot be written in ({error.strerror}); {remedy}") from error
-    if wanted > (free := shutil.disk_usage(nearest).free):
-        raise OSError(f"{folder}: {free / 1e9:.2f} GB free, its files will take "
-                      f"{wanted / 1e9:.2f} GB; make room, or {remedy}")
 
 
 def check_new(path: Path) -> None:
-    """Raise OSError where `path` exists, or its folder is missing or cannot be written in."""
+    """Raise OSError where `path` exists, or its folder is missing."""
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path.parent}: no such folder")
-    check_folder(path.parent, "choose another one")
     check_absent(path)
 
 

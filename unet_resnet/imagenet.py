@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torchvision import models
 
-from unet_resnet.checkpoint import State, fits, fitted, read_tensors
+from unet_resnet.checkpoint import State, fits, fitted, read_tensors, spoilt
 from unet_resnet.encoder import ResNetEncoder
 
 # The first training recipe, not the newer "V2": longer, stronger regularised training classifies
@@ -25,22 +25,40 @@ def load_encoder(encoder: ResNetEncoder, weights: str) -> str:
     """
     if weights == "none":
         return "encoder: random weights"
-    path = _imagenet_file(encoder.blocks) if weights == "imagenet" else Path(weights)
-    state = read_tensors(path)
+    state = _imagenet(encoder.blocks) if weights == "imagenet" else read_tensors(Path(weights))
     if not (fits(state, State) and "layer4.0.conv3.weight" in state):
-        raise ValueError(f"{path}: not the state dict of a bottleneck ResNet with torchvision's "
+        raise ValueError(f"{weights}: not the state dict of a bottleneck ResNet with torchvision's "
                          "names (50, 101 or 152 layers)")
     have, want = blocks_of(state), encoder.blocks
     if any(old > new or old == 1 < new for old, new in zip(have, want)):
-        raise ValueError(f"{path}: blocks {have} cannot be grown to {want}: no stage can be cut, "
-                         "and one of a single block cannot be grown")
+        raise ValueError(f"{weights}: blocks {have} cannot be grown to {want}: no stage can be "
+                         "cut, and one of a single block cannot be grown")
     wanted = ResNetEncoder(have).state_dict()
     # torchvision's own files lack the counts of batches, which nothing here reads.
     counts = {name: tensor for name, tensor in wanted.items() if name.endswith("batches_tracked")}
     state = counts | {name: state[name] for name in state if not name.startswith("fc.")}
-    encoder.load_state_dict(grow(fitted(state, wanted, path), want))
+    try:
+        encoder.load_state_dict(grow(fitted(state, wanted), want))
+    except Exception as error:  # sparse tensors, say
+        raise spoilt(weights, error) from error
     return f"encoder: {weights}, blocks {have}" + (
         f", grown to {want} with identities" if have != want else "")
+
+
+def _imagenet(blocks: tuple[int, ...]) -> State:
+    """torchvision's weights, from torch's cache or the network."""
+    if blocks not in IMAGENET:
+        raise ValueError(f"no ImageNet weights exist for blocks {blocks}; use one of "
+                         f"{list(IMAGENET)} or --weights none")
+    url = IMAGENET[blocks].url
+    try:
+        return torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True,
+                                                  weights_only=True)
+    except Exception as error:  # no network, no space, a wrong hash, a damaged file
+        raise ConnectionError(
+            f"{url} could not be downloaded or read ({str(error)!r:.100}): fetch it elsewhere "
+            "and pass --weights FILE, or a ResNet-50 file of the same kind, or --weights none"
+        ) from error
 
 
 def blocks_of(state: State) -> tuple[int, ...]:
@@ -65,24 +83,3 @@ def grow(state: State, blocks: tuple[int, ...]) -> State:
             for new in range(have, want):
                 grown[f"layer{stage}.{new}.{part}"] = copy(state[name])
     return grown
-
-
-def _imagenet_file(blocks: tuple[int, ...]) -> Path:
-    """torchvision's file in torch's cache, downloaded first if necessary, its hash checked.
-
-    torchvision's own `get_state_dict` would run code in a file of the cache.
-    """
-    if blocks not in IMAGENET:
-        raise ValueError(f"no ImageNet weights exist for blocks {blocks}; use one of "
-                         f"{list(IMAGENET)} or --weights none")
-    url = IMAGENET[blocks].url
-    path = Path(torch.hub.get_dir(), "checkpoints", Path(url).name)
-    try:
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(url, str(path), hash_prefix=path.stem.split("-")[-1])
-    except (OSError, RuntimeError) as error:  # no network, no space, or a wrong hash
-        raise ConnectionError(
-            f"{url} could not be downloaded ({error}): fetch it elsewhere and pass --weights FILE, "
-            "or a ResNet-50 file of the same kind, or --weights none") from error
-    return path

@@ -96,8 +96,7 @@ def test_data_reaches_the_disk_before_the_name(model, file, monkeypatch):
         real = getattr(os, name)
         monkeypatch.setattr(os, name, lambda *a, n=name, f=real: (steps.append(n), f(*a)))
     checkpoint.save(file, model)
-    assert steps.index("replace") > steps.index("fsync")
-    assert steps[-1] == "fsync", "of the folder: a name not yet on the disk is lost as well"
+    assert steps == ["fsync", "replace"]
 
 
 class Payload:
@@ -153,9 +152,9 @@ UNFIT = {  # what is saved, made from a checkpoint's content
     "other kind": (changed(kind="bicycle"), "best.pt or last.pt"),
     "newer": (changed(version=checkpoint.VERSION + 1), "format 3.*newer, update unet_resnet"),
     "older": (changed(version=checkpoint.VERSION - 1), "format 1.*older, train again"),
-    "other widths": (changed(widths=[8, 8, 8, 8, 8]), r"does not fit.* is \[4,.* wanted \[8,"),
-    "fewer blocks": (changed(blocks=[1, 1, 1, 1]), r"does not fit.*layer3\.1"),
-    "no head": (without_head, r"does not fit.*head\.weight"),
+    "other widths": (changed(widths=[8, 8, 8, 8, 8]), r" is \[4,.* wanted \[8,"),
+    "fewer blocks": (changed(blocks=[1, 1, 1, 1]), r"layer3\.1.* is not a part of it"),
+    "no head": (without_head, r"head\.weight' is missing"),
 }
 
 
@@ -313,7 +312,7 @@ def test_a_file_in_the_cache_cannot_run_code(cache):
     torch.save(Payload(cache / "victim"), cache / Path(imagenet.IMAGENET[RESNET101].url).name)
     with torch.device("meta"):
         encoder = ResNetEncoder()
-    with pytest.raises(ValueError, match="not a file of PyTorch tensors"):
+    with pytest.raises(ConnectionError, match="could not be downloaded or read"):
         imagenet.load_encoder(encoder, "imagenet")
     assert not (cache / "victim").exists()
 

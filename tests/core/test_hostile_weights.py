@@ -18,7 +18,6 @@ from torch import nn
 
 from unet_resnet import checkpoint
 from unet_resnet.checkpoint import Checkpoint
-from unet_resnet.training import resume
 
 FUZZ = settings(derandomize=True, database=None, deadline=None, max_examples=100)
 RESUME = ("train.py", "--epochs", 9, "--resume")
@@ -73,13 +72,6 @@ class Bait:
         return open, ("victim", "w")
 
 
-class Filler:
-    """A pickle of a few bytes that takes a gigabyte of memory."""
-
-    def __reduce__(self) -> tuple:
-        return bytearray, (10**9,)
-
-
 def written(save: Callable[[io.BytesIO], object]) -> bytes:
     stream = io.BytesIO()
     save(stream)
@@ -123,9 +115,6 @@ FOREIGN = {
     "record cut short": lambda small: zipped(small, lambda name, data: data[:40]),
     "another zip file": lambda small: written(lambda stream: zipfile.ZipFile(
         stream, "w").writestr("best.pt", b"")),
-    "zip bomb": lambda small: zipped(small, lambda name, data: data + bytes(10**7),
-                                     compression=zipfile.ZIP_DEFLATED),
-    "pickle that fills memory": lambda small: written(lambda stream: torch.save(Filler(), stream)),
     "code": lambda small: written(lambda stream: torch.save({"model": Bait()}, stream)),
     "code in an old file": lambda small: written(lambda stream: torch.save(
         Bait(), stream, _use_new_zipfile_serialization=False)),
@@ -208,7 +197,7 @@ def endless() -> list:
     return rows
 
 
-NO_FIT, NOT_OURS = "does not fit this network", "damaged, or not written by train.py: "
+NOT_OURS = "damaged, or not what is wanted: "
 UNFIT = {
     "a tensor": (lambda content: torch.ones(3), "best.pt or last.pt"),
     "a list": (lambda content: [1, 2], "best.pt or last.pt"),
@@ -217,45 +206,44 @@ UNFIT = {
     "newer": (put(version=checkpoint.VERSION + 1, threshold="new"), "newer", "update unet_resnet"),
     "older": (put(version=1, split=None), "older", "train again"),
     "version in words": (put(version="2"), "format '2', wanted 2"),
-    "version in a tensor": (put(version=torch.ones(99, 99)), "format tensor("),
+    "version in a tensor": (put(version=torch.ones(99, 99)), NOT_OURS),
     "no threshold": (lambda content: without("threshold")(content), NOT_OURS, "threshold"),
-    "threshold of NaN": (put(threshold=float("nan")), NOT_OURS + "its threshold"),
-    "threshold of 2": (put(threshold=2), NOT_OURS + "its threshold"),
+    "threshold of NaN": (put(threshold=float("nan")), NOT_OURS, "threshold"),
+    "threshold of 2": (put(threshold=2), NOT_OURS, "threshold"),
     "threshold in a tensor": (put(threshold=torch.tensor(0.5)), NOT_OURS + "its threshold"),
     "split in words": (put(split={"train": "all", "validation": {}}), NOT_OURS + "its split"),
     "split of numbers": (put(split={"train": {1: "a"}, "validation": {}}), NOT_OURS + "its split"),
-    "split without a side": (put(split={"train": {}}), NOT_OURS + "its split"),
+    "split without a side": (put(split={"train": {}}), NOT_OURS, "split"),
     "history that holds itself": (put(history=endless()), NOT_OURS + "its history"),
-    "history of truth": (put(history=[{"iou": True}]), NOT_OURS + "its history"),
-    "three stages": (put(blocks=[1, 1, 1]), NOT_OURS, "blocks"),
-    "a million blocks": (put(blocks=[1, 1, 10**6, 1]), NO_FIT, "1000000"),
+    "three stages": (put(blocks=[1, 1, 1]), NOT_OURS),
+    "a million blocks": (put(blocks=[1, 1, 10**6, 1]), NOT_OURS, "1000000"),
     "half a block": (put(blocks=[1, 1, 1.5, 1]), NOT_OURS + "its blocks"),
-    "a billion channels": (put(widths=[10**9] * 5), NO_FIT, "1000000000"),
-    "wider than its tensors": (put(widths=[60000] * 5), NO_FIT, "60000"),
-    "a little wider": (put(widths=[8, 8, 8, 8, 9]), NO_FIT, "[8, 8, 3, 3]", "[9, 8, 3, 3]"),
-    "no channels": (put(widths=[8, 8, 8, 8, 0]), NOT_OURS, "widths"),
-    "no tensors": (put(model={}), NO_FIT),
+    "a billion channels": (put(widths=[10**9] * 5), NOT_OURS),
+    "wider than its tensors": (put(widths=[60000] * 5), NOT_OURS, "60000"),
+    "a little wider": (put(widths=[8, 8, 8, 8, 9]), NOT_OURS, "[8, 8, 3, 3]", "[9, 8, 3, 3]"),
+    "no channels": (put(widths=[8, 8, 8, 8, 0]), NOT_OURS),
+    "no tensors": (put(model={}), NOT_OURS),
     "model in a list": (put(model=[1]), NOT_OURS + "its model"),
     "a tensor less": (lambda content: content | {"model": {
         name: tensor for name, tensor in content["model"].items() if name != SHORT}},
-        NO_FIT, SHORT, "missing"),
+        NOT_OURS, SHORT, "missing"),
     "a tensor more": (lambda content: content | {"model": content["model"] | {
-        "\n" * 999: torch.ones(1)}}, NO_FIT, "not a part"),
+        "\n" * 999: torch.ones(1)}}, NOT_OURS, "not a part"),
     "a number in place of a tensor": (swap(lambda tensor: 1.0), NOT_OURS + "its model"),
-    "other shape": (swap(lambda tensor: tensor[1:]), NO_FIT, SHORT, "[63, 3, 7, 7]"),
-    "whole numbers": (swap(lambda tensor: tensor.long()), NO_FIT, SHORT, "int64"),
-    "complex numbers": (swap(lambda tensor: tensor + 1j), NOT_OURS + "its model"),
-    "sparse": (swap(lambda tensor: tensor.to_sparse()), NOT_OURS + "its model"),
-    "without values": (swap(lambda tensor: tensor.to("meta")), NOT_OURS + "its model"),
+    "other shape": (swap(lambda tensor: tensor[1:]), NOT_OURS, SHORT, "[63, 3, 7, 7]"),
+    "whole numbers": (swap(lambda tensor: tensor.long()), NOT_OURS, SHORT, "int64"),
+    "complex numbers": (swap(lambda tensor: tensor + 1j), NOT_OURS, SHORT, "complex64"),
+    "sparse": (swap(lambda tensor: tensor.to_sparse()), NOT_OURS),
+    "without values": (swap(lambda tensor: tensor.to("meta")), NOT_OURS),
     "quantised": (swap(lambda tensor: torch.quantize_per_tensor(tensor, 1., 0, torch.qint8)),
-                  NOT_OURS + "its model"),
+                  NOT_OURS),
     "NaN": (swap(spoilt(float("nan"))), "NaN or infinity", SHORT),
     "infinity": (swap(spoilt(-float("inf"))), "NaN or infinity", SHORT),
     "above float32": (swap(lambda tensor: spoilt(1e300)(tensor.double())), "infinity", SHORT),
     "one number for all": (lambda content: content | {"model": {
         name: tensor.flatten()[:1].clone().expand(tensor.numel()).view(tensor.shape)
-        for name, tensor in content["model"].items()}}, NO_FIT, "file is too small"),
-    "endless": (swap(lambda tensor: torch.ones(1).expand(10**12)), NO_FIT, "file is too small"),
+        for name, tensor in content["model"].items()}}, NOT_OURS, "more weights than it has bytes"),
+    "endless": (swap(lambda tensor: torch.ones(1).expand(10**12)), NOT_OURS, "more weights"),
 }
 
 
@@ -288,26 +276,17 @@ def averages(change: Callable[[dict], object]) -> Callable[[dict], dict]:
 
 
 UNFIT_TO_RESUME = {
-    "a best.pt": (without("optimizer"), "not a last.pt", "best.pt"),
+    "a best.pt": (without("optimizer"), NOT_OURS),
     "losses in words": (put(losses=["low"]), NOT_OURS + "its losses"),
-    "epoch without scores": (put(history=[{"epoch": 1}]), NOT_OURS, "history"),
-    "scaler of another kind": (put(scaler={"scale": 1.0}), NOT_OURS, "scaler"),
     "settings in a list": (put(settings=[]), NOT_OURS + "its settings"),
     "tensor among the settings": (set_to(lr=torch.ones(1)), NOT_OURS + "its settings"),
-    "unknown setting": (set_to(colour="red"), NOT_OURS, "colour"),
-    "setting that is none of a run": (set_to(resume="run"), NOT_OURS, "resume"),
-    "setting out of range": (set_to(crop=-5), NOT_OURS, "--crop"),
-    "setting of another type": (set_to(epochs="many"), NOT_OURS, "--epochs"),
-    "settings of another network": (set_to(blocks=[1, 1, 2, 1]), NOT_OURS, "settings"),
-    "no seed": (lambda content: content | {"settings": without("seed")(content["settings"])},
-                NOT_OURS, "seed"),
     "averages in a list": (put(optimizer=[1]), NOT_OURS + "its optimizer"),
-    "averages of fewer": (averages(lambda state: state), NO_FIT),
-    "averages of another": (averages(lambda state: {5: state[0]}), NO_FIT, "missing"),
-    "averages in words": (averages(lambda state: {0: "none"}), NOT_OURS, "Adam"),
-    "averages in numbers": (averages(lambda state: {0: {"exp_avg": 1.0}}), NOT_OURS, "Adam"),
-    "averages under words": (averages(lambda state: {"0": state[0]}), NOT_OURS, "Adam"),
-    "averages under no name": (put(optimizer={}), NOT_OURS, "Adam"),
+    "averages of fewer": (averages(lambda state: state), NOT_OURS),
+    "averages of another": (averages(lambda state: {5: state[0]}), NOT_OURS),
+    "averages in words": (averages(lambda state: {0: "none"}), NOT_OURS),
+    "averages in numbers": (averages(lambda state: {0: {"exp_avg": 1.0}}), NOT_OURS, "missing"),
+    "averages under words": (averages(lambda state: {"0": state[0]}), NOT_OURS),
+    "averages under no name": (put(optimizer={}), NOT_OURS),
 }
 
 
@@ -333,7 +312,7 @@ def test_a_file_in_place_of_a_run(trained, file):
 def test_what_is_not_spoilt_is_accepted(trained, file, content):
     """Else the tables above would pass with any content. Weights in 16 bits will do."""
     torch.save(swap(lambda tensor: tensor.half())(content), file)
-    assert resume.read_last(file).model[SHORT].dtype == torch.float32
+    assert checkpoint.read(file).model[SHORT].dtype == torch.float32
     outcome = run_script(file.parent, *commands(trained, file)["infer"])
     assert outcome.status == 0, outcome.err
 
@@ -355,12 +334,12 @@ UNFIT_ENCODERS = {
     "in a wrapper": (lambda content: {"state_dict": encoder_of(content)}, "bottleneck ResNet"),
     "deeper": (lambda content: encoder_of(content) | {
         f"layer3.{i}.conv1.weight": torch.ones(1) for i in range(99)}, "99"),
-    "other shape": (spoil_encoder(lambda tensor: tensor[1:]), NO_FIT, "conv1.weight"),
-    "sparse": (spoil_encoder(lambda tensor: tensor.to_sparse()), "bottleneck ResNet"),
-    "endless": (spoil_encoder(lambda tensor: torch.ones(1).expand(10**12)), NO_FIT, "conv1.weight"),
+    "other shape": (spoil_encoder(lambda tensor: tensor[1:]), NOT_OURS, "conv1.weight"),
+    "sparse": (spoil_encoder(lambda tensor: tensor.to_sparse()), NOT_OURS),
+    "endless": (spoil_encoder(lambda tensor: torch.ones(1).expand(10**12)), "conv1.weight"),
     "no first stage": (lambda content: {
         name: tensor for name, tensor in encoder_of(content).items() if "layer1" not in name},
-        NO_FIT, "layer1.0.conv1.weight", "missing"),
+        NOT_OURS, "layer1.0.bn1.bias", "missing"),
     "NaN": (spoil_encoder(spoilt(float("nan"))), "NaN or infinity in conv1.weight"),
     "words": (spoil_encoder(lambda tensor: "random"), "bottleneck ResNet"),
 }
@@ -416,7 +395,7 @@ def test_any_value_anywhere(trained, content, name, value):
     path, real = trained / "runs/walls-1/last.pt", checkpoint.read_tensors
     checkpoint.read_tensors = lambda _: content | {name: value}
     try:
-        resume.read_last(path)
+        checkpoint.read(path)
     except ValueError as error:
         assert str(path) in str(error) and "\n" not in str(error)
     finally:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from unet_resnet.inference.inputs import Reading
+from unet_resnet.inference.inputs import Reading, part_of
 from unet_resnet.inference.outputs import Folder
 
 
@@ -50,3 +50,10 @@ def test_what_is_printed_of_a_photo(tmp_path, capsys, path, name, numbers, has_p
     folder.finish(name, Path(path), Reading(torch.zeros(3, 1, 1), has_pages=has_pages,
                                             facts=(1, 2, "3")), numbers)
     assert capsys.readouterr().out == printed
+
+
+def test_parts_are_of_a_whole():
+    photos, films = [Path("a.jpg"), Path("b.jpg")], [Path(f"{i}.mp4") for i in range(21)]
+    assert part_of(1, photos) == "1 of 2 photos"
+    assert part_of(23, photos + films) == "23 of 23 photos and videos"
+    assert part_of(0, films) == "0 of 21 videos"

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections import namedtuple
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,9 +19,7 @@ from torch.utils.data import get_worker_info
 from unet_resnet import checkpoint, data, imagenet
 from unet_resnet.audit import split
 from unet_resnet.inference import predictor
-from unet_resnet.training import manifest, resume
-
-USAGE = namedtuple("USAGE", "total used free")
+from unet_resnet.training import manifest
 
 
 def state(run: Path) -> dict:
@@ -69,9 +66,6 @@ def test_each_start_is_noted(trained, script, tmp_path):
     assert [shlex.split(start["command"])[2] for start in content["starts"]] == [
         "--data", "--resume"]
     assert content["settings"]["epochs"] == 3
-    (tmp_path / "run/run.json").write_text("[my notes]")
-    refused(script("train.py", "--resume", "run", "--epochs", 4), "train.py", "run/run.json")
-    assert (tmp_path / "run/run.json").read_text() == "[my notes]"
 
 
 def test_the_commit_and_whether_files_were_changed(tmp_path, monkeypatch):
@@ -79,18 +73,20 @@ def test_the_commit_and_whether_files_were_changed(tmp_path, monkeypatch):
         return subprocess.run(["git", "-C", tmp_path, *arguments], check=True, text=True,
                               capture_output=True).stdout.strip()
 
-    code = tmp_path / "record.py"
+    code = tmp_path / "train.py"
     code.write_text("one")
-    monkeypatch.setattr(manifest, "__file__", str(code))
-    assert manifest.code_version() == "", "no checkout"
+    monkeypatch.setattr(manifest, "ROOT", tmp_path)
+    assert manifest.code_version() == "", "no clone"
     git("init", "-q")
     git("config", "user.name", "x"), git("config", "user.email", "x@example.org")
-    (tmp_path / "other").touch(), git("add", "other"), git("commit", "-qm", "other")
-    assert manifest.code_version() == "", "a checkout of something else around it"
-    git("add", "record.py"), git("commit", "-qm", "code"), git("tag", "v1")
+    git("add", "train.py"), git("commit", "-qm", "code"), git("tag", "v1")
     assert manifest.code_version() == git("rev-parse", "HEAD")
     code.write_text("two")
     assert manifest.code_version() == git("rev-parse", "HEAD") + "-dirty"
+    (tmp_path / "below").mkdir()
+    monkeypatch.setattr(manifest, "ROOT", tmp_path / "below")
+    assert manifest.code_version() == "", "a clone of something else around it"
+    monkeypatch.setattr(manifest, "ROOT", tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert manifest.code_version() == "", "no git"
 
@@ -120,7 +116,8 @@ def test_a_folder_that_cannot_be_written_in(scripts, tmp_path, monkeypatch, no_w
         raise PermissionError(13, "Permission denied", str(dir))
 
     (tmp_path / "notes.txt").write_text("mine")
-    refused(scripts[name]("--output", "notes.txt/run"), name, "notes.txt: a file")
+    refused(scripts[name]("--output", "notes.txt/run"), name,
+            "notes.txt: cannot be written in (Not a directory)")
     monkeypatch.setattr(tempfile, "TemporaryFile", denied)
     refused(scripts[name]("--output", "a/b"), name, str(tmp_path), "Permission denied", "--output")
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
@@ -146,24 +143,6 @@ def test_a_checkpoint_to_start_from_is_read_once(trained, script, monkeypatch):
     assert script("train.py", "--data", trained / "walls", *TINY, "--epochs", 1, "--weights",
                   run).status == 0
     assert seen == [run / "best.pt"]
-
-
-def test_a_disk_without_space_for_the_checkpoints(scripts, tmp_path, monkeypatch, no_work):
-    wanted = resume.space_wanted(tmp_path, [1] * 4, [8] * 5)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: USAGE(10**12, 0, wanted - 1))
-    refused(scripts["train.py"]("--output", "run"), "train.py", "run", f"{wanted / 1e9:.2f} GB")
-    assert not (tmp_path / "run").exists()
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: USAGE(10**12, 0, wanted))
-    with pytest.raises(pytest.fail.Exception, match="work has begun"):
-        scripts["train.py"]("--output", "run")
-
-
-def test_the_space_that_is_wanted_is_that_of_the_files(trained, tmp_path):
-    run = trained / "runs/walls-1"
-    last, best = ((run / name).stat().st_size for name in ("last.pt", "best.pt"))
-    wanted = resume.space_wanted(tmp_path, [1] * 4, [8] * 5)
-    assert wanted == pytest.approx(2 * last + best, rel=0.01)
-    assert wanted - resume.space_wanted(run, [1] * 4, [8] * 5) == last + best
 
 
 @pytest.mark.parametrize("package, extra, more", [

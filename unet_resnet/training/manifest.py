@@ -21,33 +21,25 @@ from unet_resnet.checkpoint import located
 from unet_resnet.files import fingerprint, written_whole
 
 PACKAGES = ("unet_resnet", "torch", "torchvision", "numpy", "pillow")
-NAME = "run.json"
+ROOT = Path(__file__).parents[2]  # of a clone
 
 
 def note_start(folder: Path, settings: Mapping[str, Any], split: Mapping[str, Any],
                device: torch.device, precision: torch.dtype, processes: int) -> None:
-    """Add this start to the record of the run in run.json, and write its split to split.json.
-
-    Raises ValueError if run.json cannot be read: it is not overwritten.
-    """
-    path, starts = folder / NAME, []
-    if path.exists():
-        try:
-            starts = [*json.loads(path.read_text("utf-8"))["starts"]]
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise ValueError(f"{path}: not the record of a run ({type(error).__name__}); move it "
-                             "away") from error
-    weights = located(Path(settings["weights"]))
+    """Add this start to the record of the run in run.json, and write its split to split.json."""
+    path = folder / "run.json"
+    starts = json.loads(path.read_text("utf-8"))["starts"] if path.exists() else []
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
     start = {"date": datetime.now().astimezone().isoformat(timespec="seconds"),
              "command": command(), "folder": os.getcwd(), "code": code_version(),
              "python": platform.python_version(), "system": platform.platform(),
              **{package: package_version(package) for package in PACKAGES},
              "threads": torch.get_num_threads(), "processes": processes, "device": str(device),
-             "device_name": device_name(device),
+             "device_name": gpu or platform.processor() or platform.machine(),
              "precision": str(precision).removeprefix("torch."),
-             "weights_hash": fingerprint(weights) or None}
+             "weights_hash": fingerprint(located(Path(settings["weights"]))) or None}
     for name, content in (("split.json", split),
-                          (NAME, {"settings": dict(settings), "starts": [*starts, start]})):
+                          ("run.json", {"settings": dict(settings), "starts": [*starts, start]})):
         with written_whole(folder / name) as file:
             file.write((json.dumps(content, indent=1) + "\n").encode())
 
@@ -64,25 +56,11 @@ def package_version(package: str) -> str:
 
 
 def code_version() -> str:
-    """The git commit of this code, with "-dirty" if files were changed since; "" if unknown."""
-    here = Path(__file__)
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(["git", "--no-optional-locks", "-C", here.parent, *arguments],
-                              capture_output=True, text=True, timeout=20, check=True).stdout.strip()
-
-    try:
-        git("ls-files", "--error-unmatch", here.name)  # not a checkout of something else around it
-        return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
-    except (OSError, subprocess.SubprocessError):  # no git, no checkout
+    """The git commit of this clone, with "-dirty" if files were changed since; "" if unknown."""
+    if not (ROOT / ".git").exists():  # installed, perhaps within a clone of something else
         return ""
-
-
-def device_name(device: torch.device) -> str:
-    """The model of the GPU, or of the processor as far as the system knows it."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    table = Path("/proc/cpuinfo")  # Linux
-    lines = table.read_text().splitlines() if table.exists() else []
-    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(models, platform.processor() or platform.machine())
+    try:
+        return subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty", "--abbrev=40",
+                               "--exclude=*"], capture_output=True, text=True).stdout.strip()
+    except OSError:  # no git
+        return ""

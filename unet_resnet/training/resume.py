@@ -7,7 +7,7 @@ after each epoch, and when a training is stopped or fails between two updates.
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
@@ -15,18 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from torch.amp import GradScaler
 from torch.optim import Optimizer
+from tqdm import tqdm
 
 from unet_resnet import checkpoint
-from unet_resnet.checkpoint import Checkpoint, Split
-from unet_resnet.files import check_folder, csv_lines, lock, remove_unfinished, written_whole
-from unet_resnet.model import UNetResNet
+from unet_resnet.checkpoint import Checkpoint, Split, fitted, spoilt
+from unet_resnet.files import UNFINISHED, csv_lines, lock, written_whole
 from unet_resnet.training import manifest
-from unet_resnet.training.failures import survived
 from unet_resnet.training.processes import Group
-
-FILES = ("last.pt", "best.pt", "history.csv", "preview.png", "run.json", "split.json")
 
 
 def newest() -> Path:
@@ -37,45 +35,16 @@ def newest() -> Path:
     return runs[-1].parent
 
 
-def read_last(path: Path) -> Checkpoint:
-    """A last.pt, from which a training can go on. Raises what `load` does."""
-    last = checkpoint.read(path)
-    if last.optimizer is None:
-        raise ValueError(f"{path}: not a last.pt, it has no optimizer's state to go on with; "
-                         "--weights starts a new training from a best.pt")
-    if (last.settings.get("blocks") != last.blocks or last.settings.get("widths") != last.widths
-            or last.scaler and last.scaler.keys() != GradScaler("cpu").state_dict().keys()
-            or not all({"dice", "threshold"} <= row.keys() for row in last.history)):
-        raise checkpoint.spoilt(path, "its settings, scaler or history are of another training")
-    for row in last.history:  # of runs from before the best epoch was that of the best mean Dice
-        row.setdefault("mean_dice", row["dice"])
-    return last
-
-
-def space_wanted(folder: Path, blocks: Sequence[int], widths: Sequence[int]) -> int:
-    """Bytes that the checkpoints of a training will take on the disk beyond those in `folder`."""
-    weights = sum(tensor.nbytes for tensor in UNetResNet(blocks, widths).state_dict().values())
-    there = [folder / name for name in ("last.pt", "best.pt") if (folder / name).is_file()]
-    # In two last.pt (one replaces the other) the weights and Adam's two averages; and best.pt.
-    return (3 + 3 + 1) * weights - sum(path.stat().st_size for path in there)
-
-
 def load_optimizer(optimizer: Optimizer, saved: dict, path: Path) -> None:
-    """Give Adam the averages in a state dict; ValueError, naming `path`, if they are others'."""
-    state = saved.get("state")
-    if not checkpoint.fits(state, dict[int, checkpoint.State]):
-        raise checkpoint.spoilt(path, "its optimizer is not the state of Adam")
-    if state:  # empty before the first update
+    """Give Adam the averages of a checkpoint; ValueError, naming `path`, if they do not fit."""
+    try:
         parameters = [one for group in optimizer.param_groups for one in group["params"]]
-        state = {i: checkpoint.fitted(state.get(i, {}), {"step": torch.zeros(()), "exp_avg": one,
-                                                         "exp_avg_sq": one}, path)
-                 for i, one in enumerate(parameters)}
-    optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
-
-
-def check_room(folder: Path, blocks: Sequence[int], widths: Sequence[int]) -> None:
-    """Raise OSError if the checkpoints of such a network cannot be written to the folder."""
-    check_folder(folder, wanted=space_wanted(folder, blocks, widths))
+        if state := saved["state"]:  # empty before the first update
+            state = {i: fitted(state[i], {"step": torch.zeros(()), "exp_avg": one,
+                                          "exp_avg_sq": one}) for i, one in enumerate(parameters)}
+        optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
+    except Exception as error:  # anything may stand in a file
+        raise spoilt(path, error) from error
 
 
 def next_free(name: str) -> Path:
@@ -91,7 +60,7 @@ def next_free(name: str) -> Path:
 class Progress:
     """What a training has reached. Only the first process of the group writes it."""
 
-    model: UNetResNet
+    model: nn.Module
     optimizer: Optimizer
     scaler: GradScaler
     group: Group
@@ -109,19 +78,20 @@ class Progress:
         A resumed run goes on from its `last` checkpoint; ValueError if that does not fit. A new one
         writes a first last.pt, so that there is something to resume.
         """
-        self.folder = folder or Path()
         if last:
-            load_optimizer(self.optimizer, last.optimizer, self.folder / "last.pt")
+            load_optimizer(self.optimizer, last.optimizer, folder / "last.pt")
             if last.scaler:  # empty unless the run was in fp16
                 self.scaler.load_state_dict(last.scaler)
-            self.losses, self.history = last.losses, last.history
+            self.losses = last.losses
+            # The best epoch of older runs was that of the best Dice over all pixels.
+            self.history = [{"mean_dice": row["dice"]} | row for row in last.history]
         if self.group.first:
             data = self.settings["data"]
             self.folder = folder or next_free(Path(data[0]).name if data else "sample")
             self.folder.mkdir(parents=True, exist_ok=True)
             lock(self.folder)  # against other trainings
-            for file in FILES:
-                remove_unfinished(self.folder / file)  # what a killed process left half written
+            for file in self.folder.glob(f".*{UNFINISHED}"):  # of a killed process
+                file.unlink()
             manifest.note_start(self.folder, self.settings, self.split,
                                 next(self.model.parameters()).device, precision, self.group.size)
         self.saved = time.monotonic()
@@ -144,8 +114,10 @@ class Progress:
         """Save every few minutes, but not after a skipped window: what led to it may be spoilt."""
         due = time.monotonic() - self.saved >= 60 * self.settings["save_every"]
         if due and self.losses[-1] is not None:
-            with survived(OSError):
+            try:
                 self.save()
+            except OSError as error:  # a full disk: by the next time there may be space
+                tqdm.write(f"{error}; training goes on")
 
     def is_best(self, row: dict[str, float]) -> bool:
         """With too few validation photos to choose a threshold, always: the last epoch counts."""
@@ -160,7 +132,7 @@ class Progress:
             if self.is_best(row):
                 checkpoint.save(self.folder / "best.pt", self.model, row["threshold"], self.split,
                                 history=history, settings=self.settings)
-            with survived(PermissionError):  # on Windows, while another program has it open
+            with suppress(PermissionError):  # on Windows, while another program has it open
                 with written_whole(self.folder / "history.csv") as file:
                     rows = ([each.get(name) for name in row] for each in history)
                     file.write(csv_lines(row, *rows))
@@ -169,7 +141,8 @@ class Progress:
 
     @contextmanager
     def saved_on_failure(self) -> Iterator[None]:
-        """A training that is stopped or fails within the block ends with last.pt as it then is."""
+        """A training that is stopped or fails within the block ends with last.pt as it then is;
+        except after a FloatingPointError: what led to it may be spoilt as well."""
         try:
             yield
         except KeyboardInterrupt:
@@ -178,8 +151,6 @@ class Progress:
             program = f"torchrun --nproc-per-node {processes}" if processes > 1 else "python"
             sys.exit(f"stopped in epoch {len(self.history) + 1}; go on with: {program} train.py "
                      f"--resume {shlex.quote(self.folder.as_posix())}" if self.group.first else 1)
-        except FloatingPointError as error:  # not saved: what led to it may be spoilt as well
-            sys.exit(f"train.py: {error}" if self.group.first else 1)
         # A damaged photo, no memory, another process that ended: the run can go on once mended.
         except (OSError, ValueError, RuntimeError, MemoryError):
             with suppress(OSError):  # a full disk may be the error itself

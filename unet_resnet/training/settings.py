@@ -11,8 +11,8 @@ from typing import Any
 
 from unet_resnet import checkpoint
 from unet_resnet.checkpoint import Checkpoint
-from unet_resnet.files import lock
-from unet_resnet.training import resume
+from unet_resnet.files import check_folder, number
+from unet_resnet.training.resume import newest
 
 Settings = dict[str, Any]
 
@@ -35,26 +35,30 @@ FINE_TUNED: Settings = {
     "epochs": 20, "crop": 256, "min_crops": 80, "lr": 1e-4, "freeze_bn": "all"}
 # What --resume must not change.
 FIXED = ("weights", "blocks", "widths", "batch_size", "crop", "seed", "split", "masks_unturned")
-LEAST = {"blocks": 1, "widths": 1, "epochs": 1, "batch_size": 1, "micro_batch": 1, "crop": 64,
-         "workers": 0, "seed": 0, "lr": 0.0, "encoder_lr": 0.0, "save_every": 0.0}
+WHOLE, COUNT, REAL = number(0, 1e9, int), number(1, 1e9, int), number(0, 1e9)
 
 
-def from_flags(description: str, writes: bool) -> tuple[
+def from_flags(description: str) -> tuple[
         argparse.Namespace, Path | None, Checkpoint | None, Checkpoint | None]:
     """The settings, the run's folder if it is known, the last.pt of a resumed run, and the
     checkpoint with the pretrained weights of a new one.
 
-    A process that `writes` locks the folder of a resumed run; one that is finished ends the
-    program. Raises ValueError or OSError for settings that make no sense.
+    A resumed run that is finished ends the program. Raises ValueError or OSError for settings that
+    make no sense.
     """
     given = vars(make_parser(description).parse_args())
-    folder, run = (given.pop(name, None) for name in ("output", "resume"))
-    if encoder := given.pop("encoder", None):
+    folder, run, encoder = (given.pop(name, None) for name in ("output", "resume", "encoder"))
+    if encoder:
         given["blocks"] = ENCODERS[encoder]
     resumed = pretrained = None
     if run:
-        folder = resume.newest() if run == "newest" else Path(run)
-        settings, resumed = of_resumed_run(given, folder, writes)
+        folder = newest() if run == "newest" else Path(run)
+        resumed = checkpoint.read(folder / "last.pt")
+        settings = DEFAULTS | resumed.settings
+        if isinstance(settings["freeze_bn"], bool):  # of runs from before "all"
+            settings["freeze_bn"] = "encoder" if settings["freeze_bn"] else None
+        note_changes(given, settings, folder)
+        settings |= given
         if (done := len(resumed.history)) >= settings["epochs"]:
             print(f"{folder} is finished (epochs: {done}); resume with a higher --epochs for more")
             sys.exit()
@@ -62,14 +66,17 @@ def from_flags(description: str, writes: bool) -> tuple[
         if folder and folder.is_dir() and any(folder.iterdir()):
             raise FileExistsError(f"{folder} is not empty; choose another --output, or --resume it")
         settings, pretrained = of_new_run(given)
-    if writes:
-        resume.check_room(folder or Path("runs"), settings["blocks"], settings["widths"])
+    if settings["micro_batch"] > settings["batch_size"]:
+        raise ValueError(f"--micro-batch {settings['micro_batch']} is above --batch-size "
+                         f"{settings['batch_size']}: a batch is cut into micro-batches")
+    if settings["compile"] and settings["recompute"]:
+        raise ValueError("--compile and --recompute do not go together; omit one")
+    check_folder(folder or Path("runs"))
     return argparse.Namespace(**settings), folder, resumed, pretrained
 
 
-def default_of(flag: str) -> str:
+def default_of(name: str) -> str:
     """How the help of a flag ends."""
-    name = flag.removeprefix("--").replace("-", "_")
     said = []
     for table, when in ((DEFAULTS, ""), (DRAWN, " without --data"), (FINE_TUNED, " to fine-tune")):
         value = table.get(name)
@@ -85,7 +92,8 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     depth, folder = (parser.add_mutually_exclusive_group() for _ in range(2))
 
     def add(flag: str, text: str, to: Any = parser, **options: Any) -> None:
-        to.add_argument(flag, help=text + default_of(flag), **options)
+        name = flag.removeprefix("--").replace("-", "_")
+        to.add_argument(flag, help=text + default_of(name), **options)
 
     add("--data", "data sets (images/ and masks/, or train/, val/ and test/ with these in them), "
         "or the two folders of one; without, a drawn set", nargs="+",
@@ -96,40 +104,40 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     add("--weights", "to start from: for the encoder imagenet, none or a ResNet's state dict; for "
         "the whole network cracks (bundled), a run's folder or a checkpoint")
     add("--encoder", "the encoder's depth by name", depth, choices=ENCODERS)
-    add("--blocks", "bottlenecks in the encoder's four stages", depth, type=int, nargs=4,
+    add("--blocks", "bottlenecks in the encoder's four stages", depth, type=COUNT, nargs=4,
         metavar="N")
-    add("--widths", "channels of the decoder's five levels", type=int, nargs=5, metavar="N")
-    add("--epochs", "passes over the training photos", type=int)
-    add("--batch-size", "crops per update", type=int)
+    add("--widths", "channels of the decoder's five levels", type=COUNT, nargs=5, metavar="N")
+    add("--epochs", "passes over the training photos", type=COUNT)
+    add("--batch-size", "crops per update", type=COUNT)
     add("--micro-batch", "crops per forward pass: less memory, same gradients up to BatchNorm "
-        "(default: the batch size; halved when memory runs out)", type=int)
+        "(default: the batch size; halved when memory runs out)", type=COUNT)
     add("--recompute", "less memory, more time: compute activations twice", action="store_true")
     add("--freeze-bn", "keep BatchNorm's statistics, of the encoder, e.g. for micro-batches of 1 "
         "or 2, or of the whole network", nargs="?", const="encoder",
         choices=("none", "encoder", "all"))
     add("--compile", "the network: a slow start, then faster updates", action="store_true")
-    add("--crop", "side of a training crop in pixels", type=int)
-    add("--lr", "Adam's highest learning rate", type=float)
+    add("--crop", "side of a training crop in pixels, from 64", type=number(64, 1e9, int))
+    add("--lr", "Adam's highest learning rate", type=REAL)
     add("--encoder-lr", "the encoder's learning rate as a factor of --lr (default: 0.2 for "
-        "trained weights, 1 for random ones)", type=float, metavar="FACTOR")
+        "trained weights, 1 for random ones)", type=REAL, metavar="FACTOR")
     add("--precision", "of the forward pass", choices=("auto", "fp32", "fp16", "bf16"))
     add("--device", "cpu, cuda, cuda:1, mps; auto for the fastest present")
-    add("--workers", "processes that read and augment", type=int)
-    add("--seed", "of weights, crops and split", type=int)
+    add("--workers", "processes that read and augment", type=WHOLE)
+    add("--seed", "of weights, crops and split", type=WHOLE)
     add("--split", "a split.json or your own {\"train\": [names], \"validation\": [names]}; groups "
         "to draw one by photograph even if there is a test/",
         type=lambda name: name if name == "groups" else os.path.abspath(name))
     add("--masks-unturned", "masks are drawn on the photos as stored, before EXIF turns them",
         action="store_true")
-    add("--save-every", "minutes between saves within an epoch", type=float, metavar="MINUTES")
+    add("--save-every", "minutes between saves within an epoch", type=REAL, metavar="MINUTES")
     return parser
 
 
 def of_new_run(given: Settings) -> tuple[Settings, Checkpoint | None]:
     """The settings of a new run from the flags `given`, and the checkpoint that --weights means.
 
-    A checkpoint sets the network's size. Raises ValueError for settings that make no sense, and
-    what `checkpoint.read` raises.
+    A checkpoint sets the network's size. Raises ValueError if another was given, and what
+    `checkpoint.read` raises.
     """
     settings, pretrained = DEFAULTS | ({} if "data" in given else DRAWN) | given, None
     if path := checkpoint.find(settings["weights"]):
@@ -144,55 +152,15 @@ def of_new_run(given: Settings) -> tuple[Settings, Checkpoint | None]:
         settings["micro_batch"] = settings["batch_size"]
     if settings["encoder_lr"] is None:
         settings["encoder_lr"] = 1.0 if settings["weights"] == "none" else 0.2
-    check(settings)
     return settings, pretrained
 
 
-def of_resumed_run(given: Settings, run: Path, writes: bool) -> tuple[Settings, Checkpoint]:
-    """The settings of a run with those `given` now, and its last.pt; prints what changes.
-
-    A process that `writes` locks the folder first. Raises ValueError for what a run must keep, and
-    ValueError or OSError if the run cannot go on, e.g. because another process trains in it.
-    """
-    if writes:
-        lock(run, new=False)  # before reading: another process may be about to save
-    last = resume.read_last(run / "last.pt")
-    settings = DEFAULTS | last.settings
-    try:
-        if odd := settings.keys() - DEFAULTS.keys() | (
-                set(FIXED) - {"masks_unturned"}) - last.settings.keys():  # newer than some runs
-            raise ValueError(f"a setting {min(odd)!r} too many or too few")
-        check(settings)
-    except ValueError as error:
-        raise checkpoint.spoilt(run / "last.pt", error) from None
-    if isinstance(settings["freeze_bn"], bool):  # of runs from before "all"
-        settings["freeze_bn"] = "encoder" if settings["freeze_bn"] else None
+def note_changes(given: Settings, settings: Settings, run: Path) -> None:
+    """Print what changes in the settings of a run; ValueError for what must not."""
     for name, new in given.items():
-        old, flag = settings[name], flag_of(name)
+        old, flag = settings[name], "--" + name.replace("_", "-")
         if new != old and name in FIXED:
             raise ValueError(
                 f"--resume {run}: {flag} was {old}, now {new}; omit it, or start a new run")
         if new != old:
             print(f"{flag} was {old}, now {new}")
-    settings |= given
-    check(settings)
-    return settings, last
-
-
-def check(settings: Settings) -> None:
-    """Raise ValueError for a number that is too small or not a number, and for a contradiction."""
-    for name, least in LEAST.items():
-        found = settings[name]
-        if not all(type(value) in (int, type(least)) and least <= value < 2**31
-                   for value in (found if isinstance(found, list) else [found])):
-            raise ValueError(f"{flag_of(name)} {found}: wanted {least} or more, below 2**31")
-    if settings["micro_batch"] > settings["batch_size"]:
-        raise ValueError(f"--micro-batch {settings['micro_batch']} is above --batch-size "
-                         f"{settings['batch_size']}: a batch is cut into micro-batches")
-    if settings["compile"] and settings["recompute"]:
-        raise ValueError("--compile and --recompute do not go together: torch.compile knows no "
-                         "recomputation that leaves BatchNorm's statistics alone")
-
-
-def flag_of(name: str) -> str:
-    return "--" + name.replace("_", "-")
