@@ -1,5 +1,6 @@
 """How much memory does a training need, and how much is there?"""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,21 +15,16 @@ PROBE = 64  # side in pixels of the crops with which activations are counted
 
 
 def estimate(model: nn.Module, side: int, micro_batch: int, precision: torch.dtype) -> str:
-    """What a training will need, in one line; and what to change if that is more than there is.
-
-    side: of the crops, in pixels; micro_batch: crops in a forward pass. Leaves the model in eval
-    mode.
-    """
-    parameters = sum(parameter.numel() for parameter in model.parameters())
+    """What a training on crops of `side` pixels will need, in one line; and what to change if that
+    is more than there is. Leaves the model in eval mode."""
     state, each = state_bytes(model, precision), activation_bytes(model, side, precision)
     free, wanted = free_bytes(next(model.parameters()).device), state + micro_batch * each
-    line = (f"memory: {parameters / 1e6:.1f} million parameters, with gradients and Adam "
-            f"{state / GB:.2f} GB; activations {micro_batch} x {each / GB:.3f} GB; together "
-            f"{wanted / GB:.1f} GB")
-    if free is not None:
+    line = (f"memory: weights, gradients and Adam {state / GB:.2f} GB; activations {micro_batch} x "
+            f"{each / GB:.3f} GB; together {wanted / GB:.1f} GB")
+    if free:
         line += f" of {free / GB:.1f} GB free"
-        if wanted > free:
-            line += ": may not fit; try a smaller --micro-batch, --recompute or a smaller --crop"
+    if 0 < free < wanted:
+        line += ": may not fit; try a smaller --micro-batch, --recompute or a smaller --crop"
     return line
 
 
@@ -61,8 +57,7 @@ def activation_bytes(model: nn.Module, side: int, precision: torch.dtype) -> int
 
 
 def saved_bytes(forward: Callable[[], object]) -> int:
-    """The bytes that autograd keeps for the backward pass of what `forward` computes, each storage
-    once. Exact, and the same on any machine."""
+    """The bytes that autograd keeps for the backward pass of what `forward` computes."""
     kept: dict[int, Tensor] = {}  # alive until they are counted, so that no address recurs
 
     def keep(tensor: Tensor) -> Tensor:
@@ -74,14 +69,10 @@ def saved_bytes(forward: Callable[[], object]) -> int:
     return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
 
-def free_bytes(device: torch.device) -> int | None:
-    """Free memory of the device; None if it is unknown. A container may allow less."""
+def free_bytes(device: torch.device) -> int:
+    """Free memory of the device; 0 if it is unknown. A container may allow less."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    if device.type == "mps":
-        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
     table = Path("/proc/meminfo")  # Linux
-    if not table.exists():
-        return None
-    available = next(line for line in table.read_text().splitlines() if "MemAvailable" in line)
-    return int(available.split()[1]) * 1024
+    found = re.search(r"MemAvailable: *(\d+) kB", table.read_text() if table.exists() else "")
+    return int(found[1]) * 1024 if found and device.type == "cpu" else 0

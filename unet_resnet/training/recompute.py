@@ -11,10 +11,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from unet_resnet.model import UNetResNet
 
-
-def recompute_activations(model: UNetResNet) -> None:
+def recompute_activations(model: nn.Module) -> None:
     """Change the model to keep only the input of each segment, and to compute the rest again in the
     backward pass, a segment at a time.
 

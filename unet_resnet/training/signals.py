@@ -9,12 +9,13 @@ import torch
 
 from unet_resnet.training.processes import Group
 
+NUMBERS = (signal.SIGINT, signal.SIGTERM)
+
 
 class Stop:
-    """Ctrl-C and SIGTERM are counted, and obeyed at the next `check`. A second signal stops at
-    once, without saving.
+    """Ctrl-C and SIGTERM, by which a cluster stops a run, are counted, and obeyed at the next
+    `check`. A second signal stops at once, without saving.
 
-    SIGTERM is how a cluster stops a run; a background job of a shell ignores SIGINT.
     One of several processes does not stop alone, but with the others at `check_together`. There a
     second signal means the same as the first, because torchrun sends its own after that of the
     terminal, and kills processes that do not listen.
@@ -22,7 +23,7 @@ class Stop:
 
     def __init__(self, group: Group) -> None:
         self.signals, self.group = 0, group
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in NUMBERS:
             signal.signal(number, self.receive)
         atexit.register(kill_workers)
 
@@ -42,14 +43,12 @@ class Stop:
 
 
 def ignore_signals(worker: int) -> None:
-    """Ctrl-C reaches every process of the terminal, and a cluster's SIGTERM every process of the
-    job; only the main process shall answer."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    """For workers: signals reach all processes, and only the main process shall answer."""
+    for number in NUMBERS:
         signal.signal(number, signal.SIG_IGN)
 
 
 def kill_workers() -> None:
-    """At exit multiprocessing sends SIGTERM to workers that are still alive and waits for them:
-    forever, because they ignore it and an error keeps their unfinished loader alive."""
+    """At exit multiprocessing would send SIGTERM, which workers ignore, and wait for ever."""
     for worker in multiprocessing.active_children():
         worker.kill()

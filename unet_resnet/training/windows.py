@@ -6,10 +6,10 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.amp import GradScaler
+from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from unet_resnet.data import Crops
 from unet_resnet.device import is_out_of_memory, memory_format
 from unet_resnet.training.processes import Group
 from unet_resnet.training.signals import ignore_signals
@@ -19,7 +19,7 @@ SKIPPED = 5  # windows in a row, after which training will not recover by itself
 Window = tuple[Tensor, Tensor, Tensor]
 
 
-def of_epoch(epoch: int, crops: Crops, size: int, done: int, workers: int, group: Group,
+def of_epoch(epoch: int, crops: Dataset, size: int, done: int, workers: int, group: Group,
              device: torch.device) -> Iterator[Window]:
     """The windows of an epoch that follow the first `done`, this process's share of each.
 
@@ -60,28 +60,21 @@ def halved(micro_batch: int, error: Exception, group: Group) -> int:
     return (micro_batch + 1) // 2
 
 
-def agreed_mean(loss: Tensor, network: nn.Module, scaler: torch.amp.GradScaler,
-                group: Group) -> float:
+def agreed_mean(loss: Tensor, network: nn.Module, scaler: GradScaler, group: Group) -> float:
     """The mean of the loss, (), over all processes.
 
-    Raises FloatingPointError, in all of them, if it or the gradients are not finite. Gradients that
-    float16's scale alone made infinite are left to the scaler, which skips the step and lowers it.
+    Raises FloatingPointError, in all of them, if it, a gradient or a BatchNorm statistic is not
+    finite. While they are, so are the weights after a step of Adam: its averages are no larger, and
+    its step is bounded (Kingma and Ba, 2015). Gradients that float16's scale alone made infinite
+    are left to the scaler, which skips the step and lowers it.
     """
-    mean, norm = group.sum(torch.stack((loss / group.size, total_norm(network)))).tolist()
+    values = [value.grad for value in network.parameters() if value.grad is not None]
+    values += [buffer for buffer in network.buffers() if buffer.is_floating_point()]
+    norm = nn.utils.get_total_norm(values)
+    mean, norm = group.sum(torch.stack((loss / group.size, norm))).tolist()
     if not math.isfinite(mean) or not math.isfinite(norm) and scaler.get_scale() <= 1:
         raise FloatingPointError
     return mean
-
-
-def total_norm(network: nn.Module) -> Tensor:
-    """The norm of all gradients and BatchNorm statistics, (); not finite if one of them is not.
-
-    While it is finite, so are the weights after a step of Adam: its averages are no larger, and
-    its step is bounded (Kingma and Ba, 2015).
-    """
-    gradients = [value.grad for value in network.parameters() if value.grad is not None]
-    statistics = [buffer for buffer in network.buffers() if buffer.is_floating_point()]
-    return nn.utils.get_total_norm(gradients + statistics)
 
 
 def check_skipped(losses: Sequence[float | None], epoch: int, updates: int) -> None:
@@ -94,7 +87,7 @@ def check_skipped(losses: Sequence[float | None], epoch: int, updates: int) -> N
     tqdm.write(f"epoch {epoch + 1}, update {len(losses)}: skipped, its loss or gradients are not "
                "finite")
     most = min(SKIPPED, updates)
-    if len(losses) >= most and set(losses[-most:]) == {None}:
+    if losses[-most:] == [None] * most:
         raise FloatingPointError(
             f"loss or gradients were not finite in {most} updates in a row; last.pt is from before "
             "them: resume it with a lower --lr or with --precision fp32, or look at the data with "
