@@ -81,7 +81,7 @@ def default_of(name: str) -> str:
     for table, when in ((DEFAULTS, ""), (DRAWN, " without --data"), (FINE_TUNED, " to fine-tune")):
         value = table.get(name)
         if value is not None and value is not False:
-            said.append(" ".join(map(str, value)) if isinstance(value, list) else f"{value}{when}")
+            said.append(f"{value}{when}")
     return f" (default: {'; '.join(said)})" if said else ""
 
 
