@@ -574,7 +574,7 @@ def test_the_drawn_set_has_defaults_of_its_own(monkeypatch):
 def test_a_whole_network_is_fine_tuned_in_small_steps(trained, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train.py", "--data", "mine", "--weights",
                                       str(trained / "runs/walls-1"), "--epochs", "3"])
-    args, _, _, pretrained = settings.from_flags("", writes=True)
+    args, _, _, pretrained = settings.from_flags("")
     assert pretrained and args.blocks == pretrained.blocks == [1, 1, 1, 1]
     assert args.lr < settings.DEFAULTS["lr"] and args.freeze_bn == "all"
     assert (args.epochs, args.crop, args.min_crops) == (3, 256, 80)
