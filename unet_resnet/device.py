@@ -10,6 +10,8 @@ from torch import Tensor, nn
 # Messages of a full memory that is not torch.OutOfMemoryError; the last is cuDNN's.
 COMPLAINTS = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED",
               "unable to find an engine")
+# Builds for compute capabilities 5.0 to 9.0, and from 7.5 on (release matrix of pytorch).
+WHEELS = "https://download.pytorch.org/whl"
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -48,8 +50,8 @@ def why_not_cuda(device: torch.device) -> str:
         return ""
     built = f"for CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
     return (f"note: computing on the CPU: torch {torch.__version__}, built {built}, cannot use the "
-            "NVIDIA card or driver of this machine; install the build of torch that suits them: "
-            "https://pytorch.org/get-started/locally\n")
+            "NVIDIA card or driver of this machine: pip install --force-reinstall torch torchvision "
+            f"--index-url {WHEELS}/cu126 (cards from before 2018) or {WHEELS}/cu130\n")
 
 
 def memory_format(device: torch.device) -> torch.memory_format:
