@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_the_notebook_runs():
-    """Each cell, without an error; and it shows pictures, measurements and what ten pictures teach."""
+    """Each cell, without an error; and ten pictures teach what it did not know."""
     notebook = nbformat.read(ROOT / "notebooks" / "crack_segmentation.ipynb", as_version=4)
     NotebookClient(notebook, timeout=240, kernel_name="python3",
                    resources={"metadata": {"path": str(ROOT / "notebooks")}}).execute()

@@ -50,7 +50,7 @@ def why_not_cuda(device: torch.device) -> str:
         return ""
     built = f"for CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
     return (f"note: computing on the CPU: torch {torch.__version__}, built {built}, cannot use the "
-            "NVIDIA card or driver of this machine: pip install --force-reinstall torch torchvision "
+            "NVIDIA card or driver here: pip install --force-reinstall torch torchvision "
             f"--index-url {WHEELS}/cu126 (cards from before 2018) or {WHEELS}/cu130\n")
 
 
