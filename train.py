@@ -6,7 +6,6 @@ import os
 import shlex
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from statistics import fmean
 
@@ -20,7 +19,7 @@ from torch.optim import Adam
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from unet_resnet import UNetResNet, checkpoint, files, imagenet, metrics, tiling
+from unet_resnet import UNetResNet, checkpoint, imagenet, metrics, tiling
 from unet_resnet.audit.split import sides_of_run
 from unet_resnet.augment import Augment
 from unet_resnet.data import Crops, Pair, balanced, read_pair
@@ -43,7 +42,6 @@ SCORES = (*metrics.SCORES, "accuracy", "black_accuracy")  # in history.csv
 
 def main() -> None:
     """Flags, data, model, optimizer; then the loop, with validation and saving."""
-    files.print_safely()
     group = Group.from_environment()
     group.silence_others()
     args, folder, resumed, pretrained = settings.from_flags(__doc__)
@@ -128,9 +126,9 @@ def train(args: argparse.Namespace, network: nn.Module, crops: Crops,
     updates = -(-len(crops) // args.batch_size)  # in an epoch
     for epoch in range(len(progress.history), args.epochs):
         began, done = time.perf_counter(), len(progress.losses)  # done: before a run was resumed
-        network.train()
-        for frozen in {"all": [model], "encoder": [model.encoder]}.get(args.freeze_bn, []):
-            frozen.eval()  # of its parts, only BatchNorm has such a mode
+        network.train(args.freeze_bn != "all")  # of its parts, only BatchNorm has such a mode
+        if args.freeze_bn == "encoder":
+            model.encoder.eval()
         left = windows.of_epoch(epoch, crops, args.batch_size, done, args.workers, group, device)
         with tqdm(left, f"epoch {epoch + 1}/{args.epochs}", updates, initial=done, unit="update",
                   leave=False, disable=not group.first) as bar:
@@ -211,14 +209,14 @@ def validate(model: UNetResNet, pairs: Sequence[Pair], precision: torch.dtype, w
     probability = probability_function(model.eval(), device, precision)
     read = DataLoader(pairs, None, collate_fn=read_pair, num_workers=workers,
                       worker_init_fn=ignore_signals)
-    with tqdm(read, "validation", unit="photo", leave=False, disable=not group.first) as bar:
-        for i, (photo, mask) in enumerate(bar):
-            stop.check()
-            prediction = tiling.predict(probability, photo)
-            histograms[sources.index(pairs[i].source)] += metrics.histogram(prediction, mask.bool())
-            if i in wanted:
-                shown.append([tensor[:, :tiling.TILE, :tiling.TILE].clone()
-                              for tensor in (photo, mask, prediction)])
+    bar = tqdm(read, "validation", unit="photo", leave=False, disable=not group.first)
+    for i, (photo, mask) in enumerate(bar):
+        stop.check()
+        prediction = tiling.predict(probability, photo)
+        histograms[sources.index(pairs[i].source)] += metrics.histogram(prediction, mask.bool())
+        if i in wanted:
+            shown.append([tensor[:, :tiling.TILE, :tiling.TILE].clone()
+                          for tensor in (photo, mask, prediction)])
     return dict(zip(sources, group.sum(histograms.to(device)).cpu())), shown
 
 
@@ -233,9 +231,7 @@ def show(row: dict[str, float], epochs: int, histograms: Mapping[str, Tensor],
         print("dice by source", *(f"{source} {metrics.counts_at(one, row['threshold']).dice:.3f}"
                                   for source, one in cracked.items()), sep="  ")
     pictures = [overlay.compared(*corner, row["threshold"]) for corner in shown]
-    with suppress(PermissionError):  # on Windows, while another program has it open
-        write_png(progress.folder / "preview.png",
-                  overlay.sheet(pictures, headings=overlay.COMPARED))
+    write_png(progress.folder / "preview.png", overlay.sheet(pictures, headings=overlay.COMPARED))
 
 
 def score_test(progress: Progress, pairs: Sequence[Pair], precision: torch.dtype,

@@ -74,11 +74,7 @@ def passed_over(paths: Iterable[Path]) -> str:
 
 def check_megapixels(height: float, width: float) -> None:
     """Raise ValueError for a picture with more pixels than the limit."""
-    text = os.environ.get(LIMIT) or MAX_MEGAPIXELS
-    try:
-        limit = float(text)
-    except ValueError:
-        raise ValueError(f"{LIMIT} is {text!r}; wanted a number of megapixels") from None
+    limit = float(os.environ.get(LIMIT) or MAX_MEGAPIXELS)
     if not height * width <= limit * 1e6:
         raise ValueError(f"{height * width / 1e6:.4g} megapixels, more than the limit of "
                          f"{limit:g}: cut it into parts, or set {LIMIT}")

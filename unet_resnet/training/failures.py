@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from torch.distributed import DistError
 
 from unet_resnet.device import is_out_of_memory
-from unet_resnet.files import one_line
+from unet_resnet.files import one_line, print_safely
 
 
 def explain(error: Exception) -> str:
@@ -29,6 +29,7 @@ def explain(error: Exception) -> str:
 @contextmanager
 def in_one_line() -> Iterator[None]:
     """An error in the block that a user can cause ends the program in one line."""
+    print_safely()
     try:
         yield
     except KeyboardInterrupt:

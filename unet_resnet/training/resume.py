@@ -29,10 +29,10 @@ from unet_resnet.training.processes import Group
 
 def newest() -> Path:
     """The folder of the run that was saved last; FileNotFoundError if there is none."""
-    runs = sorted(Path("runs").glob("*/last.pt"), key=lambda path: path.stat().st_mtime)
-    if not runs:
-        raise FileNotFoundError("--resume: no runs/*/last.pt here; name the run's folder")
-    return runs[-1].parent
+    runs = Path("runs").glob("*/last.pt")
+    if last := max(runs, key=lambda path: path.stat().st_mtime, default=None):
+        return last.parent
+    raise FileNotFoundError("--resume: no runs/*/last.pt here; name the run's folder")
 
 
 def load_optimizer(optimizer: Optimizer, saved: dict, path: Path) -> None:

@@ -104,8 +104,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     add("--weights", "to start from: for the encoder imagenet, none or a ResNet's state dict; for "
         "the whole network cracks (bundled), a run's folder or a checkpoint")
     add("--encoder", "the encoder's depth by name", depth, choices=ENCODERS)
-    add("--blocks", "bottlenecks in the encoder's four stages", depth, type=COUNT, nargs=4,
-        metavar="N")
+    add("--blocks", "bottlenecks in the encoder's stages", depth, type=COUNT, nargs=4, metavar="N")
     add("--widths", "channels of the decoder's five levels", type=COUNT, nargs=5, metavar="N")
     add("--epochs", "passes over the training photos", type=COUNT)
     add("--batch-size", "crops per update", type=COUNT)
