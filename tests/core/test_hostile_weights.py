@@ -218,7 +218,7 @@ UNFIT = {
     "three stages": (put(blocks=[1, 1, 1]), NOT_OURS),
     "a million blocks": (put(blocks=[1, 1, 10**6, 1]), NOT_OURS, "1000000"),
     "half a block": (put(blocks=[1, 1, 1.5, 1]), NOT_OURS + "its blocks"),
-    "a billion channels": (put(widths=[10**9] * 5), NOT_OURS),
+    "a billion channels": (put(widths=[10**9] * 5), NOT_OURS, "1000000000"),
     "wider than its tensors": (put(widths=[60000] * 5), NOT_OURS, "60000"),
     "a little wider": (put(widths=[8, 8, 8, 8, 9]), NOT_OURS, "[8, 8, 3, 3]", "[9, 8, 3, 3]"),
     "no channels": (put(widths=[8, 8, 8, 8, 0]), NOT_OURS),
@@ -242,8 +242,8 @@ UNFIT = {
     "above float32": (swap(lambda tensor: spoilt(1e300)(tensor.double())), "infinity", SHORT),
     "one number for all": (lambda content: content | {"model": {
         name: tensor.flatten()[:1].clone().expand(tensor.numel()).view(tensor.shape)
-        for name, tensor in content["model"].items()}}, NOT_OURS, "more weights than it has bytes"),
-    "endless": (swap(lambda tensor: torch.ones(1).expand(10**12)), NOT_OURS, "more weights"),
+        for name, tensor in content["model"].items()}}, NOT_OURS, "more than it has bytes"),
+    "endless": (swap(lambda tensor: torch.ones(1).expand(10**12)), NOT_OURS, "more than"),
 }
 
 

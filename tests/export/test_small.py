@@ -87,7 +87,7 @@ SPOILT = {
         SCALES: torch.ones(1, 10**5)}, "encoder.conv1.weight is"),
     "one number for all": (lambda state: state | {
         "encoder.conv1.weight": torch.ones(1, dtype=torch.int8).expand(10**10, 1),
-        SCALES: torch.ones(1).expand(10**10, 1)}, "more weights than it has bytes"),
+        SCALES: torch.ones(1).expand(10**10, 1)}, "more than it has bytes"),
     "no channels": (lambda state: state | {
         "encoder.conv1.weight": torch.ones(0, dtype=torch.int8)}, "size of tensor"),
     "no dimensions": (lambda state: state | {
