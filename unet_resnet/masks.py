@@ -61,12 +61,13 @@ def decoded(image: Image.Image) -> Image.Image:
     lossy, image = image.format == "JPEG", upright(image)
     if image.mode == "F" or image.mode.startswith("I"):
         return Image.fromarray(as_bytes(np.array(image)))
+    stored = image
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", layer.size, "black"), layer).convert("RGB")
-        if is_uniform(image) and not is_uniform(layer):
-            raise ValueError(f"black on black where it is not transparent; {REMEDY}")
     image = image.convert("RGB" if image.mode not in ("1", "L") else "L")
+    if is_uniform(image) and not is_uniform(stored):
+        raise ValueError(f"its palette or its transparency hides what is drawn; {REMEDY}")
     bands = image.split()
     colour = ImageChops.difference(reduce(ImageChops.lighter, bands),
                                    reduce(ImageChops.darker, bands))
@@ -79,7 +80,7 @@ def brightness(image: Image.Image) -> np.ndarray:
 
 
 def is_uniform(image: Image.Image) -> bool:
-    return all(low == high for low, high in image.getextrema())
+    return all(low == high for low, high in (band.getextrema() for band in image.split()))
 
 
 def as_bytes(array: np.ndarray) -> np.ndarray:

@@ -210,8 +210,10 @@ REFUSED = {
     "Pascal's palette": (indexed(PASCAL, 2), "(0, 128, 0)", "(128, 0, 0)", "save cracks"),
     "red on white": (colours(RED, ground=(255,) * 3), "has (", "(255, 0, 0)", "save cracks"),
     "white under transparency": (colours((255, 255, 255, 0), ground=(0, 0, 0, 255)),
-                                 "black on black", "save cracks as 255"),
-    "black on transparency": (beneath((0, 0, 0)), "black on black", "save cracks as 255"),
+                                 "transparency hides what is drawn", "save cracks as 255"),
+    "black on transparency": (beneath((0, 0, 0)), "transparency hides what is drawn",
+                              "save cracks as 255"),
+    "a palette without colours": (indexed([]), "its palette or", "hides what is drawn"),
     "below zero": (values(-1, kind=np.int32), "its values are not all finite and positive",
                    "save cracks"),
 }
@@ -276,6 +278,21 @@ def test_zero_and_one_are_noise_beside_noise(tmp_path):
     values(1)(*SCENES[0]).save(paths[-1])
     rule, note = rule_in(tmp_path)
     assert (rule, note) == (Rule(), "") and not rule.read(paths[-1], paths[-1]).any()
+
+
+def test_a_tint_makes_no_other_kind(tmp_path):
+    """One pixel of another channel, in a folder of grey masks."""
+    paths = write(tmp_path, WHITE)
+    tinted = Image.open(paths[0]).convert("RGB")
+    tinted.putpixel((0, 0), (0, 1, 0))
+    tinted.save(paths[0])
+    assert rule_in(tmp_path) == (Rule(), "")
+
+
+def test_of_many_values_a_few_are_named(tmp_path):
+    Image.fromarray(np.uint8(np.arange(240) // 6)[None].repeat(9, 0)).save(tmp_path / "wall_0.png")
+    with pytest.raises(ValueError, match="has 0, 1, .*, 11, ...; wanted 0 and one other value"):
+        rule_in(tmp_path)
 
 
 def test_masks_that_are_all_black_are_black(tmp_path):

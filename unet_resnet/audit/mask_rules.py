@@ -22,6 +22,7 @@ Label = int | tuple[int, int, int]  # a grey value, or a colour
 COARSE = [0 if value < NEAR else WHITE if value > WHITE - NEAR else (value + 16) // 32 * 32
           for value in range(256)]
 COARSE_COLOURS = [0 if value < 80 else 128 if value < 192 else WHITE for value in range(256)] * 3
+MOST = 12  # labels in a message
 FAULTS = {  # and what to do
     "mask is more than half white": "invert it: cracks must be white, the rest black",
     "mask is drawn, but too dark to count": f"draw cracks in white ({WHITE})"}
@@ -78,9 +79,11 @@ def labels_of(image: Image.Image, lossy: bool) -> frozenset[Label]:
 
 
 def counts(image: Image.Image) -> Counter[Label]:
-    """Pixels of each value or colour but black."""
-    return Counter({label: count for count, label in image.getcolors(2**24)
-                    if label not in (0, (0, 0, 0))})
+    """Pixels of each value or colour but black. A grey is a value, in a coloured image too."""
+    found = Counter({label[0] if image.mode == "RGB" and len({*label}) == 1 else label: count
+                     for count, label in image.getcolors(2**24)})
+    del found[0]
+    return found
 
 
 def is_frayed(crack: np.ndarray) -> bool:
@@ -125,8 +128,9 @@ def rule_of(masks: Sequence[MaskValues]) -> tuple[Rule, str, list[Path]]:
     black = any(mask.values[0] for mask in masks)
     if odd := [path for path in found if found[path] - {first} or not black]:
         values = [0] * black + sorted(found[odd[0]], key=np.max)
-        return Rule(), (f"has {', '.join(map(str, values))}; wanted 0 and one other value, the "
-                        f"same in all masks of the folder; {REMEDY}"), odd
+        more = ", ..." * (len(values) > MOST)
+        return Rule(), (f"has {', '.join(map(str, values[:MOST]))}{more}; wanted 0 and one other "
+                        f"value, the same in all masks of the folder; {REMEDY}"), odd
     kind = "values 0 and" if isinstance(first, int) else "colour"
     return Rule(int(np.max(first)) // 2), f"drawn in {kind} {first}: {first} is read as crack", []
 
