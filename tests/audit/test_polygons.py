@@ -465,7 +465,7 @@ def test_bad_files(tmp_path, monkeypatch, name, content, message):
 
 
 def test_nothing_to_read(tmp_path):
-    with pytest.raises(ValueError, match="none: wanted a folder or a file"):
+    with pytest.raises(FileNotFoundError, match="none: no such file or folder"):
         read(tmp_path / "none")
     save(tmp_path / "classes.txt", "crack")
     photo(tmp_path / "a.jpg")

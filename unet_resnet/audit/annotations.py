@@ -41,6 +41,8 @@ def read(source: Path, photos: Path | None = None) -> list[Drawing]:
     photos: a folder; the photos in it must have the sizes of the drawings. Raises OSError, or
     ValueError naming the file.
     """
+    if not source.exists():
+        raise FileNotFoundError(f"{source}: no such file or folder")
     files = [source]
     if source.is_dir():
         files = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES
