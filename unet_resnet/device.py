@@ -35,11 +35,12 @@ def pick_device(name: str = "auto", local_rank: int = 0) -> torch.device:
 
 
 def computes(device: str) -> bool:
-    """Whether this machine has the device, and this torch was built for it."""
+    """Whether this machine has the device, even one full of others' data, and this torch was built
+    for it."""
     try:
         return torch.ones(1, device=device).sum().item() == 1
-    except (RuntimeError, AssertionError):  # the latter where torch is built without CUDA
-        return False
+    except (RuntimeError, AssertionError) as error:  # the latter: torch is built without CUDA
+        return is_out_of_memory(error)
 
 
 def why_not_cuda(device: torch.device) -> str:

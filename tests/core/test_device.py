@@ -54,6 +54,15 @@ def test_a_device_that_is_not_there_does_not_compute(name, found):
     assert device.computes(name) == found
 
 
+def test_a_full_card_is_still_a_card(monkeypatch):
+    """A training on the CPU instead would be a surprise; "out of memory" is the better message."""
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB")
+
+    monkeypatch.setattr(torch, "ones", full)
+    assert device.computes("cuda:0")
+
+
 @pytest.mark.parametrize("capability, name, precision", [
     ((8, 9), "", torch.bfloat16), ((7, 5), "", torch.float16),
     ((7, 5), "NVIDIA GeForce GTX 1660 SUPER", torch.float32)])
