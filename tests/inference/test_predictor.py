@@ -132,7 +132,8 @@ def test_options_without_sense_are_refused(network, option, value):
     (np.zeros((5, 5, 4), np.uint8), "5, 5, 4"), (torch.zeros(1, 5, 5), "1, 5, 5"),
     (torch.zeros(3, 0, 5), "3, 0, 5"), (np.full((5, 5), 200.0), "floats in 0..1"),
     (torch.full((3, 5, 5), float("nan")), "floats in 0..1"), (torch.zeros(3, 5, 5).int(), "int32"),
-    (np.zeros((5, 5), np.int32), "array"), (np.full((5, 5), "x"), "array"),
+    (np.zeros((5, 5), np.int32), "int32"), (np.zeros((5, 5), bool), "bool"),
+    (np.full((5, 5), "x"), "array"),
     (np.zeros((1, 5, 5, 3), np.uint8), "1, 5, 5, 3"), (np.zeros(7), r"\(7,\);"),
     (np.zeros((0, 9)), r"\(0, 9\);"), (torch.zeros(4, 6, 5), r"4, 6, 5"),
     (None, "NoneType"), ([[0, 1]], "list")])

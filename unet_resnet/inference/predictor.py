@@ -151,7 +151,7 @@ def to_photo(picture: Picture) -> Tensor:
     if isinstance(picture, Image.Image):
         return to_rgb(picture)
     photo, shape = picture, getattr(picture, "shape", type(picture).__name__)
-    if isinstance(picture, np.ndarray) and picture.dtype.kind in "uf":
+    if isinstance(picture, np.ndarray) and picture.dtype.kind in "biuf":
         photo = torch.from_numpy(picture.copy())  # torch wants it writable and in order
         photo = photo.expand(3, -1, -1) if photo.dim() == 2 else photo.movedim(-1, 0)
     if not isinstance(photo, Tensor) or photo.dim() != 3 or len(photo) != 3 or not photo.numel():
