@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections import Counter
 
 import onnx
 import onnxruntime
@@ -76,6 +77,11 @@ def test_int8_is_small_and_computes_in_bytes(files):
     wide = [node.name for node in graph.node if node.op_type in ("Conv", "ConvTranspose")
             and weights.get(node.input[1]) == onnx.TensorProto.FLOAT]
     assert not wide
+    options = onnxruntime.SessionOptions()  # what onnxruntime makes of it
+    options.optimized_model_filepath = str(files / "optimized.onnx")
+    onnxruntime.InferenceSession(files / "small.onnx", options, ["CPUExecutionProvider"])
+    kinds = Counter(node.op_type for node in onnx.load(files / "optimized.onnx").graph.node)
+    assert kinds["Conv"] == 0 < kinds["QLinearConv"] and kinds["QLinearAdd"] >= 8
 
 
 def test_int8_keeps_threshold_and_split(files):
