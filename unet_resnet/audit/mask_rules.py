@@ -81,7 +81,7 @@ def labels_of(image: Image.Image, lossy: bool) -> frozenset[Label]:
 def counts(image: Image.Image) -> Counter[Label]:
     """Pixels of each value or colour but black. A grey is a value, in a coloured image too."""
     found = Counter({label[0] if image.mode == "RGB" and len({*label}) == 1 else label: count
-                     for count, label in image.getcolors(2**24)})
+                     for count, label in image.getcolors(image.width * image.height)})
     del found[0]
     return found
 
