@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-# Before torch starts its threads: spinning while they wait, they would starve on a busy machine.
+# Before torch is imported: its threads spin while they wait, which is slow on a busy machine.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import torch
@@ -35,34 +35,41 @@ def parse_arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("photos", nargs="+", help="files, folders (with everything below them) or patterns")
     add("--output", type=Path, default=Path("predictions"), help="folder for the results "
-        "(default: %(default)s); nothing in it is replaced but results of these photos")
-    add("--skip-existing", action="store_true", help="leave out unchanged photos that have results")
-    add("--checkpoint", type=Path, default=checkpoint.SHIPPED, help="a run's folder, a file of "
-        "train.py or an .onnx of unet_resnet.export (default: the bundled weights)")
-    add("--threshold", type=SHARE, help="probability of a crack (default: the checkpoint's)")
+        "(default: %(default)s); only earlier results of these photos are replaced in it")
+    add("--skip-existing", action="store_true", help="leave out unchanged photos with results")
+    add("--checkpoint", type=Path, default=checkpoint.SHIPPED, help="a run's folder, a "
+        "checkpoint, or an .onnx file of unet_resnet.export (default: the bundled weights)")
+    add("--threshold", type=SHARE, help="a pixel is crack from this probability on "
+        "(default: the checkpoint's)")
     add("--min-area", type=files.number(0, 1e9, int), default=50, metavar="PIXELS", help="smaller "
-        "areas are not cracks but pores, chips and noise; 0 keeps all (default: %(default)s)")
+        "areas, e.g. pores and chips, are removed; 0 keeps all (default: %(default)s)")
     add("--tile", type=files.number(32, 1e6, int), default=tiling.TILE, help="side in pixels of a "
         "large photo's tiles; larger is faster and takes more memory (default: %(default)s)")
-    add("--overlap", type=SHARE, default=tiling.OVERLAP, help="share of a tile (default: 1/12)")
-    add("--batch", type=COUNT, default=1, help="tiles at once (default: %(default)s)")
+    add("--overlap", type=SHARE, default=tiling.OVERLAP, help="overlap of "
+        "neighbouring tiles as a share of their side (default: 1/12)")
+    add("--batch", type=COUNT, default=1, help="tiles per forward pass (default: %(default)s)")
     add("--scale", type=files.number(1e-3, 1e3), nargs="+", default=[1.0], metavar="FACTOR",
-        help="0.5 reduces photos, for thick cracks, 2 enlarges; several factors are averaged")
-    add("--tta", action="store_true", help="average over flips and quarter turns: 8 times the work")
-    add("--device", default="auto", help="cpu, cuda, cuda:1, mps (default: the fastest present)")
+        help="resize photos first, e.g. 0.5 for wide cracks; results of several are averaged")
+    add("--tta", action="store_true", help="average over flips and quarter turns: 8 times slower")
+    add("--device", default="auto", help="cpu, cuda, cuda:1 or mps; auto is the fastest "
+        "available (default: %(default)s)")
     add("--precision", choices=("auto", "fp32", "fp16", "bf16"), default="auto",
-        help="default: what the hardware is fast at")
-    add("--every", type=COUNT, metavar="N", help="take every N-th frame of a video as a photo")
-    add("--masks", type=Path, metavar="FOLDER", help="true masks to score, NAME or NAME_mask")
-    add("--masks-unturned", action="store_true", help="masks fit the photos before EXIF turns them")
-    add("--measure", action="store_true", help="length and width of each crack: tables, maps")
+        help="number format; auto is 16 bits on hardware that supports them (default: %(default)s)")
+    add("--every", type=COUNT, metavar="N", help="treat every N-th frame of a video as a photo")
+    add("--masks", type=Path, metavar="FOLDER", help="true masks to compare with, named "
+        "NAME or NAME_mask")
+    add("--masks-unturned", action="store_true", help="masks fit the photos as stored, "
+        "before EXIF turns them")
+    add("--measure", action="store_true", help="write length and width of each crack to "
+        "tables and maps")
     scale = parser.add_mutually_exclusive_group()
-    scale.add_argument("--mm-per-pixel", type=POSITIVE, metavar="MM", help="measure in mm, too")
+    scale.add_argument("--mm-per-pixel", type=POSITIVE, metavar="MM", help="size of a pixel: "
+                       "measure in mm, too")
     scale.add_argument("--scale-bar", type=POSITIVE, nargs=2, metavar=("PIXELS", "MM"),
-                       help="the same, from a length seen in the photos")
-    add("--width-classes", nargs="+", default=[], metavar="MM", help="limits, such as 0.1 0.2 0.3, "
-        "of the classes of width for which lengths are summed; or en1992, or aci224")
-    add("--include-wide", action="store_true", help="sum also what is too wide for a crack")
+                       help="the same, from a known length in the photos")
+    add("--width-classes", nargs="+", default=[], metavar="MM", help="sum lengths "
+        "by class of width: limits in mm, e.g. 0.1 0.2 0.3, or en1992, or aci224")
+    add("--include-wide", action="store_true", help="count also what is too wide for a crack")
     add("--report", action="store_true", help="write report.html, a page to look through")
     args = parser.parse_args()
     if args.scale_bar:
@@ -85,7 +92,7 @@ class Run:
 
 
 def results(run: Run, read: inputs.Reading, probability: Tensor, legend: bool = True) -> tuple:
-    """Threshold, paint and measure a photo or frame: pictures by kind, numbers, measurement."""
+    """Threshold, paint and measure a photo or frame; returns pictures, numbers and cracks."""
     crack = probability >= run.sheet.threshold * 256
     pictures = {"probability": probability, "mask": crack.to(torch.uint8) * 255,
                 "overlay": overlay.overlay(read.photo, crack, read.truth)}
@@ -102,7 +109,7 @@ def save(run: Run, name: str, path: Path, read: inputs.Reading, probability: Ten
     """Write, tabulate, score and report the results of a photo or still; returns its numbers."""
     pictures, numbers, measured = results(run, read, probability)
     saved = run.folder.write(name, pictures)
-    if measured:  # only now: what cannot be written is in no table
+    if measured:  # only now: no table lists what could not be written
         run.tables.add(name, measured, path)
     if read.truth is not None:
         run.sheet.add(name, read.source, (probability + 0.5) / 256, read.truth)
@@ -117,7 +124,7 @@ def save_photo(run: Run, name: str, path: Path, read: inputs.Reading, probabilit
 
 
 def predict_video(run: Run, name: str, path: Path) -> None:
-    """Paint a video, or take every N-th frame as a photo; and write a table of the frames."""
+    """Paint a video, or treat every N-th frame as a photo; also write a table of the frames."""
     from unet_resnet.video import frames  # an extra
     facts = index.facts_of(path)
     with frames.film(path, run.args.output / name, run.args.every) as film:
@@ -136,7 +143,7 @@ def predict_video(run: Run, name: str, path: Path) -> None:
 
 
 def predict_all(run: Run, photos: dict[str, Path], pairs: dict[Path, Pair]) -> None:
-    """Photo by photo; meanwhile, the next one is read and the last one is saved."""
+    """Photo by photo; meanwhile, the next one is read and the previous one is saved."""
     with ThreadPoolExecutor(1) as saver:
         last = saver.submit(int)  # nothing to save yet
         for name, path, reading in tqdm(inputs.read_ahead(photos, pairs), total=len(photos),

@@ -1,4 +1,4 @@
-"""Train a crack detector: `python train.py` on drawn pavement, `--data FOLDER` on photographs."""
+"""Train a crack detector: `python train.py` on synthetic photos, `--data FOLDER` on yours."""
 
 import argparse
 import math
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
-# Before torch starts its threads: spinning while they wait, they would starve on a busy machine.
+# Before torch is imported: its threads spin while they wait, which is slow on a busy machine.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import torch
@@ -36,7 +36,7 @@ from unet_resnet.training.signals import Stop, ignore_signals
 
 DRAWN_SET, DRAWN_COUNT = Path("sample_set"), 240
 WARMUP, PREVIEWS = 0.05, 6  # share of all updates; validation photos in preview.png
-FEW = 10  # validation photos: a threshold chosen on them would be a chance
+FEW = 10  # validation photos; chosen on fewer, a threshold would be chance
 SCORES = (*metrics.SCORES, "accuracy", "black_accuracy")  # in history.csv
 
 
@@ -61,7 +61,7 @@ def main() -> None:
     crops = Crops(balanced(train_pairs, args.min_crops), augment, args.seed)
     if pretrained and len(validation_pairs) < FEW:
         args.threshold = pretrained.threshold
-        print(f"too few photos to choose a threshold: it stays {args.threshold:g}")
+        print(f"too few validation photos to choose a threshold: it stays {args.threshold:g}")
 
     model = make_model(args, resumed or pretrained, device, precision, group)
     network = group.wrap(torch.compile(model) if args.compile else model, device)
@@ -103,7 +103,7 @@ def make_model(args: argparse.Namespace, saved: checkpoint.Checkpoint | None, de
 
 
 def make_optimizer(model: UNetResNet, encoder_lr: float) -> Adam:
-    """Adam with two learning rates, the schedule's times a factor: trained weights move slowly."""
+    """Adam with two learning rates, the schedule's times a factor: lower for trained weights."""
     new = [*model.decoder.parameters(), *model.head.parameters()]
     slow = {"params": model.encoder.parameters(), "factor": encoder_lr}
     return Adam([{"params": new, "factor": 1.0}, slow], fused=True)  # one pass over the weights
@@ -126,7 +126,7 @@ def train(args: argparse.Namespace, network: nn.Module, crops: Crops,
     updates = -(-len(crops) // args.batch_size)  # in an epoch
     for epoch in range(len(progress.history), args.epochs):
         began, done = time.perf_counter(), len(progress.losses)  # done: before a run was resumed
-        network.train(args.freeze_bn != "all")  # of its parts, only BatchNorm has such a mode
+        network.train(args.freeze_bn != "all")  # only BatchNorm behaves differently in it
         if args.freeze_bn == "encoder":
             model.encoder.eval()
         left = windows.of_epoch(epoch, crops, args.batch_size, done, args.workers, group, device)
@@ -200,7 +200,7 @@ def accumulate(network: nn.Module, scaler: GradScaler, window: windows.Window, m
 
 def validate(model: UNetResNet, pairs: Sequence[Pair], precision: torch.dtype, workers: int,
              group: Group, stop: Stop) -> tuple[dict[str, Tensor], list[list[Tensor]]]:
-    """`metrics.histogram` of each source; of a few photos a corner, [photo, truth, probability]."""
+    """`metrics.histogram` of each source; a corner of a few photos: [photo, truth, probability]."""
     group.share_buffers(model)
     sources, device = sorted({pair.source for pair in pairs}), next(model.parameters()).device
     histograms, shown = torch.zeros(len(sources), 2, metrics.BINS, dtype=torch.int64), []

@@ -8,8 +8,7 @@ __all__ = ["UNetResNet", "load", "predict"]
 
 
 def __getattr__(name: str) -> Any:
-    """`load` and `predict` on demand: what they need takes seconds to import, the network does not.
-    """
+    """Import `load` and `predict` on demand: unlike the network, they take seconds to import."""
     if name in ("load", "predict"):
         from unet_resnet.inference import predictor
         return getattr(predictor, name)

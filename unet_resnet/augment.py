@@ -1,6 +1,6 @@
 """How does one photo become many crops, with image and mask in step?
 
-Geometry, here, moves both together; confusers and photometric transforms come from synthetic/. All
+The geometry here moves both together; confusers and photometric transforms are in synthetic/. All
 randomness comes from the torch.Generator passed in: same state, same crop.
 """
 
@@ -31,7 +31,7 @@ class Augment:
     Returns (3, crop, crop) float32 in 0..1 and (1, crop, crop) float32 0/1. Half of the crops keep
     the photo's own pixels, flipped or turned by quarter turns. The others are rotated by any angle
     and scaled, log-uniformly within `scales`: cracks wider than those of the data are learned from
-    enlarged photos. A photo smaller than the crop is continued by reflection. `confuse` (image,
+    enlarged photos. A photo smaller than the crop is extended by reflection. `confuse` (image,
     mask, generator) paints crack-like things into some of the crops; `photometric` (image,
     generator) changes light, lens and file.
     """
@@ -63,7 +63,7 @@ class Augment:
 
 
 def flip_and_turn(both: Tensor, generator: Generator) -> Tensor:
-    """One of the eight symmetries of the square, exact to the pixel: (c, h, w)."""
+    """(c, h, w) under one of the eight symmetries of the square, exact to the pixel."""
     if happens(0.5, generator):
         both = both.flip(-1)
     return both.rot90(int(torch.randint(4, (), generator=generator)), (-2, -1))

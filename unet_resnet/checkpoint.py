@@ -1,4 +1,4 @@
-"""How is a trained network kept in a file, and read back from one that is not trusted?
+"""How is a trained network saved, and how is it read from a file that is not trusted?
 
 A checkpoint is a plain dict of tensors, numbers and strings, from which the network is rebuilt.
 PyTorch reads it with `weights_only=True`, so that it cannot run code. What PyTorch leaves unchecked
@@ -84,12 +84,12 @@ def load(path: Path) -> tuple[UNetResNet, Checkpoint]:
 
 
 def read(path: Path) -> Checkpoint:
-    """What `load` gives, without the network."""
+    """The checkpoint that `load` returns, without the network."""
     return load(path)[1]
 
 
 def understood(content: dict) -> Checkpoint:
-    """The checkpoint in the dict of a file; ValueError where that is not one of this version."""
+    """The checkpoint in a file's dict; raises ValueError if it is not one of this version."""
     if content["version"] != VERSION:
         raise ValueError(f"format {content['version']!r:.9}, wanted {VERSION}; if it is newer, "
                          "update unet_resnet, if it is older, train again")
@@ -99,7 +99,7 @@ def understood(content: dict) -> Checkpoint:
         if not fits(getattr(found, one.name), one.type):
             raise ValueError(f"its {one.name} has another type")
     if not 0 <= found.threshold <= 1 or not {"train", "validation"} <= found.split.keys():
-        raise ValueError("a threshold beyond 0 to 1, or a split without train or validation")
+        raise ValueError("a threshold outside 0..1, or a split without train or validation")
     return found
 
 
@@ -130,7 +130,7 @@ def located(path: Path) -> Path:
 
 
 def find(weights: str) -> Path | None:
-    """The checkpoint, unchecked, that --weights means; None for a ResNet's weights, say."""
+    """The path of the checkpoint, not yet checked, that --weights means; None if it means none."""
     path = located(Path(weights))
     if weights in ("imagenet", "none") or not path.is_file():
         return None
@@ -141,7 +141,7 @@ def find(weights: str) -> Path | None:
 def read_tensors(path: Path) -> Any:
     """What torch.save wrote into a file, its tensors on the CPU; no code in it is run.
 
-    Raises, in one line that names the file, an OSError if it cannot be opened, and ValueError for
+    Raises, in one line that names the file, an OSError if it cannot be opened, or ValueError for
     anything but an intact file of tensors, numbers and strings.
     """
     if not path.is_file():
@@ -157,7 +157,7 @@ def read_tensors(path: Path) -> Any:
         except Exception as error:  # nearly any: KeyError, EOFError, UnpicklingError, ...
             raise ValueError(
                 f"{path}: not a file of PyTorch tensors, or damaged (it begins with {start!r}); "
-                "download it again, or, of a module, save the state_dict()") from error
+                "download it again, or save a module's state_dict()") from error
 
 
 def fitted(state: State, wanted: State) -> State:

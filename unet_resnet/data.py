@@ -68,12 +68,13 @@ def in_threads(function: Callable[[Pair], T], pairs: Sequence[Pair], title: str)
 
 
 def balanced(pairs: Sequence[Pair], least: int = 1) -> list[Pair]:
-    """The pairs of an epoch: those of a kind that is rare, repeated, at most to six times as many;
-    and all of them repeated until they are at least `least`.
+    """The pairs of an epoch: those of a rare kind repeated, up to six times their number; then all
+    of them repeated until there are at least `least`.
 
     The widest place of a mask gives its width class (`WIDTHS`); each class is brought to a fifth of
     its source's photos (repeat factor sampling; Gupta et al., LVIS, 2019). Photos without cracks,
-    if there are any, are brought to a third of the epoch: they teach what is no crack.
+    if there are any, are brought to a third of the epoch: they teach what is not
+    a crack.
     """
     def widest(pair: Pair) -> int:
         mask = pair.rule.read(pair.mask, pair.image)
@@ -93,19 +94,19 @@ def balanced(pairs: Sequence[Pair], least: int = 1) -> list[Pair]:
 
 
 def repeats(members: Sequence[Pair], wanted: int) -> Iterator[Pair]:
-    """What brings the members to the wanted number, or to six times their own."""
+    """The repeats that bring the members to the wanted number, or to six times their own."""
     return islice(cycle(members), max(0, min(wanted, 6 * len(members)) - len(members)))
 
 
 def seed_of(*purpose: str | int) -> int:
-    """A seed of its own for each purpose; of 32 bits, all that torch's CPU generator heeds."""
+    """A separate seed for each purpose, of 32 bits: torch's CPU generator uses no more."""
     return int.from_bytes(hashlib.sha256(repr(purpose).encode()).digest()[:4], "big")
 
 
 def spread(sources: Sequence[str], generator: Generator) -> list[int]:
     """A random order of 0 .. len(sources) - 1 in which each source is spread evenly.
 
-    The i-th of n of a source, in random order, gets a random place in the i-th of n equal parts.
+    The n members of a source are shuffled; the i-th gets a random place in the i-th of n parts.
     """
     order = torch.randperm(len(sources), generator=generator).tolist()
     chance = torch.rand(len(sources), generator=generator).tolist()
@@ -119,9 +120,9 @@ def spread(sources: Sequence[str], generator: Generator) -> list[int]:
 class Crops(Dataset):
     """An endless stream of augmented training crops, addressed by position.
 
-    Position p is pair p % n of epoch p // n in that epoch's own order (`spread`: a source of photos
-    without cracks has its share in every batch), cropped with random numbers seeded by p. Neither
-    the number of workers nor what was read before matters: a run can resume at any position.
+    Position p is pair p % n of epoch p // n in that epoch's own order, cropped with random numbers
+    seeded by p. (With `spread`, photos without cracks have their share in every batch.) Neither the
+    number of workers nor what was read before matters: a run can resume at any position.
     """
 
     def __init__(self, pairs: Sequence[Pair], augment: Transform, seed: int) -> None:

@@ -14,12 +14,12 @@ from torch.nn import functional as F
 
 
 class UpConv(nn.Conv2d):
-    """Nearest upsampling by 2 and a 3x3 convolution, in one: (N, C, h, w) to (N, C', 2h, 2w).
+    """Nearest upsampling by 2 and a 3x3 convolution in one step: (N, C, h, w) to (N, C', 2h, 2w).
 
-    The nine taps on the upsampled map fall on only four pixels of the small one. So the taps that
-    meet are summed first, and one transposed 4x4 convolution gives the same result: 4/9 of the
-    multiplications, and no upsampled map kept for the backward pass. The weights stay tied, so no
-    checkerboard can be learned.
+    The nine taps on the upsampled map fall on only four pixels of the small one. So taps that fall
+    on the same pixel are summed first, and one transposed 4x4 convolution gives the same result:
+    4/9 of the multiplications, and no upsampled map kept for the backward pass. The weights stay
+    tied, so no checkerboard can be learned.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -36,9 +36,9 @@ class UpConv(nn.Conv2d):
 class Level(nn.Module):
     """Doubles the resolution, joins the skip (if there is one), and mixes with a 3x3 convolution.
 
-    A 3x3 convolution over the upsampled map and the skip, concatenated as in the paper, is the sum
-    of two: `up` of the one and `side` of the other. A 1x1 convolution, linear like a factor of the
-    3x3 one, first brings the skip to the level's width: without it, `side` would take more than
+    In the paper, a 3x3 convolution reads the upsampled map and the skip, concatenated. That is the
+    sum of two convolutions: `up` of the map and `side` of the skip. A 1x1 convolution without an
+    activation first brings the skip to the level's width: without it, `side` would take more than
     half of the decoder's multiplications.
     """
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-# Messages of a full memory that is not torch.OutOfMemoryError; the last is cuDNN's.
+# Messages of errors other than torch.OutOfMemoryError when memory is full; the last is cuDNN's.
 COMPLAINTS = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED",
               "unable to find an engine")
 # Builds for compute capabilities 5.0 to 9.0, and from 7.5 on (release matrix of pytorch).
@@ -44,8 +44,8 @@ def computes(device: str) -> bool:
 
 
 def why_not_cuda(device: torch.device) -> str:
-    """A line on why "auto" took no NVIDIA card of this machine, and what helps; "" if there is
-    none, or it was taken or is hidden."""
+    """Why "auto" did not take this machine's NVIDIA card, and what helps, as a line; "" if there is
+    no card, or it was taken or is hidden."""
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
     if device.type != "cpu" or hidden or not shutil.which("nvidia-smi"):
         return ""

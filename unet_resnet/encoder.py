@@ -1,8 +1,8 @@
 """What is a ResNet-101, and which five feature maps does it give?
 
 Deep Residual Learning for Image Recognition (He et al., 2015), with torchvision's parameter names,
-so that torchvision's ImageNet weights load strictly. As there, a stage strides in its first 3x3
-convolution and not, as in the paper, in the 1x1 before it ("ResNet V1.5").
+so that torchvision's ImageNet weights load strictly. As in torchvision, a stage strides in its
+first 3x3 convolution; in the paper, it does so in the 1x1 before that ("ResNet V1.5").
 """
 
 from collections.abc import Sequence
@@ -73,7 +73,7 @@ class ResNetEncoder(nn.Module):
         rest = (Bottleneck(width * Bottleneck.expansion, width) for _ in range(count - 1))
         return nn.Sequential(first, *rest)
 
-    def stem(self, x: Tensor) -> Tensor:  # of its own, so that recomputation can replace it
+    def stem(self, x: Tensor) -> Tensor:  # a method, so that recomputation can replace it
         return self.relu(self.bn1(self.conv1(x)))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:

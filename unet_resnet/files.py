@@ -1,4 +1,4 @@
-"""How is a file written whole or not at all, and what is checked before long work?"""
+"""How is a file written whole or not at all, and what is checked before a long run?"""
 
 import argparse
 import csv
@@ -20,8 +20,8 @@ UNFINISHED = ".part"  # ends the name of a file while it is being written
 def written_whole(path: Path) -> Iterator[BinaryIO]:
     """A file to write to, which gets the name `path` once it is complete and on the disk.
 
-    If the block fails, `path` is as it was and nothing else is left behind. An OSError of writing
-    is given the name, which it lacks.
+    If the block fails, `path` is as it was and nothing else is left behind. The file's name is
+    added to an OSError that lacks it.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
     try:
@@ -50,8 +50,8 @@ def lock(folder: Path) -> None:
         # Not flock, which the workers of a killed process would keep.
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise BlockingIOError(f"{folder}: another process is at work there; wait for its end, or "
-                              "stop it") from error
+        raise BlockingIOError(f"{folder}: another process is at work there; wait until it ends, "
+                              "or stop it") from error
     except (ImportError, OSError):
         return
 
@@ -63,14 +63,14 @@ def csv_lines(*rows: Iterable[object]) -> bytes:
 
 
 def one_line(text: object) -> str:
-    """As one line: newlines, codes that steer a terminal and bytes that are not text, which a file
-    name may hold, are shown as \\n, \\x1b, \\udcff."""
+    """The text on one line: newlines, terminal codes and bytes that are not text, all possible in a
+    file name, are shown as \\n, \\x1b, \\udcff."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode()
                    for char in str(text))
 
 
 def run(main: Callable[[], int | None], script: str) -> NoReturn:
-    """Run a script and exit; an error that its user can mend ends it in one line."""
+    """Run a script and exit; an error that its user can fix ends it with one line."""
     print_safely()
     try:
         sys.exit(main())
@@ -105,18 +105,19 @@ def fingerprint(path: Path) -> str:
 
 
 def check_folder(folder: Path, remedy: str = "choose another --output") -> None:
-    """Raise OSError where no file could be written in `folder`, which need not exist yet."""
+    """Raise OSError if no file can be written in `folder`, which need not exist yet."""
     folder = folder.absolute()
     nearest = next(path for path in (folder, *folder.parents) if path.exists())
     try:
         with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:
-        raise OSError(f"{nearest}: cannot be written in ({error.strerror}); {remedy}") from error
+        raise OSError(f"{nearest}: no file can be written here ({error.strerror}); "
+                      f"{remedy}") from error
 
 
 def check_new(path: Path) -> None:
-    """Raise OSError where `path` exists, or its folder is missing."""
+    """Raise OSError if `path` exists, or its folder is missing."""
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path.parent}: no such folder")
     check_absent(path)
@@ -129,7 +130,7 @@ def check_absent(path: Path) -> None:
 
 
 def check_extra(extra: str, purpose: str, *packages: str) -> None:
-    """Raise ModuleNotFoundError, naming the remedy, where a package of an extra is missing."""
+    """Raise ModuleNotFoundError, naming the remedy, if a package of an extra is missing."""
     if missing := [name for name in packages if find_spec(name) is None]:
         raise ModuleNotFoundError(f"{purpose} needs {', '.join(missing)}: "
                                   f'pip install -e ".[{extra}]"')

@@ -1,4 +1,4 @@
-"""How does the encoder start from what a ResNet learned on ImageNet, also from a shallower one?"""
+"""How does the encoder start from the ImageNet weights of a ResNet, even of a shallower one?"""
 
 from pathlib import Path
 
@@ -8,8 +8,8 @@ from torchvision import models
 from unet_resnet.checkpoint import State, fits, fitted, read_tensors, spoilt
 from unet_resnet.encoder import ResNetEncoder
 
-# The first training recipe, not the newer "V2": longer, stronger regularised training classifies
-# better but transfers less well (Kornblith et al., 2021), and every peer's scores start here.
+# The first training recipe, not the newer "V2": longer training with stronger regularisation
+# classifies better but transfers less well (Kornblith et al., 2021). Peers start from V1, too.
 IMAGENET = {(3, 4, 6, 3): models.ResNet50_Weights.IMAGENET1K_V1,
             (3, 4, 23, 3): models.ResNet101_Weights.IMAGENET1K_V1,
             (3, 8, 36, 3): models.ResNet152_Weights.IMAGENET1K_V1}
@@ -21,7 +21,7 @@ def load_encoder(encoder: ResNetEncoder, weights: str) -> str:
     `weights`: "none" keeps the random ones; "imagenet" takes torchvision's file of the encoder's
     depth, from torch's cache or the network; anything else is the path of a ResNet state dict with
     torchvision's names. From a shallower ResNet the encoder is grown. Raises FileNotFoundError for
-    no such file, ConnectionError for a failed download, ValueError for weights that do not fit.
+    a missing file, ConnectionError for a failed download, ValueError for weights that do not fit.
     """
     if weights == "none":
         return "encoder: random weights"

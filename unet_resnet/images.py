@@ -1,6 +1,6 @@
-"""How does a picture file become a tensor, whatever it was saved as, and a tensor a file?
+"""How is a picture file read as a tensor, whatever its format, and a tensor written as a file?
 
-JPEG, PNG, BMP, TIFF and WebP are read, recognised by their content, not by their name.
+JPEG, PNG, BMP, TIFF and WebP are read. They are recognised by content, not by name.
 
 | in the file | result |
 |---|---|
@@ -33,17 +33,17 @@ from unet_resnet.files import one_line, written_whole
 
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".bmp", ".tif", ".tiff", ".webp")
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # Pillow would run Ghostscript on PostScript
-# Pictures, too, but not read: of phones, cameras' raw files, and others.
+# Also pictures, but not read: from phones, raw files of cameras, and others.
 OTHERS = (".heic", ".heif", ".avif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2",
           ".gif", ".jp2", ".jxl", ".psd")
-MAX_MEGAPIXELS = 400  # above, a file is taken for a decompression bomb
+MAX_MEGAPIXELS = 400  # a larger file is refused as a decompression bomb
 LIMIT = "UNET_RESNET_MAX_MEGAPIXELS"  # environment variable that sets another limit
 ORIENTATION = 0x0112  # EXIF tag
 TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
          4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
          6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90}
 QUARTER_TURNS = (TURNS[5], TURNS[6], TURNS[7], TURNS[8])  # exchange height and width
-# Grey values that stand for white. Of 256 levels, eight must be left of what fills a 32nd.
+# Grey values that stand for white. An image must span a 32nd of the range: 8 of 256 levels.
 WHITES, LEAST_SHARE = (1, 255, 1023, 4095, 16383, 65535), 1 / 32
 SUBFILE, REDUCED = 254, 1  # a TIFF tag, and its value for a preview
 BITS, PHOTOMETRIC, PLANES, NO_DATA, DNG = 258, 262, 284, 42113, 50706  # TIFF tags
@@ -56,17 +56,17 @@ logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 
 def is_picture(path: Path) -> bool:
-    """Whether its name ends as that of a picture that can be read."""
+    """Whether the name has the ending of a picture that can be read."""
     return path.suffix.lower() in SUFFIXES
 
 
 def is_other(path: Path) -> bool:
-    """Whether its name ends as that of a picture that cannot be read, such as a phone's HEIC."""
+    """Whether the name has the ending of a picture that cannot be read, e.g. a phone's HEIC."""
     return path.suffix.lower() in OTHERS
 
 
 def passed_over(paths: Iterable[Path]) -> str:
-    """What is said of those that `is_other` finds among the paths; "" if there are none."""
+    """A line on the paths that `is_other` finds; "" if there are none."""
     counts = Counter(path.suffix.lower() for path in paths if is_other(path))
     found = ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common())
     return f"pictures not read: {found}; save them as .jpg or .png first" if counts else ""
@@ -89,7 +89,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
     if not os.path.isfile(path):  # opening a named pipe would wait for a writer
         raise FileNotFoundError(f"{one_line(path)}: no such file, or not a file")
     try:
-        # Not by name: Pillow would map a turned grey TIFF into memory with its sides exchanged.
+        # Not by name: Pillow would map a turned grey TIFF into memory with its sides swapped.
         with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
             check_megapixels(image.height, image.width)
             if (tags := tags_of(image)).get(SUBFILE) == REDUCED or DNG in tags:
@@ -111,7 +111,7 @@ def tags_of(image: Image.Image) -> dict:
 
 
 def has_pages(image: Image.Image) -> bool:
-    """Whether it has more pages or frames than one, which is all that is read."""
+    """Whether it has several pages or frames, of which only the first is read."""
     # An MPO is a phone's JPEG with a preview or a depth map.
     return getattr(image, "is_animated", False) and image.format != "MPO"
 
@@ -125,11 +125,10 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def turn_of(image: Image.Image) -> Image.Transpose | None:
-    """By which EXIF turns an image upright, None if it does not. A TIFF is asked before decoding.
-    """
+    """The turn by which EXIF makes an image upright, or None. Ask a TIFF before decoding it."""
     try:
         return TURNS.get(image.getexif().get(ORIENTATION, 1))
-    except Exception:  # damaged EXIF data do the pixels no harm
+    except Exception:  # damaged EXIF data do not affect the pixels
         return None
 
 
@@ -155,17 +154,17 @@ def read_photo(path: Path) -> Tensor:
 def to_rgb(image: Image.Image) -> Tensor:
     """A PIL image, upright, as (3, h, w) uint8 RGB.
 
-    Raises ValueError for more than 8 bits in a range that is not known.
+    Raises ValueError for more than 8 bits in an unknown range.
     """
     tags, raw = tags_of(image), str(getattr(image, "tile", ""))
     more_bits = max(tags.get(BITS, (8,))) > 8 or image.format == "PNG" and ";16" in raw
     image = upright(image)
     if is_deep(image):
         return torch.from_numpy(to_bytes(image)).expand(3, -1, -1).contiguous()
-    if image.mode == "P":  # straight to RGB, Pillow warns of a transparent palette
+    if image.mode == "P":  # straight to RGB, Pillow warns about transparent palettes
         image = image.convert("RGBA")
     array = np.array(image if image.mode == "RGB" else image.convert("RGB"))  # writable
-    # Of colours, Pillow keeps the upper 8 bits; planes, one colour after the other, it mixes up.
+    # Pillow keeps the upper 8 bits of colours, and mixes up planes (one colour after the other).
     if more_bits and (array.max() < 64 or tags.get(PLANES) == 2):
         raise ValueError(f"colours of more than 8 bits, too dark or in separate planes; {REMEDY}")
     return torch.from_numpy(array).permute(2, 0, 1)
@@ -180,16 +179,16 @@ def to_bytes(image: Image.Image) -> np.ndarray:
     """A decoded image that `is_deep` as grey values (h, w) uint8; white is the least of WHITES
     that holds the values.
 
-    Raises ValueError where values are negative, not finite, beyond 16 bits or all much alike, and
+    Raises ValueError if values are negative, not finite, beyond 16 bits or nearly all the same, and
     for a TIFF in which 0 is white, or some value means no data.
     """
     values, tags = np.array(image).astype(np.float32), tags_of(image)
-    # Few pixels of other values do not count.
+    # A few outliers do not count.
     low, high = np.percentile(values, (0.5, 99.5), method="nearest")
     white = next((white for white in WHITES if high <= white), np.nan)
     if not (low >= 0 and high - low >= white * LEAST_SHARE and tags.get(PHOTOMETRIC, 1) == 1
             and NO_DATA not in tags):
-        raise ValueError(f"its grey values, {low:g} to {high:g}, have no range that is known: "
+        raise ValueError(f"its grey values, {low:g} to {high:g}, have no known range: "
                          f"floats from 0 to 1 or 255, or 8, 10, 12, 14 or 16 bits; {REMEDY}")
     return np.rint(values * (255 / white)).clip(0, 255).astype(np.uint8)
 

@@ -2,9 +2,9 @@
 
 All losses take logits (N, 1, H, W) of any float type and truth (N, 1, H, W) in 0..1, compute in
 float32 also inside autocast (sums over 200,000 pixels overflow float16 and are too coarse in
-bfloat16), and return a scalar: the mean over the images, so that a batch in two halves has the same
-gradient as the batch whole. `weights` (N,) is what each image counts instead of 1 / N, if the batch
-is part of a larger one.
+bfloat16), and return a scalar: the mean over the images, so that two half batches give the same
+gradient as the whole batch. `weights` (N,) replaces the 1 / N of each image if the batch is part of
+a larger one.
 """
 
 from torch import Tensor
@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from unet_resnet.morphology import grown, skeletons
 
-SKELETON = 0.5  # weight of the skeleton recall beside cross-entropy and Dice
-SMOOTH = 1.0  # pixels, added to both sides of a quotient: it is then defined without cracks
+SKELETON = 0.5  # weight of skeleton recall; cross-entropy and Dice have weight 1
+SMOOTH = 1.0  # pixels added to numerator and denominator: defines the ratio without cracks
 TUBE = 2  # pixels on each side of a centre line that belong to it
 
 
@@ -26,8 +26,8 @@ def crack_loss(logits: Tensor, truth: Tensor, weights: Tensor | None = None) -> 
 def bce_loss(logits: Tensor, truth: Tensor, weights: Tensor | None = None) -> Tensor:
     """The binary cross-entropy, averaged over the pixels of each image.
 
-    On an image without cracks the Dice loss is nearly flat while many pixels are false; the
-    cross-entropy clears those.
+    On an image without cracks the Dice loss is nearly flat while many pixels are false; there,
+    the cross-entropy provides the gradient.
     """
     entropy = F.binary_cross_entropy_with_logits(logits.float(), truth.float(), reduction="none")
     return _over_images(entropy.flatten(1).mean(1), weights)
@@ -37,8 +37,8 @@ def dice_loss(logits: Tensor, truth: Tensor, weights: Tensor | None = None) -> T
     """One minus the soft Dice coefficient of each image.
 
     Source: V-Net (Milletari et al., 2016), but the denominator has plain sums instead of squares.
-    On an image without cracks it is S / (S + SMOOTH) for S false pixels, and pulls hardest when
-    only a few of them are left.
+    On an image without cracks it is S / (S + SMOOTH) for S false pixels. Its gradient is largest
+    when only a few of them are left.
     """
     probability, truth = logits.float().sigmoid().flatten(1), truth.float().flatten(1)
     overlap = (probability * truth).sum(1)

@@ -17,7 +17,7 @@ from torch import Tensor
 from unet_resnet.images import QUARTER_TURNS, opened, turn_of, upright
 
 WHITE = 255
-NEAR = 48  # so close to black or white, values may be noise of a JPEG or of resampling
+NEAR = 48  # values this close to black or white may be noise of a JPEG or of resampling
 REMEDY = f"save cracks as {WHITE} and all else as 0"
 UNTURNED = "if masks are drawn on the photos as stored, add --masks-unturned"
 
@@ -84,12 +84,13 @@ def is_uniform(image: Image.Image) -> bool:
 
 
 def as_bytes(array: np.ndarray) -> np.ndarray:
-    """Values of 16 bits or floats as 0..255: those above 255 are of 65535, floats up to 1 of 1."""
+    """Values of 16 bits or floats as 0..255. White is 65535 where the highest value is above 255, 1
+    for floats up to 1, else 255."""
     if not np.isfinite(array).all() or array.min() < 0:
-        raise ValueError(f"its values are not all finite and positive; {REMEDY}")
+        raise ValueError(f"its values are negative or not finite; {REMEDY}")
     high = array.max()
     top = (max(65535, high) if high > WHITE
            else 1 if array.dtype.kind == "f" and high <= 1 else WHITE)
     if 20 * np.count_nonzero((array > 0) & (array < top / 512)) > np.count_nonzero(array):
-        raise ValueError(f"has values up to {high:g}, beside which others vanish; {REMEDY}")
+        raise ValueError(f"has values up to {high:g}, too high for its other values; {REMEDY}")
     return np.rint(array * (WHITE / top)).astype(np.uint8)

@@ -1,8 +1,8 @@
 """What is reported, and over which pixels is it averaged?
 
 Every score here is of the crack class: cracks cover a few per cent of a photo, so scores that count
-background look splendid on a black answer. All are ratios of whole numbers of pixels. Two averages
-exist, two numbers with two names: *pooled* adds the numbers up over all images and divides once;
+background are high for an all-black answer. All are ratios of whole numbers of pixels. There are
+two averages, with different names: *pooled* adds the numbers up over all images and divides once;
 *mean over images* divides per image first. A pixel is predicted crack when its probability is at
 least the threshold.
 """
@@ -23,7 +23,7 @@ class Scores:
 
     precision = hits / predicted, recall = found / true, Dice (F1) = their harmonic mean,
     IoU = Dice / (2 - Dice). 0/0 is 1 when truth and prediction are both empty (black on black is
-    right), otherwise 0. In whole numbers, divided once: exact to the last bit of the float.
+    right), otherwise 0. Computed in whole numbers and divided once: exact to the last bit.
     """
 
     def __add__(self, other: "Scores") -> "Scores":
@@ -67,7 +67,7 @@ class Counts(Scores):
 
     @property
     def accuracy(self) -> float:
-        """Share of right pixels, background included: means little without black_accuracy."""
+        """Share of correct pixels, background included; means little without black_accuracy."""
         return self._ratio(self.tp + self.tn, self.pixels)
 
     @property
@@ -111,7 +111,7 @@ def counts_at(histogram: Tensor, threshold: float) -> Counts:
     """The exact counts at a threshold k/256, k = 0..255."""
     k = int(threshold * BINS)
     if k != threshold * BINS or not 0 <= k < BINS:
-        raise ValueError(f"a histogram knows the thresholds k/{BINS}, k = 0..{BINS - 1}; "
+        raise ValueError(f"a histogram has the thresholds k/{BINS}, k = 0..{BINS - 1}; "
                          f"got {threshold}")
     (tn, fn), (fp, tp) = histogram[:, :k].sum(1).tolist(), histogram[:, k:].sum(1).tolist()
     return Counts(tp, fp, fn, tn)
@@ -120,8 +120,8 @@ def counts_at(histogram: Tensor, threshold: float) -> Counts:
 def best_threshold(histogram: Tensor) -> tuple[float, float]:
     """The threshold of the highest Dice among 1/256 .. 255/256, and that Dice.
 
-    Of equally good ones the nearest to 0.5, then the lower. Chosen with the truth in hand: an
-    oracle if reported on the images that chose it, fair on others.
+    Ties go to the nearest to 0.5, then to the lower one. The choice uses the truth: the Dice is an
+    oracle's on the images it was chosen on, and fair on others.
     """
     return best_shared_threshold([histogram])
 
@@ -132,8 +132,8 @@ def best_shared_threshold(histograms: Sequence[Tensor],
     that mean.
 
     Each source counts the same, however many pixels it has. Those without crack pixels are left
-    out, unless all are: any threshold above their highest probability would suit them. Chosen as
-    `best_threshold` says.
+    out, unless all are: any threshold above their highest probability would suit them. Ties are
+    resolved as in `best_threshold`.
     """
     cracked = [one for one in histograms if one[1].any()] or histograms
     dice = torch.stack([dice_at_thresholds(one) for one in cracked]).mean(0)

@@ -1,7 +1,7 @@
 """How wide are the areas of a mask, and where is their middle?
 
-Masks are of 0 and 1, in bytes: a pixel's neighbourhood is compared four to ten times faster so than
-by pooling floats.
+Masks are bytes of 0 and 1: comparing neighbouring bytes is four to ten times faster than pooling
+floats.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ def width_classes(mask: Tensor, limits: Sequence[int]) -> Tensor:
 
     The width at a pixel is the side of the largest square of crack pixels that contains it: a
     morphological opening at each limit. A diagonal crack thus counts as narrower than it is, by
-    a factor of at most the root of 2. Beyond the edge of the mask there is no crack.
+    a factor of at most the root of 2. Beyond the edge of the mask, no crack is assumed.
     """
     classes = torch.zeros_like(mask)
     for side in limits:
@@ -46,7 +46,7 @@ def skeletons(masks: Tensor) -> Tensor:
 
     Lantuejoul's skeleton (Serra, 1982): what an opening by a 3x3 square removes from the mask and
     from each of its erosions. It follows the middle of a crack, with gaps that a tube bridges.
-    Beyond the edge of the mask a crack goes on.
+    Cracks are assumed to continue beyond the edge of the mask.
     """
     lines = torch.zeros_like(masks)
     for erosion in range(EROSIONS):

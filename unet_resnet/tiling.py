@@ -1,10 +1,9 @@
 """How is a photograph larger than a crop predicted without seams?
 
 Tiles overlap, and where they do, their probabilities are blended with weights that fall to zero at
-a tile's border, where it knows least. After nnU-Net (Isensee et al., 2021), with two departures:
-tiles are as large as memory allows instead of the size of a crop, and weights fall linearly across
-the overlap instead of as a Gaussian across the tile, which leaves a step where tiles overlap
-little.
+a tile's border, where predictions are worst. This follows nnU-Net (Isensee et al., 2021) with two
+departures. Tiles are larger than a training crop. Weights fall linearly across the overlap; a
+Gaussian across the tile, as in the paper, leaves a step where tiles overlap little.
 """
 
 import math
@@ -13,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-# Of 12 megapixels, tiles of 640 that overlap by half compute each pixel 3.7 times, these 1.2 times.
+# Of 12 megapixels, tiles of 640 that overlap by half compute a pixel 3.7 times, these 1.2 times.
 TILE, OVERLAP = 1600, 1 / 12
 
 
@@ -63,7 +62,7 @@ def predict(probability: Callable[[Tensor], Tensor], photo: Tensor, tile: int = 
 
     Besides photo and result, only the sums of one row of tiles are in memory.
 
-    Raises ValueError for impossible tiles, overlaps or batches, and for answers of NaN.
+    Raises ValueError for impossible tiles, overlaps or batches, and if the network returns NaN.
     """
     if tile < 1 or batch < 1 or not 0 <= overlap < 1:
         raise ValueError(f"tile {tile}, overlap {overlap}, batch {batch}; wanted at least 1 pixel, "

@@ -196,7 +196,7 @@ REFUSED = {
     "void and 128": (lambda line, _: Image.fromarray(np.where(line, 128, 255 * around(
         line)).astype(np.uint8)), "has 0, 128, 255;", "save cracks as 255"),
     "void in 16 bits": (lambda line, _: Image.fromarray(np.where(
-        line, 1, 65535 * around(line)).astype(np.uint16)), "up to 65535, beside which", "save"),
+        line, 1, 65535 * around(line)).astype(np.uint16)), "up to 65535, too high", "save"),
     "1 beside, 2 crack": (values(2, 1), "has 0, 1, 2;", "save cracks as 255"),
     "1 ground, 2 crack": (values(2, 1, 1), "has 1, 2;", "save cracks as 255"),
     "nothing but 1": (values(1, 1, 1), "has 1;", "save cracks as 255"),
@@ -214,7 +214,7 @@ REFUSED = {
     "black on transparency": (beneath((0, 0, 0)), "transparency hides what is drawn",
                               "save cracks as 255"),
     "a palette without colours": (indexed([]), "its palette or", "hides what is drawn"),
-    "below zero": (values(-1, kind=np.int32), "its values are not all finite and positive",
+    "below zero": (values(-1, kind=np.int32), "its values are negative or not finite",
                    "save cracks"),
 }
 

@@ -117,7 +117,7 @@ def test_a_folder_that_cannot_be_written_in(scripts, tmp_path, monkeypatch, no_w
 
     (tmp_path / "notes.txt").write_text("mine")
     refused(scripts[name]("--output", "notes.txt/run"), name,
-            "notes.txt: cannot be written in (Not a directory)")
+            "notes.txt: no file can be written here (Not a directory)")
     monkeypatch.setattr(tempfile, "TemporaryFile", denied)
     refused(scripts[name]("--output", "a/b"), name, str(tmp_path), "Permission denied", "--output")
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]

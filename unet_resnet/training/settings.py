@@ -24,13 +24,14 @@ DEFAULTS: Settings = {
     "lr": 5e-4, "encoder_lr": None, "threshold": None, "precision": "auto", "device": "auto",
     "workers": min(2, os.cpu_count() or 1), "seed": 0, "split": None, "save_every": 10.0,
     "masks_unturned": False}  # min_crops and threshold are no flags
-# Without --data: the drawn set is small and easy, so a small network learns it from random weights
-# in minutes on a CPU.
+# Without --data: the synthetic set is small and easy, so a small network learns it from random
+# weights in minutes on a CPU.
 DRAWN: Settings = {
     "weights": "none", "blocks": [1, 1, 1, 1], "widths": [64, 48, 32, 24, 16], "epochs": 6,
     "batch_size": 4, "crop": 160, "lr": 2e-3}
-# With --weights of a whole network: small steps, so that it keeps what it knows, and BatchNorm's
-# statistics, which a few photos of one camera spoilt. A small set is repeated to 80 crops an epoch.
+# With --weights of a whole network: small steps, so that it keeps what it knows, and fixed
+# BatchNorm statistics, which a few photos of one camera spoilt. A small set is repeated to 80 crops
+# an epoch.
 FINE_TUNED: Settings = {
     "epochs": 20, "crop": 256, "min_crops": 80, "lr": 1e-4, "freeze_bn": "all"}
 # What --resume must not change.
@@ -95,15 +96,15 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         name = flag.removeprefix("--").replace("-", "_")
         to.add_argument(flag, help=text + default_of(name), **options)
 
-    add("--data", "data sets (images/ and masks/, or train/, val/ and test/ with these in them), "
-        "or the two folders of one; without, a drawn set", nargs="+",
-        type=os.path.abspath, metavar="FOLDER")
+    add("--data", "data sets, each with images/ and masks/, or with train/, val/ and test/ that "
+        "contain these; or a folder of photos and one of masks (default: a synthetic set)",
+        nargs="+", type=os.path.abspath, metavar="FOLDER")
     add("--output", "the run's folder (default: the next free runs/NAME-N)", folder, type=Path)
-    add("--resume", "go on with a run, with its settings (without RUN: the newest)", folder,
+    add("--resume", "continue a run with its settings (without RUN: the newest one)", folder,
         nargs="?", const="newest", metavar="RUN")
-    add("--weights", "to start from: for the encoder imagenet, none or a ResNet's state dict; for "
-        "the whole network cracks (bundled), a run's folder or a checkpoint")
-    add("--encoder", "the encoder's depth by name", depth, choices=ENCODERS)
+    add("--weights", "initial weights; of the encoder: imagenet, none, or a file with a ResNet's "
+        "state dict; of the whole network: cracks (bundled), a run's folder or a checkpoint")
+    add("--encoder", "depth of the encoder", depth, choices=ENCODERS)
     add("--blocks", "bottlenecks in the encoder's stages", depth, type=COUNT, nargs=4, metavar="N")
     add("--widths", "channels of the decoder's five levels", type=COUNT, nargs=5, metavar="N")
     add("--epochs", "passes over the training photos", type=COUNT)
@@ -111,22 +112,23 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     add("--micro-batch", "crops per forward pass: less memory, same gradients up to BatchNorm "
         "(default: the batch size; halved when memory runs out)", type=COUNT)
     add("--recompute", "less memory, more time: compute activations twice", action="store_true")
-    add("--freeze-bn", "keep BatchNorm's statistics, of the encoder, e.g. for micro-batches of 1 "
-        "or 2, or of the whole network", nargs="?", const="encoder",
+    add("--freeze-bn", "keep BatchNorm's statistics fixed: in the encoder, e.g. for micro-batches "
+        "of 1 or 2, or in the whole network", nargs="?", const="encoder",
         choices=("none", "encoder", "all"))
-    add("--compile", "the network: a slow start, then faster updates", action="store_true")
+    add("--compile", "use torch.compile: a slow start, then faster updates", action="store_true")
     add("--crop", "side of a training crop in pixels, from 64", type=number(64, 1e9, int))
     add("--lr", "Adam's highest learning rate", type=REAL)
     add("--encoder-lr", "the encoder's learning rate as a factor of --lr (default: 0.2 for "
         "trained weights, 1 for random ones)", type=REAL, metavar="FACTOR")
-    add("--precision", "of the forward pass", choices=("auto", "fp32", "fp16", "bf16"))
-    add("--device", "cpu, cuda, cuda:1, mps; auto for the fastest present")
+    add("--precision", "number format of the forward pass",
+        choices=("auto", "fp32", "fp16", "bf16"))
+    add("--device", "cpu, cuda, cuda:1 or mps; auto is the fastest available")
     add("--workers", "processes that read and augment", type=WHOLE)
-    add("--seed", "of weights, crops and split", type=WHOLE)
-    add("--split", "a split.json or your own {\"train\": [names], \"validation\": [names]}; groups "
-        "to draw one by photograph even if there is a test/",
+    add("--seed", "seed of weights, crops and split", type=WHOLE)
+    add("--split", "a split.json, or your own file {\"train\": [names], \"validation\": [names]}; "
+        "or groups, to split by photograph even if there is a test/",
         type=lambda name: name if name == "groups" else os.path.abspath(name))
-    add("--masks-unturned", "masks are drawn on the photos as stored, before EXIF turns them",
+    add("--masks-unturned", "masks fit the photos as stored, before EXIF turns them",
         action="store_true")
     add("--save-every", "minutes between saves within an epoch", type=REAL, metavar="MINUTES")
     return parser
