@@ -172,6 +172,8 @@ def main() -> int:
                         args.include_wide)
         for note in tables.notes:
             print(f"note: {note}")
+    if any(map(inputs.is_video, found)) and not args.masks:  # which videos do not have
+        files.check_extra("video", "a video", "av")
     network = predictor.load(args.checkpoint, args.device, args.precision, args.threshold)
     print(f"checkpoint {args.checkpoint}, threshold {network.threshold:g}, {network.device}")
     if args.device == "auto":
@@ -180,8 +182,6 @@ def main() -> int:
     if args.masks:
         found, pairs = pairs_to_score(args.masks, inputs.without_videos(found), root,
                                       network.split, args.masks_unturned)
-    if any(map(inputs.is_video, found)):
-        files.check_extra("video", "a video", "av")
     folder = outputs.Folder(args.output, files.fingerprint(checkpoint.located(args.checkpoint)))
     photos = folder.claim(found, root, [pair.mask for pair in pairs.values()], args.every,
                           args.measure, args.report, args.skip_existing)

@@ -24,6 +24,8 @@ def pairs_to_score(folder: Path, photos: Sequence[Path], root: Path, split: Spli
     sub-folders. Raises OSError, or ValueError where no mask fits, one fits two photos, or the masks
     are not understood.
     """
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{folder}: no such folder; expected the folder of the true masks")
     photos = beside(folder, photos)
     pairs = {pair.image: pair for pair in find_masks(folder, photos, root)}
     photos = unseen(photos, split)
