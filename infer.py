@@ -21,7 +21,7 @@ from tqdm import tqdm
 from unet_resnet import checkpoint, files, tiling
 from unet_resnet.audit.scoring import pairs_to_score
 from unet_resnet.data import Pair
-from unet_resnet.device import why_not_cuda
+from unet_resnet.device import PRECISIONS, why_not_cuda
 from unet_resnet.evaluation.sheet import ScoreSheet, write_scores
 from unet_resnet.inference import index, inputs, outputs, overlay, predictor
 from unet_resnet.report.page import Report
@@ -53,7 +53,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--tta", action="store_true", help="average over flips and quarter turns: 8 times slower")
     add("--device", default="auto", help="cpu, cuda, cuda:1 or mps; auto is the fastest "
         "available (default: %(default)s)")
-    add("--precision", choices=("auto", "fp32", "fp16", "bf16"), default="auto",
+    add("--precision", choices=("auto", *PRECISIONS), default="auto",
         help="number format; auto is 16 bits on hardware that supports them (default: %(default)s)")
     add("--every", type=COUNT, metavar="N", help="treat every N-th frame of a video as a photo")
     add("--masks", type=Path, metavar="FOLDER", help="true masks to compare with, named "
@@ -172,7 +172,7 @@ def main() -> int:
                         args.include_wide)
         for note in tables.notes:
             print(f"note: {note}")
-    if any(map(inputs.is_video, found)) and not args.masks:  # which videos do not have
+    if any(map(inputs.is_video, found)) and not args.masks:  # videos have none
         files.check_extra("video", "a video", "av")
     network = predictor.load(args.checkpoint, args.device, args.precision, args.threshold)
     print(f"checkpoint {args.checkpoint}, threshold {network.threshold:g}, {network.device}")

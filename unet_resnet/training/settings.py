@@ -11,6 +11,7 @@ from typing import Any
 
 from unet_resnet import checkpoint
 from unet_resnet.checkpoint import Checkpoint
+from unet_resnet.device import PRECISIONS
 from unet_resnet.files import check_folder, number
 from unet_resnet.training.resume import newest
 
@@ -120,8 +121,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     add("--lr", "Adam's highest learning rate", type=REAL)
     add("--encoder-lr", "the encoder's learning rate as a factor of --lr (default: 0.2 for "
         "trained weights, 1 for random ones)", type=REAL, metavar="FACTOR")
-    add("--precision", "number format of the forward pass",
-        choices=("auto", "fp32", "fp16", "bf16"))
+    add("--precision", "number format of the forward pass", choices=("auto", *PRECISIONS))
     add("--device", "cpu, cuda, cuda:1 or mps; auto is the fastest available")
     add("--workers", "processes that read and augment", type=WHOLE)
     add("--seed", "seed of weights, crops and split", type=WHOLE)
