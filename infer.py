@@ -2,7 +2,9 @@
 
 import argparse
 import os
+import shlex
 import signal
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -20,12 +22,10 @@ from tqdm import tqdm
 
 from unet_resnet import checkpoint, files, tiling
 from unet_resnet.audit.scoring import pairs_to_score
-from unet_resnet.data import Pair
 from unet_resnet.device import PRECISIONS, why_not_cuda
 from unet_resnet.evaluation.sheet import ScoreSheet, write_scores
 from unet_resnet.inference import index, inputs, outputs, overlay, predictor
 from unet_resnet.report.page import Report
-from unet_resnet.training.manifest import command, package_version
 
 SHARE, COUNT, POSITIVE = files.number(0, 1), files.number(1, 1e9, int), files.number(1e-9, 1e9)
 
@@ -39,29 +39,23 @@ def parse_arguments() -> argparse.Namespace:
     add("--skip-existing", action="store_true", help="leave out unchanged photos with results")
     add("--checkpoint", type=Path, default=checkpoint.SHIPPED, help="a run's folder, a "
         "checkpoint, or an .onnx file of unet_resnet.export (default: the bundled weights)")
-    add("--threshold", type=SHARE, help="a pixel is crack from this probability on "
-        "(default: the checkpoint's)")
+    add("--threshold", type=SHARE, help="least probability of crack (default: the checkpoint's)")
     add("--min-area", type=files.number(0, 1e9, int), default=50, metavar="PIXELS", help="smaller "
         "areas, e.g. pores and chips, are removed; 0 keeps all (default: %(default)s)")
     add("--tile", type=files.number(32, 1e6, int), default=tiling.TILE, help="side in pixels of a "
         "large photo's tiles; larger is faster and takes more memory (default: %(default)s)")
-    add("--overlap", type=SHARE, default=tiling.OVERLAP, help="overlap of "
-        "neighbouring tiles as a share of their side (default: 1/12)")
+    add("--overlap", type=SHARE, default=tiling.OVERLAP, help="share of a tile (default: 1/12)")
     add("--batch", type=COUNT, default=1, help="tiles per forward pass (default: %(default)s)")
     add("--scale", type=files.number(1e-3, 1e3), nargs="+", default=[1.0], metavar="FACTOR",
         help="resize photos first, e.g. 0.5 for wide cracks; results of several are averaged")
     add("--tta", action="store_true", help="average over flips and quarter turns: 8 times slower")
-    add("--device", default="auto", help="cpu, cuda, cuda:1 or mps; auto is the fastest "
-        "available (default: %(default)s)")
+    add("--device", default="auto", help="cpu, cuda, cuda:1 or mps (default: the fastest)")
     add("--precision", choices=("auto", *PRECISIONS), default="auto",
         help="number format; auto is 16 bits on hardware that supports them (default: %(default)s)")
     add("--every", type=COUNT, metavar="N", help="treat every N-th frame of a video as a photo")
-    add("--masks", type=Path, metavar="FOLDER", help="true masks to compare with, named "
-        "NAME or NAME_mask")
-    add("--masks-unturned", action="store_true", help="masks fit the photos as stored, "
-        "before EXIF turns them")
-    add("--measure", action="store_true", help="write length and width of each crack to "
-        "tables and maps")
+    add("--masks", type=Path, metavar="FOLDER", help="true masks, to score the results")
+    add("--masks-unturned", action="store_true", help="masks fit photos that EXIF has not turned")
+    add("--measure", action="store_true", help="measure length and width of each crack")
     scale = parser.add_mutually_exclusive_group()
     scale.add_argument("--mm-per-pixel", type=POSITIVE, metavar="MM", help="size of a pixel: "
                        "measure in mm, too")
@@ -142,7 +136,7 @@ def predict_video(run: Run, name: str, path: Path) -> None:
     tqdm.write(files.one_line(f"{path}: {film.count} frames, results in {name}*"))
 
 
-def predict_all(run: Run, photos: dict[str, Path], pairs: dict[Path, Pair]) -> None:
+def predict_all(run: Run, photos: dict[str, Path], pairs: inputs.Pairs) -> None:
     """Photo by photo; meanwhile, the next one is read and the previous one is saved."""
     with ThreadPoolExecutor(1) as saver:
         last = saver.submit(int)  # nothing to save yet
@@ -176,9 +170,8 @@ def main() -> int:
         files.check_extra("video", "a video", "av")
     network = predictor.load(args.checkpoint, args.device, args.precision, args.threshold)
     print(f"checkpoint {args.checkpoint}, threshold {network.threshold:g}, {network.device}")
-    if args.device == "auto":
-        print(why_not_cuda(network.device), end="")
-    pairs: dict[Path, Pair] = {}
+    print(why_not_cuda(args.device, network.device), end="")
+    pairs: inputs.Pairs = {}
     if args.masks:
         found, pairs = pairs_to_score(args.masks, inputs.without_videos(found), root,
                                       network.split, args.masks_unturned)
@@ -191,10 +184,10 @@ def main() -> int:
     with folder.index, tables or nullcontext():
         run = Run(args, predict, folder, ScoreSheet(network.threshold), tables, report)
         predict_all(run, photos, pairs)
-        about = {"command": command(), "photos": inputs.counted([*photos.values()]),
-                 "date": time.ctime(), "seconds": round(time.perf_counter() - began),
-                 "version": package_version("unet_resnet"), "device": str(network.device),
-                 "checkpoint": str(args.checkpoint), "threshold": network.threshold}
+        about = {"command": shlex.join(["python", *sys.argv]), "date": time.ctime(),
+                 "seconds": round(time.perf_counter() - began), "device": str(network.device),
+                 "photos": inputs.counted([*photos.values()]), "checkpoint": str(args.checkpoint),
+                 "threshold": network.threshold}
         if report:
             widths, sums = (tables.histogram(), tables.folders.rows()) if tables else (None, ())
             report.write(about, run.sheet.main_scores(), widths, folder.failed.items(), sums)

@@ -46,8 +46,7 @@ def main() -> None:
     group.silence_others()
     args, folder, resumed, pretrained = settings.from_flags(__doc__)
     device = pick_device(args.device, group.local_rank)
-    if args.device == "auto":
-        print(why_not_cuda(device), end="")
+    print(why_not_cuda(args.device, device), end="")
     precision = pick_precision(args.precision, device)
     group.join(device)
 

@@ -43,11 +43,11 @@ def computes(device: str) -> bool:
         return is_out_of_memory(error)
 
 
-def why_not_cuda(device: torch.device) -> str:
-    """Why "auto" did not take this machine's NVIDIA card, and what helps, as a line; "" if there is
-    no card, or it was taken or is hidden."""
+def why_not_cuda(name: str, device: torch.device) -> str:
+    """Why "auto" did not take this machine's NVIDIA card, and what helps, as a line; "" for another
+    name, or if there is no card, or it was taken or is hidden."""
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
-    if device.type != "cpu" or hidden or not shutil.which("nvidia-smi"):
+    if name != "auto" or device.type != "cpu" or hidden or not shutil.which("nvidia-smi"):
         return ""
     built = f"for CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
     return (f"note: computing on the CPU: torch {torch.__version__}, built {built}, cannot use the "

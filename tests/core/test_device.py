@@ -95,11 +95,12 @@ def test_a_card_that_is_not_used_is_said_with_what_to_install(monkeypatch, tmp_p
     (tmp_path / "nvidia-smi").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    line = why_not_cuda(CPU)
+    line = why_not_cuda("auto", CPU)
     assert words in line and "pytorch.org" in line and line.count("\n") == 1
-    assert why_not_cuda(torch.device("cuda:0")) == ""
+    assert why_not_cuda("auto", torch.device("cuda:0")) == ""
+    assert why_not_cuda("cpu", CPU) == "", "the user asked for it"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # the user's wish
-    assert why_not_cuda(CPU) == ""
+    assert why_not_cuda("auto", CPU) == ""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     monkeypatch.setenv("PATH", "")
-    assert why_not_cuda(CPU) == "", "no driver"
+    assert why_not_cuda("auto", CPU) == "", "no driver"

@@ -15,6 +15,8 @@ from unet_resnet.files import one_line
 from unet_resnet.images import SUFFIXES, has_pages, is_picture, opened, passed_over, to_rgb
 from unet_resnet.inference import index
 
+Pairs = Mapping[Path, Pair]  # of a photo's path, its pair with a true mask
+
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mts", ".m2ts", ".mpg", ".mpeg",
                   ".wmv", ".3gp")  # not .ts, which is TypeScript too
 
@@ -110,7 +112,7 @@ def read(path: Path, pair: Pair | None) -> Reading:
     return Reading(photo, truth, source, more, index.facts_of(path))
 
 
-def read_ahead(photos: Mapping[str, Path], pairs: Mapping[Path, Pair]
+def read_ahead(photos: Mapping[str, Path], pairs: Pairs
                ) -> Iterator[tuple[str, Path, "Future[Reading]"]]:
     """Each photo, by name, with the future of its reading, while the next one is being read.
 
