@@ -31,7 +31,7 @@ SHARE, COUNT, POSITIVE = files.number(0, 1), files.number(1, 1e9, int), files.nu
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser = files.Parser(description=__doc__, allow_abbrev=False)
     add = parser.add_argument
     add("photos", nargs="+", help="files, folders (with everything below them) or patterns")
     add("--output", type=Path, default=Path("predictions"), help="folder for the results "

@@ -63,7 +63,7 @@ def run_script(cwd: Path, name: str, *arguments: object) -> Outcome:
 def refused(outcome: Outcome, script: str, *named: str) -> None:
     """Assert a non-zero status and one line of complaint, the last, with these words in it.
 
-    Lines above it may be argparse's usage, progress bars, or what the script found so far.
+    Lines above it may be progress bars, or what the script found so far.
     """
     lines = outcome.err.splitlines()
     assert outcome.status and "Traceback" not in outcome.err

@@ -69,6 +69,13 @@ def one_line(text: object) -> str:
                    for char in str(text))
 
 
+class Parser(argparse.ArgumentParser):
+    """Reports a mistake in one line, without the usage, which is longer than a screen."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see --help)\n")
+
+
 def run(main: Callable[[], int | None], script: str) -> NoReturn:
     """Run a script and exit; an error that its user can fix ends it with one line."""
     print_safely()

@@ -1,6 +1,7 @@
 """Does a script end in one line where its user can mend what is wrong, and only there?"""
 
 import pytest
+from conftest import run_script
 
 from unet_resnet.files import run
 
@@ -30,3 +31,14 @@ def test_the_status_is_that_of_the_script(status):
     with pytest.raises(SystemExit) as stop:
         run(lambda: status, "x.py")
     assert stop.value.code == status
+
+
+@pytest.mark.parametrize("script, program", [
+    ("train.py", "train.py"), ("infer.py", "infer.py"),
+    ("unet_resnet/audit/__main__.py", "python -m unet_resnet.audit"),
+    ("unet_resnet/export/__main__.py", "python -m unet_resnet.export")])
+def test_a_misspelt_flag_is_one_line(tmp_path, script, program):
+    outcome = run_script(tmp_path, script, "x", "y", "--mispelt")
+    assert outcome.status == 2 and not outcome.out
+    assert outcome.err == f"{program}: unrecognized arguments: " + (
+        "x y " * (script == "train.py")) + "--mispelt (see --help)\n"

@@ -15,12 +15,12 @@ from unet_resnet.audit.findings import Finding, Record, audit
 from unet_resnet.audit.folders import Part, find, notes
 from unet_resnet.audit.groups import group_of
 from unet_resnet.audit.polygons import choose, write
-from unet_resnet.files import align, check_new, number, one_line, run, written_whole
+from unet_resnet.files import Parser, align, check_new, number, one_line, run, written_whole
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m unet_resnet.audit", allow_abbrev=False,
-                                     description="Report on a data set and its faults.")
+    parser = Parser(prog="python -m unet_resnet.audit", allow_abbrev=False,
+                    description="Report on a data set and its faults.")
     parser.add_argument("folder", type=Path, nargs="*",
                         help="data sets (with images/ and masks/, or with train/, val/ and test/ "
                         "that contain these), or a folder of photos and a folder of masks")
@@ -42,7 +42,7 @@ def parse_arguments() -> argparse.Namespace:
     args = parser.parse_args()
     alone = args.annotations and args.to and not (args.folder or args.json)
     if not (alone if args.annotations or args.to else args.folder):
-        parser.error("wanted data sets to report on, or --from FILE_OR_FOLDER --to FOLDER alone")
+        parser.error("expected data sets to report on, or --from FILE_OR_FOLDER --to FOLDER alone")
     return args
 
 

@@ -6,17 +6,16 @@
     python -m unet_resnet.export runs/my_cracks-1 cracks.pt          # for this package, small
 """
 
-import argparse
 from pathlib import Path
 
 from unet_resnet.export.onnx import export
 from unet_resnet.export.small import shrink
-from unet_resnet.files import number, run
+from unet_resnet.files import Parser, number, run
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m unet_resnet.export", allow_abbrev=False,
-                                     description="Write a trained network for others.")
+    parser = Parser(prog="python -m unet_resnet.export", allow_abbrev=False,
+                    description="Write a trained network for others.")
     parser.add_argument("checkpoint", type=Path, help="a run's folder (its best.pt) or a file of "
                         "train.py; cracks: the network that comes with the project")
     parser.add_argument("output", type=Path, help="the file to write: NAME.onnx, about 185 MB for "

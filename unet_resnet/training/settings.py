@@ -12,7 +12,7 @@ from typing import Any
 from unet_resnet import checkpoint
 from unet_resnet.checkpoint import Checkpoint
 from unet_resnet.device import PRECISIONS
-from unet_resnet.files import check_folder, number
+from unet_resnet.files import Parser, check_folder, number
 from unet_resnet.training.resume import newest
 
 Settings = dict[str, Any]
@@ -87,10 +87,10 @@ def default_of(name: str) -> str:
     return f" (default: {'; '.join(said)})" if said else ""
 
 
-def make_parser(description: str) -> argparse.ArgumentParser:
+def make_parser(description: str) -> Parser:
     """A parser that returns only the flags that were given."""
-    parser = argparse.ArgumentParser(description=description, allow_abbrev=False,
-                                     argument_default=argparse.SUPPRESS)
+    parser = Parser(description=description, allow_abbrev=False,
+                    argument_default=argparse.SUPPRESS)
     depth, folder = (parser.add_mutually_exclusive_group() for _ in range(2))
 
     def add(flag: str, text: str, to: Any = parser, **options: Any) -> None:
