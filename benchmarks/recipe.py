@@ -146,7 +146,7 @@ def predict(probability: Callable[[Tensor], Tensor], pairs: Sequence[Pair],
 
 
 def score(photos: Sequence[Photo], threshold: float) -> ScoreSheet:
-    sheet = ScoreSheet(threshold, full=False)
+    sheet = ScoreSheet(threshold)
     for pair, probability, truth in photos:
         sheet.add(pair.image.name, pair.source, (probability + 0.5) / BINS, truth)
     return sheet

@@ -1,4 +1,4 @@
-"""How well was found what the true masks show? The score sheet of a data set, and its files."""
+"""How well does a network find what the true masks show? The score sheet, and its files."""
 
 import itertools
 import json
@@ -18,7 +18,7 @@ from unet_resnet.files import align, csv_lines, fingerprint, one_line, written_w
 from unet_resnet.images import read_photo, write_png
 from unet_resnet.inference import overlay
 from unet_resnet.metrics import (
-    SCORES, Counts, Scores, best_threshold, check_shapes, count, histogram, size)
+    SCORES, Scores, best_threshold, check_shapes, count, histogram, size)
 from unet_resnet.morphology import width_classes
 
 TOLERANCES = (2, 5)  # pixels
@@ -26,11 +26,24 @@ WIDTH_LIMITS = (5, 20, 50)  # pixels, the limits of the classes of crack width
 CLASSES = ("below_5px", "5_to_20px", "20_to_50px", "from_50px")
 WORST, CELL = 12, 320  # photos in worst.png; side of each picture in pixels
 LONGEST = 44  # characters of a photo's name in it
+_PLAIN = ["images", *SCORES, "cldice"]
+_TOLERANT = [f"{name}_{tolerance}px" for tolerance in TOLERANCES for name in SCORES]
+TABLES = (  # of the terminal: title, block of the summary, keys
+    ("Pooled over all pixels of all images", "pooled",
+     [*_PLAIN, "ods_oracle", "ods_oracle_threshold", "lost_by_threshold"]),
+    ("Recall by the width of the true crack, and the share of its pixels", "recall_by_width",
+     [f"{what}_{name}" for what in ("recall", "share") for name in CLASSES]),
+    ("Pooled over all pixels of all images, with a tolerance", "pooled", _TOLERANT),
+    ("Mean over the images with cracks", "mean_over_images", [*_PLAIN, "ois_oracle"]),
+    ("Mean over the images with cracks, with a tolerance", "mean_over_images", _TOLERANT),
+    ("Images without cracks", "crack_free",
+     ["images", "false_alarm_share", "false_pixels_per_megapixel"]),
+    ("Pixel accuracy, background included", "pooled", ["accuracy", "all_black_accuracy"]))
 
 
 @dataclass(frozen=True)
 class Match(Scores):
-    """Right pixels need not coincide, so `hits` and `found` are two numbers."""
+    """With a tolerance, predicted pixels that are right and true pixels found are two numbers."""
 
     hits: int
     predicted: int
@@ -44,7 +57,6 @@ def match_within(prediction: Tensor, truth: Tensor, tolerance: int) -> Match:
     Human outlines of a thin crack differ by a pixel or two, so CrackForest (Shi et al., 2016)
     accepts pixels within 5 pixels, others within 2. Tolerance 0 gives the plain scores.
     """
-    check_shapes(prediction, truth)
     return _match(prediction, dilate(truth, tolerance), truth, dilate(prediction, tolerance))
 
 
@@ -54,11 +66,11 @@ def match_skeletons(prediction: Tensor, truth: Tensor) -> Match:
     Precision and recall are the topology precision and sensitivity of Shit et al., 2021. That
     paper's loss has a soft skeleton; this is a true thinning.
     """
-    check_shapes(prediction, truth)
     return _match(thin(prediction), truth, thin(truth), prediction)
 
 
 def _match(predicted: Tensor, near_truth: Tensor, true: Tensor, near_prediction: Tensor) -> Match:
+    check_shapes(predicted, true)
     return Match(size(predicted & near_truth), size(predicted),
                  size(true & near_prediction), size(true))
 
@@ -68,23 +80,21 @@ class ScoreSheet:
 
     Only numbers are kept, so the set need not fit in memory, and the order of the images does not
     matter. An image without cracks counts in the pooled scores, where its false alarms cost
-    precision, and in a block of its own; the mean over images leaves it out, because a black answer
-    would earn it a 1. A score that is not defined (no crack pixel in the truth, no crack-free
-    image) is None.
+    precision, and in a separate block; the mean over images leaves it out, because a black answer
+    would score 1. A score that is not defined (no crack pixel in the truth, no crack-free image)
+    is None.
 
     ODS and OIS are Dice at the best threshold of the set and of each image (Arbelaez et al., 2011).
-    They choose with the truth in hand, so their keys say oracle. OIS is the mean of the images'
-    Dice here; that paper pools their counts. `lost_by_threshold` is what Dice loses against ODS
-    because all sources share one threshold. Recall by width (`width_classes`) is pooled, beside
-    the share of true pixels in each class: cracks of all widths count there, however rare.
-
-    Without `full`, tolerances and skeletons are left out, which take most of the time.
+    They choose it by the truth, so their keys say oracle. OIS is the mean of the images' Dice here;
+    that paper pools their counts. `lost_by_threshold` is what Dice loses against ODS because all
+    sources share one threshold. Recall by width (`width_classes`) is pooled, beside the share of
+    true pixels in each class.
     """
 
-    def __init__(self, threshold: float, full: bool = True) -> None:
-        self.threshold, self.full = float(threshold), full
+    def __init__(self, threshold: float) -> None:
+        self.threshold = float(threshold)
         self.rows: list[dict] = []  # one flat dict per image
-        self.counts: list[dict[str, Scores]] = []  # the same, under the ending of their keys
+        self.counts: list[dict[str, Scores]] = []  # of each image, by the ending of their keys
         self.histograms: dict[str, Tensor] = {}  # per source; their sum is the whole set's
         self._widths: dict[str, Tensor] = {}  # per source: found and true pixels of each class
 
@@ -93,14 +103,12 @@ class ScoreSheet:
         probability, truth = (plane.detach().cpu().reshape(plane.shape[-2:])
                               for plane in (probability, truth))
         if not ((truth == 0) | (truth == 1)).all():
-            raise ValueError(f"{name}: the truth must be 0 or 1, found {truth.max()}")
+            raise ValueError(f"{name}: found {truth.max()} in the truth, expected 0 and 1")
         truth, prediction = truth == 1, probability >= self.threshold
         bins = histogram(probability, truth)
-        counts = {"": count(prediction, truth)}
-        if self.full:
-            for tolerance in TOLERANCES:
-                counts[f"_{tolerance}px"] = match_within(prediction, truth, tolerance)
-            counts["cldice"] = match_skeletons(prediction, truth)
+        counts = {"": count(prediction, truth), "cldice": match_skeletons(prediction, truth)}
+        for tolerance in TOLERANCES:
+            counts[f"_{tolerance}px"] = match_within(prediction, truth, tolerance)
         self.counts.append(counts)
         self.histograms[source] = self.histograms.get(source, 0) + bins
         self._widths[source] = self._widths.get(source, 0) + found_by_width(prediction, truth)
@@ -109,8 +117,6 @@ class ScoreSheet:
 
     def summary(self) -> dict:
         """All scores, ready for JSON: the threshold, the total and the same per source."""
-        if not self.rows:
-            raise ValueError("no image has been scored yet")
         sources = sorted(self.histograms)
         return {"threshold": self.threshold, "total": self._summary(sources),
                 "sources": {source: self._summary([source]) for source in sources}}
@@ -121,27 +127,26 @@ class ScoreSheet:
         pooled = {kind: reduce(operator.add, (image[kind] for image in counts))
                   for kind in counts[0]}
         scores = _scores(pooled, sum(self.histograms[source] for source in sources), "ods_oracle")
-        lost = None if scores["dice"] is None else scores["ods_oracle"] - scores["dice"]
         found, true = sum(self._widths[source] for source in sources).tolist()
         cracked = [row for row in rows if row["tp"] + row["fn"]]
         blank = [row for row in rows if not row["tp"] + row["fn"]]
         return {
             "pooled": {"images": len(rows), "pixels": pooled[""].pixels, **scores,
-                       "lost_by_threshold": lost,
+                       "lost_by_threshold": scores["ods_oracle"] - scores["dice"] if cracked
+                       else None,
                        "accuracy": pooled[""].accuracy,
                        "all_black_accuracy": pooled[""].black_accuracy},
-            "recall_by_width": {
-                **{f"recall_{name}": found[i] / true[i] if true[i] else None
-                   for i, name in enumerate(CLASSES)},
-                **{f"share_{name}": true[i] / sum(true) if sum(true) else None
-                   for i, name in enumerate(CLASSES)}},
+            "recall_by_width": {f"recall_{name}": _ratio(part, whole)
+                                for name, part, whole in zip(CLASSES, found, true)}
+            | {f"share_{name}": _ratio(part, sum(true)) for name, part in zip(CLASSES, true)},
             "mean_over_images": {"images": len(cracked), **{
                 key: _mean([row[key] for row in cracked])
                 for key in [*scores, "ois_oracle"] if key in rows[0]}},
             "crack_free": {"images": len(blank),
                            "false_alarm_share": _mean([row["fp"] > 0 for row in blank]),
-                           "false_pixels_per_megapixel": 1e6 * sum(row["fp"] for row in blank)
-                           / sum(row["pixels"] for row in blank) if blank else None},
+                           "false_pixels_per_megapixel": _ratio(
+                               1e6 * sum(row["fp"] for row in blank),
+                               sum(row["pixels"] for row in blank))},
         }
 
     def main_scores(self) -> dict[str, dict[str, float | None]]:
@@ -155,30 +160,15 @@ class ScoreSheet:
     def table(self) -> str:
         """The summary for a terminal; headings are the keys of the JSON, broken at each `_`."""
         summary = self.summary()
-        groups = [*summary["sources"].items(), ("total", summary["total"])]
-        plain = ["images", *SCORES] + ["cldice"] * self.full
-        tolerant = [f"{name}_{tolerance}px" for tolerance in TOLERANCES for name in SCORES]
-        tolerant *= self.full
+        groups = {**summary["sources"], "total": summary["total"]}
         parts = [f"Scores of the crack class, threshold {self.threshold:g}"]
-        for title, block, keys in (
-            ("Pooled over all pixels of all images", "pooled",
-             [*plain, "ods_oracle", "ods_oracle_threshold", "lost_by_threshold"]),
-            ("Recall by the width of the true crack, and the share of its pixels",
-             "recall_by_width", [f"{what}_{name}" for what in ("recall", "share")
-                                 for name in CLASSES]),
-            ("Pooled over all pixels of all images, with a tolerance", "pooled", tolerant),
-            ("Mean over the images with cracks", "mean_over_images", [*plain, "ois_oracle"]),
-            ("Mean over the images with cracks, with a tolerance", "mean_over_images", tolerant),
-            ("Images without cracks", "crack_free",
-             ["images", "false_alarm_share", "false_pixels_per_megapixel"]),
-            ("Pixel accuracy, background included", "pooled", ["accuracy", "all_black_accuracy"]),
-        ):
-            if keys:
-                headings = itertools.zip_longest(*(key.split("_") for key in keys), fillvalue="")
-                cells = [(name, *(_cell(group[block][key]) for key in keys))
-                         for name, group in groups]
-                parts.append(f"{title}\n{align([('', *words) for words in headings] + cells)}")
-        return "\n\n".join([*parts, "oracle: the threshold was chosen with the truth in hand"])
+        for title, block, keys in TABLES:
+            headings = itertools.zip_longest(*(key.split("_") for key in keys), fillvalue="")
+            lines = [("", *words) for words in headings]
+            for name, group in groups.items():
+                lines.append((name, *(_text(group[block][key]) for key in keys)))
+            parts.append(f"{title}\n{align(lines)}")
+        return "\n\n".join([*parts, "oracle: the threshold was chosen by the truth"])
 
 
 def found_by_width(prediction: Tensor, truth: Tensor) -> Tensor:
@@ -194,8 +184,7 @@ def found_by_width(prediction: Tensor, truth: Tensor) -> Tensor:
 def _scores(counts: dict[str, Scores], histogram: Tensor, oracle: str) -> dict[str, float | None]:
     scores = {name + ending: getattr(numbers, name) for ending, numbers in counts.items()
               for name in SCORES if ending != "cldice"}
-    if "cldice" in counts:
-        scores["cldice"] = counts["cldice"].dice
+    scores["cldice"] = counts["cldice"].dice
     threshold, scores[oracle] = best_threshold(histogram)
     scores[f"{oracle}_threshold"] = threshold
     return scores if counts[""].true else dict.fromkeys(scores)
@@ -205,7 +194,11 @@ def _mean(values: list[float]) -> float | None:
     return math.fsum(values) / len(values) if values else None  # fsum: the order cannot matter
 
 
-def _cell(value: float | None) -> str:
+def _ratio(part: float, whole: float) -> float | None:
+    return part / whole if whole else None
+
+
+def _text(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
@@ -213,12 +206,13 @@ def write_scores(sheet: ScoreSheet, photos: dict[str, Path], output: Path,
                  about: dict[str, Any], validation: Collection[str | None]) -> None:
     """Print the sheet; write scores.json, scores.csv, and worst.png.
 
-    photos: the file of each name in the sheet; `output` also holds NAME_overlay.png of each.
-    validation: hashes of the photos that chose epoch and threshold.
+    photos: the file of each name in the sheet; `output` already has NAME_overlay.png of each.
+    validation: hashes of the photos on which epoch and threshold were chosen.
     """
     chose = len({*map(fingerprint, photos.values())}.intersection(validation))
     if chose:
-        print(f"{chose} of these photos chose epoch and threshold: slightly flattered scores")
+        print(f"epoch and threshold were chosen on {chose} of these photos: their scores are "
+              "slightly optimistic")
     print(sheet.table())
     about = about | {"validation_photos": chose} | sheet.summary()
     texts = {"scores.json": (json.dumps(about, indent=1) + "\n").encode(),
@@ -227,19 +221,15 @@ def write_scores(sheet: ScoreSheet, photos: dict[str, Path], output: Path,
         with written_whole(output / name) as file:
             file.write(text)
     write_png(output / "worst.png", worst_photos(sheet, photos, output))
-    total = sum((counts[""] for counts in sheet.counts), Counts(0, 0, 0, 0))
-    scores = ", ".join(f"{name} {getattr(total, name):.3f}" for name in SCORES)
-    print(f"\n{len(sheet.rows)} photo{'s' * (len(sheet.rows) != 1)}, pooled: {scores}; "
-          f"scores.json, scores.csv and worst.png are in {output}")
+    print(f"\nscores.json, scores.csv and worst.png are in {output}")
 
 
 def worst_photos(sheet: ScoreSheet, photos: dict[str, Path], output: Path) -> Tensor:
     """The photos of the lowest Dice, each beside its overlay, as one picture (3, h, w) uint8."""
-    dice = {row["name"]: counts[""].dice for row, counts in zip(sheet.rows, sheet.counts)}
-    worst = sorted(sheet.rows, key=lambda row: (dice[row["name"]], -row["fp"] - row["fn"]))
-    wrong = [row for row in worst if row["fp"] + row["fn"]] or worst[:1]
+    wrong = [row for row in sheet.rows if row["fp"] + row["fn"]] or sheet.rows[:1]
+    worst = sorted(wrong, key=lambda row: (row["dice"] or 0.0, -row["fp"] - row["fn"]))
     cells = []
-    for row in wrong[:WORST]:
+    for row in worst[:WORST]:
         name = one_line(row["name"])
         text = (f"{name if len(name) <= LONGEST else '...' + name[3 - LONGEST:]}\n"
                 f"{row['tp']} found, {row['fp']} false, {row['fn']} missed")
