@@ -175,7 +175,7 @@ def main() -> int:
     if args.masks:
         found, pairs = pairs_to_score(args.masks, inputs.without_videos(found), root,
                                       network.split, args.masks_unturned)
-    folder = outputs.Folder(args.output, files.fingerprint(checkpoint.located(args.checkpoint)))
+    folder = outputs.Folder(args.output, files.fingerprint(checkpoint.resolve(args.checkpoint)))
     photos = folder.claim(found, root, [pair.mask for pair in pairs.values()], args.every,
                           args.measure, args.report, args.skip_existing)
     predict = partial(network, tile=args.tile, overlap=args.overlap, scales=args.scale,

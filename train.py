@@ -22,7 +22,7 @@ from tqdm import tqdm
 from unet_resnet import UNetResNet, checkpoint, imagenet, metrics, tiling
 from unet_resnet.audit.split import sides_of_run
 from unet_resnet.augment import Augment
-from unet_resnet.data import Crops, Pair, balanced, read_pair
+from unet_resnet.data import Crops, Pair, balance, read_pair
 from unet_resnet.device import (
     autocast, memory_format, pick_device, pick_precision, probability_function, why_not_cuda)
 from unet_resnet.images import write_png
@@ -57,7 +57,7 @@ def main() -> None:
         [Path(data) for data in args.data or [DRAWN_SET]], args.seed, args.split, resumed,
         pretrained, args.masks_unturned)
     augment = Augment(args.crop, confusers.confuse, photometric.photometric)
-    crops = Crops(balanced(train_pairs, args.min_crops), augment, args.seed)
+    crops = Crops(balance(train_pairs, args.min_crops), augment, args.seed)
     if pretrained and len(validation_pairs) < FEW:
         args.threshold = pretrained.threshold
         print(f"too few validation photos to choose a threshold: it stays {args.threshold:g}")

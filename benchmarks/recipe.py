@@ -28,7 +28,7 @@ from unet_resnet.audit.groups import source_of
 from unet_resnet.audit.scoring import learned_from, unseen
 from unet_resnet.audit.split import Split, load_pairs
 from unet_resnet.augment import Augment
-from unet_resnet.data import Crops, Pair, balanced, read_pair
+from unet_resnet.data import Crops, Pair, balance, read_pair
 from unet_resnet.device import (
     autocast, memory_format, pick_device, pick_precision, probability_function)
 from unet_resnet.evaluation.sheet import ScoreSheet
@@ -120,7 +120,7 @@ def train(model: nn.Module, pairs: Sequence[Pair], args: argparse.Namespace,
     optimizer = Adam([{"params": [p for p in model.parameters() if p not in inner], "factor": 1.0},
                       {"params": model.encoder.parameters(), "factor": ENCODER_LR}], fused=True)
     augment = Augment(args.crop, confuse if args.confusers else None, photometric, args.scales)
-    crops = Crops(balanced(pairs) if args.balance else pairs, augment, args.seed)
+    crops = Crops(balance(pairs) if args.balance else pairs, augment, args.seed)
     loader = DataLoader(crops, args.batch, sampler=range(args.steps * args.batch),
                         num_workers=args.workers)
     bar = tqdm(loader, "training", unit="update", mininterval=10)

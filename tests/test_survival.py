@@ -25,7 +25,7 @@ from unet_resnet import UNetResNet, checkpoint, losses
 from unet_resnet.augment import Augment
 from unet_resnet.data import Crops
 from unet_resnet.encoder import ResNetEncoder
-from unet_resnet.files import written_whole
+from unet_resnet.files import atomic_write
 from unet_resnet.losses import crack_loss
 from unet_resnet.training.resume import next_free
 from unet_resnet.training.signals import Stop
@@ -211,7 +211,7 @@ def test_two_runs_begun_at_once_have_a_folder_each(tmp_path, monkeypatch):
 
 def test_what_could_not_be_written_is_named(tmp_path):
     with pytest.raises(OSError, match="No space left on device: .*report.html"):
-        with written_whole(tmp_path / "report.html"):
+        with atomic_write(tmp_path / "report.html"):
             raise OSError(28, "No space left on device")
     assert not list(tmp_path.iterdir())
 
@@ -275,13 +275,13 @@ def test_told_twice_to_stop_while_it_saves(script, tmp_path, whole, monkeypatch)
 
     @contextmanager
     def impatient(path: Path) -> Iterator[BinaryIO]:
-        with written_whole(path) as file:
+        with atomic_write(path) as file:
             yield Impatient(file.fileno(), "wb", closefd=False)
 
     with monkeypatch.context() as patch:
         step = torch.optim.Adam.step
         patch.setattr(torch.optim.Adam, "step", lambda *arguments: [
-            patch.setattr(checkpoint, "written_whole", impatient), step(*arguments)][1])
+            patch.setattr(checkpoint, "atomic_write", impatient), step(*arguments)][1])
         stopped = script("train.py", *START, "--output", "run")
     assert stopped.status == 1 and stopped.err.splitlines()[-1].startswith("stopped at once")
     assert checkpoint.read(tmp_path / "run/last.pt").losses == []

@@ -392,7 +392,7 @@ def test_photos_learned_from_before_are_left_out_of_scores(trained, script, tmp_
 
 def test_the_word_cracks_is_the_shipped_network(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert checkpoint.find("cracks") == checkpoint.SHIPPED == checkpoint.located(Path("cracks"))
+    assert checkpoint.find("cracks") == checkpoint.SHIPPED == checkpoint.resolve(Path("cracks"))
     assert checkpoint.find("none") is checkpoint.find("imagenet") is None
     (tmp_path / "cracks").mkdir()  # a data set, say
     assert checkpoint.find("cracks") == checkpoint.SHIPPED
@@ -463,7 +463,7 @@ def test_a_split_that_leaves_photos_out_can_be_resumed(script, tmp_path):
 def test_resuming_best_is_refused(trained, script, tmp_path):
     (tmp_path / "run").mkdir()
     shutil.copy(trained / "runs/walls-1/best.pt", tmp_path / "run/last.pt")
-    refused(script("train.py", "--resume", "run"), "train.py", "run/last.pt", "wanted")
+    refused(script("train.py", "--resume", "run"), "train.py", "run/last.pt", "incompatible")
 
 
 def test_a_resumed_run_says_which_settings_change_and_keeps_the_others(trained, script, tmp_path):

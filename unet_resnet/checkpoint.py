@@ -14,12 +14,12 @@ from typing import Any, get_args, get_origin
 import torch
 from torch import Tensor
 
-from unet_resnet.files import one_line, written_whole
+from unet_resnet.files import atomic_write, one_line
 from unet_resnet.model import UNetResNet
 
 KIND, VERSION = "unet_resnet checkpoint", 2
 SHIPPED = Path(__file__).with_name("cracks.pt")  # MODEL_CARD.md says how it was made
-MOST_BLOCKS = 200  # ResNet-152 has 50
+MAX_BLOCKS = 200  # ResNet-152 has 50
 SCALE = ":scale"  # ends the name of the scales of a tensor in 8 bits
 
 State = dict[str, Tensor]
@@ -50,7 +50,7 @@ def save(path: Path, network: UNetResNet, threshold: float = 0.5, split: Split |
     content = {"kind": KIND, "version": VERSION, "blocks": list(network.blocks),
                "widths": list(network.widths), "model": network.state_dict(),
                "threshold": threshold, "split": split or {"train": {}, "validation": {}}} | content
-    with written_whole(path) as file:
+    with atomic_write(path) as file:
         try:
             torch.save(content, file)
         except RuntimeError as error:  # behind it, torch hides a full disk or a second Ctrl-C
@@ -63,22 +63,22 @@ def load(path: Path) -> tuple[UNetResNet, Checkpoint]:
     Raises an OSError or ValueError, in one line that names the file, for one that cannot be read,
     is damaged, or is not a checkpoint of this version.
     """
-    content = read_tensors(path := located(path))
+    content = read_tensors(path := resolve(path))
     if not isinstance(content, dict) or content.get("kind") != KIND:
         raise ValueError(f"{path}: not a checkpoint of train.py; pass a run's folder, or its "
                          "best.pt or last.pt")
     try:
-        found = understood(content)
+        found = parse(content)
         # Before memory is taken: a level of the decoder has 9 w^2 weights and more.
         least = 9 * sum(width**2 for width in found.widths)
         claimed = sum(tensor.numel() for tensor in found.model.values())
-        if max(least, claimed) > path.stat().st_size or sum(found.blocks) > MOST_BLOCKS:
+        if max(least, claimed) > path.stat().st_size or sum(found.blocks) > MAX_BLOCKS:
             raise ValueError(f"blocks {found.blocks}, widths {found.widths} and {claimed} weights "
                              "are more than it has bytes for")
         network = UNetResNet(found.blocks, found.widths)
-        network.load_state_dict(fitted(dequantize(found.model), network.state_dict()))
+        network.load_state_dict(match_state(dequantize(found.model), network.state_dict()))
     except Exception as error:  # anything may stand in a file
-        raise spoilt(path, error) from error
+        raise damaged_error(path, error) from error
     found.model = network.state_dict()
     return network.eval(), found
 
@@ -88,41 +88,42 @@ def read(path: Path) -> Checkpoint:
     return load(path)[1]
 
 
-def understood(content: dict) -> Checkpoint:
+def parse(content: dict) -> Checkpoint:
     """The checkpoint in a file's dict; raises ValueError if it is not one of this version."""
     if content["version"] != VERSION:
-        raise ValueError(f"format {content['version']!r:.9}, wanted {VERSION}; if it is newer, "
+        raise ValueError(f"format {content['version']!r:.9}, expected {VERSION}; if it is newer, "
                          "update unet_resnet, if it is older, train again")
     found = Checkpoint(**{one.name: content[one.name] for one in fields(Checkpoint)
                           if one.name in content})
     for one in fields(found):
-        if not fits(getattr(found, one.name), one.type):
+        if not has_type(getattr(found, one.name), one.type):
             raise ValueError(f"its {one.name} has another type")
     if not 0 <= found.threshold <= 1 or not {"train", "validation"} <= found.split.keys():
         raise ValueError("a threshold outside 0..1, or a split without train or validation")
     return found
 
 
-def fits(value: Any, hint: Any) -> bool:
+def has_type(value: Any, hint: Any) -> bool:
     """Whether a value has a type such as dict[str, Tensor], to any depth."""
     kind, inside = get_origin(hint) or hint, get_args(hint)
     if kind is UnionType:
-        return any(fits(value, one) for one in inside)
+        return any(has_type(value, one) for one in inside)
     if not isinstance(value, (int, float) if kind is float else kind):
         return False
     if kind is list:
-        return all(fits(one, inside[0]) for one in value)
+        return all(has_type(one, inside[0]) for one in value)
     if kind is dict and inside:
-        return all(fits(key, inside[0]) and fits(one, inside[1]) for key, one in value.items())
+        return all(has_type(key, inside[0]) and has_type(one, inside[1])
+                   for key, one in value.items())
     return True
 
 
-def spoilt(path: Path | str, error: Exception) -> ValueError:
+def damaged_error(path: Path | str, error: Exception) -> ValueError:
     reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-    return ValueError(f"{path}: damaged, or not what is wanted: {one_line(reason):.300}")
+    return ValueError(f"{path}: damaged or incompatible: {one_line(reason):.300}")
 
 
-def located(path: Path) -> Path:
+def resolve(path: Path) -> Path:
     """The file that a name stands for: best.pt for a run's folder, SHIPPED for the word cracks."""
     if (path / "best.pt").is_file():
         return path / "best.pt"
@@ -131,7 +132,7 @@ def located(path: Path) -> Path:
 
 def find(weights: str) -> Path | None:
     """The path of the checkpoint, not yet checked, that --weights means; None if it means none."""
-    path = located(Path(weights))
+    path = resolve(Path(weights))
     if weights in ("imagenet", "none") or not path.is_file():
         return None
     with open(path, "rb") as file:
@@ -160,20 +161,20 @@ def read_tensors(path: Path) -> Any:
                 "download it again, or save a module's state_dict()") from error
 
 
-def fitted(state: State, wanted: State) -> State:
-    """`state` in the precision of `wanted`.
+def match_state(state: State, expected: State) -> State:
+    """`state` in the precision of `expected`.
 
-    Raises ValueError, naming the tensor, unless names, shapes and types are those of `wanted` and
+    Raises ValueError, naming the tensor, unless names, shapes and types are those of `expected` and
     all numbers are finite.
     """
-    if odd := state.keys() ^ wanted.keys():
+    if odd := state.keys() ^ expected.keys():
         name = min(odd)
-        raise ValueError(f"{name!r:.80} is {'missing' if name in wanted else 'not a part of it'}")
+        raise ValueError(f"{name!r:.80} is {'missing' if name in expected else 'not a part of it'}")
     cast = {}
-    for name, like in wanted.items():
+    for name, like in expected.items():
         found = state[name]
         if found.shape != like.shape or found.is_floating_point() != like.is_floating_point():
-            raise ValueError(f"{name} is {[*found.shape]} of {found.dtype}, wanted "
+            raise ValueError(f"{name} is {[*found.shape]} of {found.dtype}, expected "
                              f"{[*like.shape]} of {like.dtype}")
         cast[name] = found.to(like.dtype)
         if not cast[name].isfinite().all():

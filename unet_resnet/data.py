@@ -16,13 +16,13 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from unet_resnet.images import read_photo
-from unet_resnet.masks import Rule, exif_turn, misfit
+from unet_resnet.masks import Rule, photo_turn, size_mismatch
 from unet_resnet.morphology import width_classes
 
 T = TypeVar("T")
 Transform = Callable[[Tensor, Tensor, Generator], tuple[Tensor, Tensor]]
 
-WIDTHS = (5, 10, 20, 50)  # pixels: the borders of the classes that `balanced` evens out
+WIDTHS = (5, 10, 20, 50)  # pixels: the borders of the classes that `balance` evens out
 # Pillow decodes outside Python's lock; each thread holds a whole photo, hence not all cores.
 THREADS = min(8, os.cpu_count() or 1)
 
@@ -57,8 +57,8 @@ def read_truth(pair: Pair, image: Tensor) -> Tensor:
     """The mask (1, h, w) uint8 0/1 of a photo (3, h, w); ValueError where the sizes differ."""
     truth = pair.rule.read(pair.mask, pair.image)
     if image.shape[1:] != truth.shape[1:]:
-        raise ValueError(f"{pair.mask}: " + misfit(
-            truth.shape[1:], image.shape[1:], exif_turn(pair.image)))
+        raise ValueError(f"{pair.mask}: " + size_mismatch(
+            truth.shape[1:], image.shape[1:], photo_turn(pair.image)))
     return truth
 
 
@@ -67,7 +67,7 @@ def in_threads(function: Callable[[Pair], T], pairs: Sequence[Pair], title: str)
         return list(tqdm(pool.map(function, pairs), title, len(pairs), unit="pair", leave=False))
 
 
-def balanced(pairs: Sequence[Pair], least: int = 1) -> list[Pair]:
+def balance(pairs: Sequence[Pair], least: int = 1) -> list[Pair]:
     """The pairs of an epoch: those of a rare kind repeated, up to six times their number; then all
     of them repeated until there are at least `least`.
 
@@ -93,12 +93,12 @@ def balanced(pairs: Sequence[Pair], least: int = 1) -> list[Pair]:
     return epoch * -(-least // len(epoch))
 
 
-def repeats(members: Sequence[Pair], wanted: int) -> Iterator[Pair]:
-    """The repeats that bring the members to the wanted number, or to six times their own."""
-    return islice(cycle(members), max(0, min(wanted, 6 * len(members)) - len(members)))
+def repeats(members: Sequence[Pair], target: int) -> Iterator[Pair]:
+    """The repeats that bring the members to the target number, or to six times their own."""
+    return islice(cycle(members), max(0, min(target, 6 * len(members)) - len(members)))
 
 
-def seed_of(*purpose: str | int) -> int:
+def derive_seed(*purpose: str | int) -> int:
     """A separate seed for each purpose, of 32 bits: torch's CPU generator uses no more."""
     return int.from_bytes(hashlib.sha256(repr(purpose).encode()).digest()[:4], "big")
 
@@ -135,9 +135,9 @@ class Crops(Dataset):
     def __getitem__(self, position: int) -> tuple[Tensor, Tensor]:
         epoch, place = divmod(position, len(self.pairs))
         if epoch != self.epoch:
-            shuffle = Generator().manual_seed(seed_of("shuffle", self.seed, epoch))
+            shuffle = Generator().manual_seed(derive_seed("shuffle", self.seed, epoch))
             self.epoch = epoch
             self.order = spread([pair.source for pair in self.pairs], shuffle)
         pair = self.pairs[self.order[place]]
-        crop = Generator().manual_seed(seed_of("crop", self.seed, position))
+        crop = Generator().manual_seed(derive_seed("crop", self.seed, position))
         return self.augment(*read_pair(pair), crop)

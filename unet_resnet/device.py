@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 # Messages of errors other than torch.OutOfMemoryError when memory is full; the last is cuDNN's.
-COMPLAINTS = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED",
-              "unable to find an engine")
+OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED",
+                 "unable to find an engine")
 # Builds for compute capabilities 5.0 to 9.0, and from 7.5 on (release matrix of pytorch).
 WHEELS = "https://download.pytorch.org/whl"
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -24,17 +24,17 @@ def pick_device(name: str = "auto", local_rank: int = 0) -> torch.device:
     gpu = f"cuda:{local_rank}"
     if name == "auto":
         # One of several processes does not fall back to the CPU alone.
-        cuda = torch.cuda.is_available() and (local_rank > 0 or computes(gpu))
+        cuda = torch.cuda.is_available() and (local_rank > 0 or is_usable(gpu))
         name = gpu if cuda else "mps" if torch.backends.mps.is_available() else "cpu"
     elif name == "cuda":
         name = gpu
-    if not computes(name):
+    if not is_usable(name):
         raise ValueError(f"--device {name}: not on this machine, or not for this build of torch; "
                          "use auto or cpu")
     return torch.device(name)
 
 
-def computes(device: str) -> bool:
+def is_usable(device: str) -> bool:
     """Whether this machine has the device, even one full of others' data, and this torch was built
     for it."""
     try:
@@ -70,7 +70,8 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype:
     Raises ValueError for float16 outside CUDA, and for an unknown name.
     """
     if name not in ("auto", *PRECISIONS) or name == "fp16" and device.type != "cuda":
-        raise ValueError(f"--precision {name}: wanted auto, fp32, bf16 or, on a CUDA device, fp16")
+        raise ValueError(f"--precision {name}: expected auto, fp32, bf16 or, on a CUDA device, "
+                         "fp16")
     if name != "auto":
         return PRECISIONS[name]
     if device.type == "cuda":
@@ -102,4 +103,4 @@ def probability_function(model: nn.Module, device: torch.device,
 
 def is_out_of_memory(error: BaseException) -> bool:
     return (isinstance(error, (torch.OutOfMemoryError, MemoryError))
-            or any(words in str(error) for words in COMPLAINTS))
+            or any(words in str(error) for words in OUT_OF_MEMORY))

@@ -17,7 +17,7 @@ UNFINISHED = ".part"  # ends the name of a file while it is being written
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[BinaryIO]:
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """A file to write to, which gets the name `path` once it is complete and on the disk.
 
     If the block fails, `path` is as it was and nothing else is left behind. The file's name is
@@ -148,7 +148,7 @@ def number(low: float, high: float, kind: type = float) -> Callable[[str], float
     def number(text: str) -> float:  # of this name in argparse's messages
         value = kind(text)
         if not low <= value < high:
-            raise argparse.ArgumentTypeError(f"{text}; wanted {low:g} or more, and less than "
+            raise argparse.ArgumentTypeError(f"{text}; expected {low:g} or more, and less than "
                                              f"{high:g}")
         return value
     return number

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torchvision import models
 
-from unet_resnet.checkpoint import State, fits, fitted, read_tensors, spoilt
+from unet_resnet.checkpoint import State, damaged_error, has_type, match_state, read_tensors
 from unet_resnet.encoder import ResNetEncoder
 
 # The first training recipe, not the newer "V2": longer training with stronger regularisation
@@ -26,21 +26,21 @@ def load_encoder(encoder: ResNetEncoder, weights: str) -> str:
     if weights == "none":
         return "encoder: random weights"
     state = _imagenet(encoder.blocks) if weights == "imagenet" else read_tensors(Path(weights))
-    if not (fits(state, State) and "layer4.0.conv3.weight" in state):
+    if not (has_type(state, State) and "layer4.0.conv3.weight" in state):
         raise ValueError(f"{weights}: not the state dict of a bottleneck ResNet with torchvision's "
                          "names (50, 101 or 152 layers)")
     have, want = blocks_of(state), encoder.blocks
     if any(old > new or old == 1 < new for old, new in zip(have, want)):
         raise ValueError(f"{weights}: blocks {have} cannot be grown to {want}: no stage can be "
                          "cut, and one of a single block cannot be grown")
-    wanted = ResNetEncoder(have).state_dict()
+    expected = ResNetEncoder(have).state_dict()
     # torchvision's own files lack the counts of batches, which nothing here reads.
-    counts = {name: tensor for name, tensor in wanted.items() if name.endswith("batches_tracked")}
+    counts = {name: tensor for name, tensor in expected.items() if name.endswith("batches_tracked")}
     state = counts | {name: state[name] for name in state if not name.startswith("fc.")}
     try:
-        encoder.load_state_dict(grow(fitted(state, wanted), want))
+        encoder.load_state_dict(grow(match_state(state, expected), want))
     except Exception as error:  # sparse tensors, say
-        raise spoilt(weights, error) from error
+        raise damaged_error(weights, error) from error
     return f"encoder: {weights}, blocks {have}" + (
         f", grown to {want} with identities" if have != want else "")
 

@@ -29,7 +29,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from unet_resnet.files import one_line, written_whole
+from unet_resnet.files import atomic_write, one_line
 
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".bmp", ".tif", ".tiff", ".webp")
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # Pillow would run Ghostscript on PostScript
@@ -65,7 +65,7 @@ def is_other(path: Path) -> bool:
     return path.suffix.lower() in OTHERS
 
 
-def passed_over(paths: Iterable[Path]) -> str:
+def unread_note(paths: Iterable[Path]) -> str:
     """A line on the paths that `is_other` finds; "" if there are none."""
     counts = Counter(path.suffix.lower() for path in paths if is_other(path))
     found = ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common())
@@ -81,7 +81,7 @@ def check_megapixels(height: float, width: float) -> None:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Image.Image]:
+def open_image(path: Path) -> Iterator[Image.Image]:
     """The image at `path`, not yet decoded.
 
     Raises FileNotFoundError, or ValueError, naming the file, for anything that fails in the block.
@@ -118,13 +118,13 @@ def has_pages(image: Image.Image) -> bool:
 
 def upright(image: Image.Image) -> Image.Image:
     """The decoded image as a person should see it; itself, not a copy, if it is upright."""
-    image.load()  # not in `turn_of`, which would hide that it cannot be decoded
-    turn = turn_of(image)
+    image.load()  # not in `exif_turn`, which would hide that it cannot be decoded
+    turn = exif_turn(image)
     # Pillow has turned a TIFF by now.
     return image if turn is None or image.format == "TIFF" else image.transpose(turn)
 
 
-def turn_of(image: Image.Image) -> Image.Transpose | None:
+def exif_turn(image: Image.Image) -> Image.Transpose | None:
     """The turn by which EXIF makes an image upright, or None. Ask a TIFF before decoding it."""
     try:
         return TURNS.get(image.getexif().get(ORIENTATION, 1))
@@ -134,20 +134,20 @@ def turn_of(image: Image.Image) -> Image.Transpose | None:
 
 def size_of(path: Path) -> tuple[int, int]:
     """Height and width as `read_photo` returns them; most formats need no decoding for it."""
-    with opened(path) as image:
+    with open_image(path) as image:
         return upright_size(image)
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
     if image.format in ("PNG", "TIFF"):  # EXIF data may stand at a PNG's end
         image.load()  # turns a TIFF
-    size, turned = (image.height, image.width), turn_of(image) in QUARTER_TURNS
+    size, turned = (image.height, image.width), exif_turn(image) in QUARTER_TURNS
     return size[::-1] if turned and image.format != "TIFF" else size
 
 
 def read_photo(path: Path) -> Tensor:
     """The photograph upright, as (3, h, w) uint8 RGB."""
-    with opened(path) as image:
+    with open_image(path) as image:
         return to_rgb(image)
 
 
@@ -196,7 +196,7 @@ def to_bytes(image: Image.Image) -> np.ndarray:
 def write_png(path: Path, pixels: Tensor) -> None:
     """Write (3, h, w) or (1, h, w) uint8 as PNG, whole or not at all."""
     array = pixels.permute(1, 2, 0).numpy()
-    with written_whole(path) as file:
+    with atomic_write(path) as file:
         # Level 1 is three times faster than the default and 10 to 20 % larger.
         Image.fromarray(array.squeeze(2) if array.shape[2] == 1 else array).save(
             file, "PNG", compress_level=1)

@@ -10,7 +10,7 @@ a larger one.
 from torch import Tensor
 from torch.nn import functional as F
 
-from unet_resnet.morphology import grown, skeletons
+from unet_resnet.morphology import dilate, skeletons
 
 SKELETON = 0.5  # weight of skeleton recall; cross-entropy and Dice have weight 1
 SMOOTH = 1.0  # pixels added to numerator and denominator: defines the ratio without cracks
@@ -55,7 +55,7 @@ def skeleton_recall_loss(logits: Tensor, truth: Tensor, weights: Tensor | None =
     (Kirchhoff et al., 2024), but with a skeleton that is faster to compute than thinning.
     """
     cracks = truth.byte()
-    tubes = grown(skeletons(cracks), TUBE) * cracks
+    tubes = dilate(skeletons(cracks), TUBE) * cracks
     found = (logits.float().sigmoid() * tubes).flatten(1).sum(1)
     return _over_images(1 - (found + SMOOTH) / (tubes.flatten(1).sum(1) + SMOOTH), weights)
 

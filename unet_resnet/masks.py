@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageChops
 from torch import Tensor
 
-from unet_resnet.images import QUARTER_TURNS, opened, turn_of, upright
+from unet_resnet.images import QUARTER_TURNS, exif_turn, open_image, upright
 
 WHITE = 255
 NEAR = 48  # values this close to black or white may be noise of a JPEG or of resampling
@@ -34,21 +34,21 @@ class Rule:
 
         Raises OSError or ValueError, naming the file, if it cannot be read.
         """
-        turn = exif_turn(photo) if self.unturned else None
-        with opened(mask) as image:
-            turn = turn if turn_of(image) is None else None
+        turn = photo_turn(photo) if self.unturned else None
+        with open_image(mask) as image:
+            turn = turn if exif_turn(image) is None else None
             crack = np.uint8(brightness(decoded(image)) > self.threshold)
         if turn is not None:
             crack = np.array(Image.fromarray(crack).transpose(turn))
         return torch.from_numpy(crack)[None]
 
 
-def exif_turn(photo: Path) -> Image.Transpose | None:
-    with opened(photo) as image:
-        return turn_of(image)
+def photo_turn(photo: Path) -> Image.Transpose | None:
+    with open_image(photo) as image:
+        return exif_turn(image)
 
 
-def misfit(mask: Sequence[int], photo: Sequence[int], turn: Image.Transpose | None) -> str:
+def size_mismatch(mask: Sequence[int], photo: Sequence[int], turn: Image.Transpose | None) -> str:
     """Why a mask (h, w) does not fit its photo (h, w), which EXIF may turn, and what to do."""
     sizes = f"{mask[1]}x{mask[0]} pixels, but its photo has {photo[1]}x{photo[0]}"
     if turn in QUARTER_TURNS and tuple(mask) == tuple(photo)[::-1]:

@@ -25,12 +25,12 @@ def width_classes(mask: Tensor, limits: Sequence[int]) -> Tensor:
     """
     classes = torch.zeros_like(mask)
     for side in limits:
-        eroded = least(pad(mask, [side - 1] * 4), side)
-        classes += 1 - least(1 - eroded, side)
+        eroded = min_filter(pad(mask, [side - 1] * 4), side)
+        classes += 1 - min_filter(1 - eroded, side)
     return classes
 
 
-def least(image: Tensor, side: int) -> Tensor:
+def min_filter(image: Tensor, side: int) -> Tensor:
     """(..., h, w) -> (..., h - side + 1, w - side + 1): the least value of each square."""
     reached = 1
     while reached < side:
@@ -52,12 +52,12 @@ def skeletons(masks: Tensor) -> Tensor:
     for erosion in range(EROSIONS):
         if erosion % 8 == 0 and not masks.any():  # rarely: a GPU must wait for the answer
             break
-        eroded = least(pad(masks, [1] * 4, value=1), 3)
-        lines |= masks - grown(eroded, 1)
+        eroded = min_filter(pad(masks, [1] * 4, value=1), 3)
+        lines |= masks - dilate(eroded, 1)
         masks = eroded
     return lines
 
 
-def grown(masks: Tensor, reach: int) -> Tensor:
+def dilate(masks: Tensor, reach: int) -> Tensor:
     """Each area of masks (..., h, w) uint8 with all pixels up to `reach` rows and columns away."""
-    return 1 - least(pad(1 - masks, [reach] * 4, value=1), 2 * reach + 1)
+    return 1 - min_filter(pad(1 - masks, [reach] * 4, value=1), 2 * reach + 1)

@@ -65,8 +65,8 @@ def predict(probability: Callable[[Tensor], Tensor], photo: Tensor, tile: int = 
     Raises ValueError for impossible tiles, overlaps or batches, and if the network returns NaN.
     """
     if tile < 1 or batch < 1 or not 0 <= overlap < 1:
-        raise ValueError(f"tile {tile}, overlap {overlap}, batch {batch}; wanted at least 1 pixel, "
-                         "0 to below 1, and at least 1 tile")
+        raise ValueError(f"tile {tile}, overlap {overlap}, batch {batch}; expected at least 1 "
+                         "pixel, 0 to below 1, and at least 1 tile")
     height, width = photo.shape[-2:]
     tile_height, tops = lattice(height, tile, overlap)
     tile_width, lefts = lattice(width, tile, overlap)
@@ -99,7 +99,7 @@ def to_bytes(probability: Tensor) -> Tensor:
     return (probability * 256).clamp(max=255).to(torch.uint8)
 
 
-def symmetric(probability: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+def with_tta(probability: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     """The mean over the eight flips and quarter turns of each tile, at eight times the cost."""
     def mean(tiles: Tensor) -> Tensor:
         total = _zeros()

@@ -148,7 +148,7 @@ def test_each_file_is_opened_and_hashed_once(folder, monkeypatch, split_by):
         return call
 
     for module in (findings, images):
-        monkeypatch.setattr(module, "opened", counted(images.opened, opened))
+        monkeypatch.setattr(module, "open_image", counted(images.open_image, opened))
     monkeypatch.setattr(findings, "fingerprint", counted(fingerprint, hashed))
     sides = split.load_pairs([folder], split=split_by)[:2]
     described = [split.describe_split(*sides, part) for part in ("image", "mask")]

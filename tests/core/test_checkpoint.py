@@ -152,7 +152,7 @@ UNFIT = {  # what is saved, made from a checkpoint's content
     "other kind": (changed(kind="bicycle"), "best.pt or last.pt"),
     "newer": (changed(version=checkpoint.VERSION + 1), "format 3.*newer, update unet_resnet"),
     "older": (changed(version=checkpoint.VERSION - 1), "format 1.*older, train again"),
-    "other widths": (changed(widths=[8, 8, 8, 8, 8]), r" is \[4,.* wanted \[8,"),
+    "other widths": (changed(widths=[8, 8, 8, 8, 8]), r" is \[4,.* expected \[8,"),
     "fewer blocks": (changed(blocks=[1, 1, 1, 1]), r"layer3\.1.* is not a part of it"),
     "no head": (without_head, r"head\.weight' is missing"),
 }
@@ -222,7 +222,7 @@ WRONG_ENCODERS = {
     "missing key": (lambda: lacking(resnet(), "layer2.1.conv2.weight"), r"layer2\.1\.conv2"),
     "missing buffer": (lambda: lacking(resnet(), "bn1.running_var"), r"bn1\.running_var"),
     "foreign key": (lambda: resnet() | {"layer2.0.extra": torch.zeros(1)}, r"layer2\.0\.extra"),
-    "ResNeXt": (lambda: resnet(groups=32, width_per_group=4), r"conv1\.weight is .* wanted"),
+    "ResNeXt": (lambda: resnet(groups=32, width_per_group=4), r"conv1\.weight is .* expected"),
     "deeper": (lambda: resnet((2, 2, 4, 2)), r"\(2, 2, 4, 2\) cannot be grown to \(2, 2, 3, 2\)"),
     "deeper and shallower": (lambda: resnet((3, 2, 2, 2)), r"\(3, 2, 2, 2\) cannot be grown"),
     "a single block to grow": (lambda: resnet((2, 1, 3, 2)), "single block"),

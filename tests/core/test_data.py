@@ -12,7 +12,7 @@ from torch import Generator
 from torch.utils.data import DataLoader
 
 from unet_resnet.augment import Augment
-from unet_resnet.data import Crops, Pair, balanced, read_pair, spread
+from unet_resnet.data import Crops, Pair, balance, read_pair, spread
 from unet_resnet.synthetic.confusers import confuse
 from unet_resnet.synthetic.photometric import photometric
 
@@ -38,8 +38,8 @@ def test_laws_of_balanced(masks, counts):
     pairs = [Pair(Path(f"{source}_{width}_{i}.jpg"), masks[width], source)
              for source, widths in counts.items()
              for width, count in widths.items() for i in range(count)]
-    found = balanced(pairs)
-    assert found == balanced(pairs) and found[:len(pairs)] == pairs
+    found = balance(pairs)
+    assert found == balance(pairs) and found[:len(pairs)] == pairs
     free = sum(widths.get(0, 0) for widths in counts.values())
     cracked = sum(pair.mask != masks[0] for pair in found)
     assert len(found) - cracked == max(free, min(cracked // 2, 6 * free))
@@ -61,13 +61,13 @@ def test_the_widest_place_of_a_mask_gives_its_class(masks, tmp_path):
     narrow = [Pair(Path(f"{i}.jpg"), masks[3], "CFD") for i in range(28)]
     wide = [Pair(Path("a.jpg"), masks[20], "CFD"),
             Pair(Path("b.jpg"), tmp_path / "both.png", "CFD")]
-    assert Counter(balanced(narrow + wide)[30:]) == dict.fromkeys(wide, 2)
+    assert Counter(balance(narrow + wide)[30:]) == dict.fromkeys(wide, 2)
 
 
 @pytest.mark.parametrize("least, times", [(1, 1), (3, 1), (4, 2), (80, 27)])
 def test_a_small_set_is_repeated_as_a_whole(masks, least, times):
     pairs = [Pair(Path(f"{i}.jpg"), masks[3], "CFD") for i in range(3)]
-    assert balanced(pairs, least) == pairs * times
+    assert balance(pairs, least) == pairs * times
 
 
 # Crops

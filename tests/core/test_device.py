@@ -11,12 +11,12 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def machine(monkeypatch):
-    """Makes torch believe in one GPU, that computes or does not."""
+    """Makes torch believe in one GPU, usable or not."""
     def become(capability: tuple[int, int] = (8, 9), name: str = "", works: bool = True) -> None:
         for function, answer in {"is_available": True, "get_device_capability": capability,
                                  "get_device_name": name}.items():
             monkeypatch.setattr(torch.cuda, function, lambda *_, answer=answer: answer)
-        monkeypatch.setattr(device, "computes", lambda name: name == "cpu" or (
+        monkeypatch.setattr(device, "is_usable", lambda name: name == "cpu" or (
             works and name == "cuda:0"))
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     return become
@@ -39,7 +39,7 @@ def test_a_card_that_torch_was_not_built_for_is_not_taken(machine):
 def test_each_process_takes_the_gpu_of_its_number(monkeypatch, local_rank):
     """With its number also where there is one: torch.cuda.set_device asks for it."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(device, "computes", lambda name: name in ("cpu", "cuda:0", "cuda:1"))
+    monkeypatch.setattr(device, "is_usable", lambda name: name in ("cpu", "cuda:0", "cuda:1"))
     for name in ("auto", "cuda"):
         if local_rank < 2:
             assert pick_device(name, local_rank) == torch.device(f"cuda:{local_rank}")
@@ -51,7 +51,7 @@ def test_each_process_takes_the_gpu_of_its_number(monkeypatch, local_rank):
 @pytest.mark.parametrize("name, found", [
     ("cpu", True), ("cuda:99", False), ("toaster", False), ("meta", False)])
 def test_a_device_that_is_not_there_does_not_compute(name, found):
-    assert device.computes(name) == found
+    assert device.is_usable(name) == found
 
 
 def test_a_full_card_is_still_a_card(monkeypatch):
@@ -60,7 +60,7 @@ def test_a_full_card_is_still_a_card(monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB")
 
     monkeypatch.setattr(torch, "ones", full)
-    assert device.computes("cuda:0")
+    assert device.is_usable("cuda:0")
 
 
 @pytest.mark.parametrize("capability, name, precision", [

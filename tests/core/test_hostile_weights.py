@@ -197,7 +197,7 @@ def endless() -> list:
     return rows
 
 
-NOT_OURS = "damaged, or not what is wanted: "
+NOT_OURS = "damaged or incompatible: "
 UNFIT = {
     "a tensor": (lambda content: torch.ones(3), "best.pt or last.pt"),
     "a list": (lambda content: [1, 2], "best.pt or last.pt"),
@@ -205,7 +205,7 @@ UNFIT = {
     "other kind": (put(kind=torch.ones(2)), "best.pt or last.pt"),
     "newer": (put(version=checkpoint.VERSION + 1, threshold="new"), "newer", "update unet_resnet"),
     "older": (put(version=1, split=None), "older", "train again"),
-    "version in words": (put(version="2"), "format '2', wanted 2"),
+    "version in words": (put(version="2"), "format '2', expected 2"),
     "version in a tensor": (put(version=torch.ones(99, 99)), NOT_OURS),
     "no threshold": (lambda content: without("threshold")(content), NOT_OURS, "threshold"),
     "threshold of NaN": (put(threshold=float("nan")), NOT_OURS, "threshold"),

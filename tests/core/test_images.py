@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from unet_resnet import images
-from unet_resnet.images import is_picture, passed_over, read_photo, size_of, write_png
+from unet_resnet.images import is_picture, read_photo, size_of, unread_note, write_png
 from unet_resnet.audit.mask_rules import survey
 from unet_resnet.masks import Rule
 
@@ -152,9 +152,9 @@ def test_other_pictures_are_refused_with_advice(tmp_path, content):
 
 def test_other_pictures_are_counted_in_one_line():
     files = [Path(name) for name in ("1.HEIC", "2.heic", "a.gif", "b", "c.txt", "d.jpg", "e.nef")]
-    assert passed_over(files) == ("pictures not read: 2 .heic, 1 .gif, 1 .nef; save them as .jpg "
+    assert unread_note(files) == ("pictures not read: 2 .heic, 1 .gif, 1 .nef; save them as .jpg "
                                   "or .png first")
-    assert passed_over(files[3:6]) == ""
+    assert unread_note(files[3:6]) == ""
 
 
 @pytest.mark.parametrize("suffix", ["jfif", "jpe", "JFIF"])

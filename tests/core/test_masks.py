@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unet_resnet.masks import Rule, misfit
+from unet_resnet.masks import Rule, size_mismatch
 
 
 def test_a_ramp_is_cut_at_half_white(tmp_path):
@@ -33,6 +33,6 @@ def test_a_mask_on_the_stored_pixels_is_turned_with_its_photo(tmp_path, orientat
 
 def test_the_size_error_explains_exif():
     turn = Image.Transpose.ROTATE_270
-    assert "--masks-unturned" in misfit((60, 96), (96, 60), turn)
-    assert "--masks-unturned" not in misfit((60, 95), (96, 60), turn)
-    assert "--masks-unturned" not in misfit((60, 96), (96, 60), None)
+    assert "--masks-unturned" in size_mismatch((60, 96), (96, 60), turn)
+    assert "--masks-unturned" not in size_mismatch((60, 95), (96, 60), turn)
+    assert "--masks-unturned" not in size_mismatch((60, 96), (96, 60), None)

@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from unet_resnet.data import WIDTHS
-from unet_resnet.morphology import EROSIONS, grown, skeletons, width_classes
+from unet_resnet.morphology import EROSIONS, dilate, skeletons, width_classes
 
 
 # Widths
@@ -80,7 +80,7 @@ def test_skeletons_are_lantuejouls(seed):
 def test_tubes_hold_the_thinned_line(seed):
     """Without the ends at the border, where thinning stops early or late."""
     for mask, line in zip(masks := strokes(seed), skeletons(masks)):
-        tube = grown(line, 2)[0] > 0
+        tube = dilate(line, 2)[0] > 0
         thinned = skeletonize(mask[0].numpy() > 0)[8:-8, 8:-8]
         assert thinned.any() and (tube.numpy()[8:-8, 8:-8] | ~thinned).all()
 
@@ -99,4 +99,4 @@ def test_areas_have_no_skeletons():
 def test_grown_areas_are_those_of_max_pooling(reach):
     masks = (torch.rand(2, 1, 30, 9, generator=Generator().manual_seed(0)) < 0.02).byte()
     wanted = F.max_pool2d(masks.float(), 2 * reach + 1, stride=1, padding=reach)
-    assert wanted.any() and torch.equal(grown(masks, reach).float(), wanted)
+    assert wanted.any() and torch.equal(dilate(masks, reach).float(), wanted)

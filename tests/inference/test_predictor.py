@@ -152,7 +152,7 @@ def test_bytes_are_the_256ths_of_the_floats(network, photo):
 
 def test_tta_of_a_symmetric_network_changes_nothing():
     tiles = torch.randint(256, (2, 3, 8, 8), dtype=torch.uint8)
-    torch.testing.assert_close(tiling.symmetric(brightness)(tiles), brightness(tiles))
+    torch.testing.assert_close(tiling.with_tta(brightness)(tiles), brightness(tiles))
 
 
 def test_tta_makes_any_network_symmetric(network):

@@ -15,7 +15,7 @@ from unet_resnet.audit.findings import Finding, Record, audit
 from unet_resnet.audit.folders import Part, find, notes
 from unet_resnet.audit.groups import group_of
 from unet_resnet.audit.polygons import choose, write
-from unet_resnet.files import Parser, align, check_new, number, one_line, run, written_whole
+from unet_resnet.files import Parser, align, atomic_write, check_new, number, one_line, run
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -69,7 +69,7 @@ def main() -> int:
                        "files": [{"file": str(path), "detail": detail}
                                  for path, detail in finding.files]} for finding in findings],
                    "not_used": remarks}
-        with written_whole(args.json) as file:
+        with atomic_write(args.json) as file:
             file.write((json.dumps(content, indent=1) + "\n").encode())
     return int(any(finding.severity == "error" for finding in findings))
 

@@ -14,8 +14,8 @@ from unet_resnet.audit.groups import BLANK, near_duplicates, perceptual_hash, re
 from unet_resnet.audit.mask_rules import FAULTS, MaskValues, fault_of, rule_of, survey
 from unet_resnet.data import Pair, in_threads
 from unet_resnet.files import fingerprint, one_line
-from unet_resnet.images import QUARTER_TURNS, is_deep, opened, to_rgb, turn_of, upright_size
-from unet_resnet.masks import UNTURNED, misfit
+from unet_resnet.images import QUARTER_TURNS, exif_turn, is_deep, open_image, to_rgb, upright_size
+from unet_resnet.masks import UNTURNED, size_mismatch
 
 AMBIGUOUS, SPECIAL = "masks are not understood", "masks are not 0 and 255"
 UNSURE = "photo is turned by EXIF, its mask is not"
@@ -119,8 +119,8 @@ def examine(pair: Pair, decode: bool) -> Record:
 
 
 def examine_photo(record: Record, decode: bool) -> None:
-    with opened(record.pair.image) as image:
-        record.turn = turn_of(image)
+    with open_image(record.pair.image) as image:
+        record.turn = exif_turn(image)
         if not decode and not is_deep(image):
             record.size = upright_size(image)
             return
@@ -166,7 +166,7 @@ def judge_mask(record: Record) -> None:
         record.findings.append(("mask is black", ""))
     if photo and size != photo:
         record.findings.append(("photo and mask differ in size", f"{record.pair.mask}: "
-                                + misfit(size, photo, record.turn)))
+                                + size_mismatch(size, photo, record.turn)))
     elif record.turn is not None and not (rule.unturned or mask.turned) and (
             photo and photo[0] == photo[1] or not quarter):  # the size does not tell
         record.findings.append((UNSURE, ""))

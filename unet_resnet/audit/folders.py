@@ -17,7 +17,7 @@ from typing import NoReturn
 from unet_resnet.audit.groups import source_of
 from unet_resnet.data import Pair
 from unet_resnet.files import one_line
-from unet_resnet.images import SUFFIXES, is_picture, passed_over
+from unet_resnet.images import SUFFIXES, is_picture, unread_note
 
 PARTS = {"train": ("train",), "validation": ("val", "valid", "validation"), "test": ("test",)}
 # Ends of names: of masks, and of what else infer.py writes beside its mask.
@@ -170,7 +170,7 @@ def match(part: Part, photos: Mapping[str, Path], truths: Mapping[str, Path]) ->
 def notes(parts: Mapping[str, Part]) -> list[str]:
     """What is not used, in at most a line each: folders, and pictures of other kinds."""
     folders = ", ".join(folder for part in parts.values() for folder in part.unused)
-    unread = passed_over(sorted(path for part in parts.values() for path in part.others))
+    unread = unread_note(sorted(path for part in parts.values() for path in part.others))
     return [one_line(note) for note in (folders and f"not used: {folders}", unread) if note]
 
 

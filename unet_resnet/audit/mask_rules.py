@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
-from unet_resnet.images import opened, turn_of
+from unet_resnet.images import exif_turn, open_image
 from unet_resnet.masks import NEAR, REMEDY, WHITE, Rule, brightness, decoded
 
 Label = int | tuple[int, int, int]  # a grey value, or a colour
@@ -46,8 +46,8 @@ class MaskValues:
 
 def survey(path: Path) -> MaskValues:
     """Raises OSError or ValueError, naming the file, if it cannot be read."""
-    with opened(path) as image:
-        lossy, turned = image.format == "JPEG", turn_of(image) is not None
+    with open_image(path) as image:
+        lossy, turned = image.format == "JPEG", exif_turn(image) is not None
         image = decoded(image)
     bright = brightness(image)
     values = np.array(Image.fromarray(bright).histogram())

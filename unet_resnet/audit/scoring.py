@@ -10,7 +10,7 @@ from unet_resnet.audit.groups import related
 from unet_resnet.checkpoint import Split
 from unet_resnet.data import Pair
 from unet_resnet.files import fingerprint, one_line
-from unet_resnet.images import passed_over
+from unet_resnet.images import unread_note
 
 Side = dict[str, str | None]  # of a Split: file name -> fingerprint
 
@@ -45,7 +45,7 @@ def beside(folder: Path, photos: Sequence[Path]) -> list[Path]:
 def find_masks(folder: Path, photos: Sequence[Path], root: Path) -> list[Pair]:
     """The photos and their masks; prints how many photos and masks have no partner."""
     pictures, others = pictures_below(folder)
-    if unread := passed_over(others):
+    if unread := unread_note(others):
         print(one_line(f"{folder}: {unread}"))
     given = {os.path.realpath(photo) for photo in photos}
     masks = {name: path for name, path in pictures.items() if os.path.realpath(path) not in given}

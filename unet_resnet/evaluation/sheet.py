@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from unet_resnet.evaluation.thinning import dilate, thin
-from unet_resnet.files import align, csv_lines, fingerprint, one_line, written_whole
+from unet_resnet.files import align, atomic_write, csv_lines, fingerprint, one_line
 from unet_resnet.images import read_photo, write_png
 from unet_resnet.inference import overlay
 from unet_resnet.metrics import (
@@ -218,7 +218,7 @@ def write_scores(sheet: ScoreSheet, photos: dict[str, Path], output: Path,
     texts = {"scores.json": (json.dumps(about, indent=1) + "\n").encode(),
              "scores.csv": csv_lines(sheet.rows[0], *(row.values() for row in sheet.rows))}
     for name, text in texts.items():
-        with written_whole(output / name) as file:
+        with atomic_write(output / name) as file:
             file.write(text)
     write_png(output / "worst.png", worst_photos(sheet, photos, output))
     print(f"\nscores.json, scores.csv and worst.png are in {output}")

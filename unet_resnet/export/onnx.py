@@ -17,7 +17,7 @@ from torch.export import Dim
 from unet_resnet import checkpoint
 from unet_resnet.checkpoint import Checkpoint
 from unet_resnet.export import int8
-from unet_resnet.files import check_extra, check_new, written_whole
+from unet_resnet.files import atomic_write, check_extra, check_new
 from unet_resnet.images import read_photo
 from unet_resnet.inference.fuse import fuse_batchnorm
 from unet_resnet.model import UNetResNet
@@ -92,7 +92,7 @@ def export(checkpoint_path: Path, onnx_path: Path, photos: Sequence[Path] | None
         raise ValueError(f"{checkpoint_path}: onnxruntime's probabilities differ from torch's by "
                          f"{most:.1e} at most, {mean:.1e} on average; nothing is written. Try "
                          f"other versions of {', '.join(PACKAGES)}, or other photos after --int8")
-    with written_whole(onnx_path) as file:
+    with atomic_write(onnx_path) as file:
         file.write(graph)
     return (f"{onnx_path}: {len(graph) / 1e6:.0f} MB, threshold {content.threshold:g}, differs "
             f"from torch by {most:.1e} at most, {mean:.1e} on average")

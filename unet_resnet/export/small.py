@@ -20,7 +20,7 @@ def shrink(path: Path, small: Path) -> str:
     Raises FileExistsError where `small` exists, and what `checkpoint.load` raises.
     """
     check_new(small)
-    path = checkpoint.located(path)
+    path = checkpoint.resolve(path)
     network, found = checkpoint.load(path)
     settings = {name: value for name, value in found.settings.items() if name not in PATHS}
     checkpoint.save(small, network, found.threshold, found.split, settings=settings,

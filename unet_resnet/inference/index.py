@@ -21,7 +21,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from unet_resnet.files import fingerprint, lock, one_line, written_whole
+from unet_resnet.files import atomic_write, fingerprint, lock, one_line
 
 NAME = "index.json"
 HEAD = b'{"software": "infer.py of unet_resnet",'
@@ -103,7 +103,7 @@ class Index:
     def save(self) -> None:
         lines = (f"  {json.dumps(name)}: {json.dumps(asdict(entry))}"
                  for name, entry in self.entries.items())
-        with written_whole(self.folder / NAME) as file:
+        with atomic_write(self.folder / NAME) as file:
             file.write(HEAD + b'\n "photos": {\n' + ",\n".join(lines).encode() + b"}}\n")
         self.saved = time.monotonic()
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unet_resnet.data import Pair, read_truth
 from unet_resnet.files import one_line
-from unet_resnet.images import SUFFIXES, has_pages, is_picture, opened, passed_over, to_rgb
+from unet_resnet.images import SUFFIXES, has_pages, is_picture, open_image, to_rgb, unread_note
 from unet_resnet.inference import index
 
 Pairs = Mapping[Path, Pair]  # of a photo's path, its pair with a true mask
@@ -79,7 +79,7 @@ def _below(folder: Path) -> list[Path]:
         for file in files:
             if file not in ours:
                 (found if is_picture(file) or is_video(file) else others).append(file)
-    if unread := passed_over(others):
+    if unread := unread_note(others):
         print(one_line(f"{folder}: {unread}"))
     return sorted(found)
 
@@ -106,7 +106,7 @@ class Reading(NamedTuple):
 
 def read(path: Path, pair: Pair | None) -> Reading:
     """Raises OSError or ValueError, naming the file, for one that cannot be read."""
-    with opened(path) as image:
+    with open_image(path) as image:
         photo, more = to_rgb(image), has_pages(image)
     truth, source = (read_truth(pair, photo), one_line(pair.source)) if pair else (None, "")
     return Reading(photo, truth, source, more, index.facts_of(path))

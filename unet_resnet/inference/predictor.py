@@ -57,7 +57,7 @@ class Predictor:
         """
         if not scales or not all(0 < scale < math.inf for scale in scales):
             raise ValueError(f"scales {list(scales)}; wanted one or more above 0, such as [1.0]")
-        probability = tiling.symmetric(self.probability) if tta else self.probability
+        probability = tiling.with_tta(self.probability) if tta else self.probability
         results = []
         for scale in scales:
             height, width = (max(1, side * scale) for side in photo.shape[1:])

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from unet_resnet.files import one_line
-from unet_resnet.images import opened, tags_of, turn_of
+from unet_resnet.images import exif_turn, open_image, tags_of
 
 SCALE, TIE_POINTS, MATRIX, KEYS = 33550, 33922, 34264, 34735  # GeoTIFF tags
 MODEL, RASTER, GEOGRAPHIC, PROJECTED, UNIT = 1024, 1025, 2048, 3072, 3076  # keys in KEYS
@@ -75,10 +75,10 @@ def position_of(photo: Path) -> Position | None:
     """
     beside = world_file(photo)
     try:
-        with opened(photo) as image:
+        with open_image(photo) as image:
             stored = tags_of(image)
             tags = {tag: stored[tag] for tag in (SCALE, TIE_POINTS, MATRIX, KEYS) if tag in stored}
-            turn = turn_of(image) if tags or beside else None
+            turn = exif_turn(image) if tags or beside else None
     except (OSError, ValueError):  # reported when the photo is predicted
         return None
     try:

@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unet_resnet.files import csv_lines, written_whole
+from unet_resnet.files import atomic_write, csv_lines
 from unet_resnet.measure.folders import Folders
 from unet_resnet.measure.georeference import common_scale, positions_of
 from unet_resnet.measure.maps import Maps
@@ -129,7 +129,7 @@ class Tables(AbstractContextManager):
     def __enter__(self) -> "Tables":
         self.files = ExitStack()
         self.cracks, self.photos, self.summed, self.both, geojson, dxf = (
-            self.files.enter_context(written_whole(self.folder / name)) for name in FILES)
+            self.files.enter_context(atomic_write(self.folder / name)) for name in FILES)
         columns = crack_row(self.blank.total, self.mm_per_pixel, self.limits)
         self.cracks.write(csv_lines(["photo", "crack", "wide", *columns]))
         row, _ = rows("", self.blank)

@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from unet_resnet.files import one_line, written_whole
+from unet_resnet.files import atomic_write, one_line
 from unet_resnet.inference import overlay
 from unet_resnet.metrics import count
 
@@ -92,7 +92,7 @@ class Report:
             failed=[(one_line(path), reason.removeprefix(f"{one_line(path)}: "))
                     for path, reason in failed],
             folders=folders if len({row["photos"] for row in folders}) > 1 else ())
-        with written_whole(self.path) as file:
+        with atomic_write(self.path) as file:
             page.dump(file, "utf-8", "replace")  # a file name need not be UTF-8
 
 

@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 
-from unet_resnet.checkpoint import located
-from unet_resnet.files import fingerprint, written_whole
+from unet_resnet.checkpoint import resolve
+from unet_resnet.files import atomic_write, fingerprint
 
 PACKAGES = ("unet_resnet", "torch", "torchvision", "numpy", "pillow")
 ROOT = Path(__file__).parents[2]  # of a clone
@@ -37,10 +37,10 @@ def note_start(folder: Path, settings: Mapping[str, Any], split: Mapping[str, An
              "threads": torch.get_num_threads(), "processes": processes, "device": str(device),
              "device_name": gpu or platform.processor() or platform.machine(),
              "precision": str(precision).removeprefix("torch."),
-             "weights_hash": fingerprint(located(Path(settings["weights"]))) or None}
+             "weights_hash": fingerprint(resolve(Path(settings["weights"]))) or None}
     for name, content in (("split.json", split),
                           ("run.json", {"settings": dict(settings), "starts": [*starts, start]})):
-        with written_whole(folder / name) as file:
+        with atomic_write(folder / name) as file:
             file.write((json.dumps(content, indent=1) + "\n").encode())
 
 

@@ -21,8 +21,8 @@ from torch.optim import Optimizer
 from tqdm import tqdm
 
 from unet_resnet import checkpoint
-from unet_resnet.checkpoint import Checkpoint, Split, fitted, spoilt
-from unet_resnet.files import UNFINISHED, csv_lines, lock, written_whole
+from unet_resnet.checkpoint import Checkpoint, Split, damaged_error, match_state
+from unet_resnet.files import UNFINISHED, atomic_write, csv_lines, lock
 from unet_resnet.training import manifest
 from unet_resnet.training.processes import Group
 
@@ -40,11 +40,12 @@ def load_optimizer(optimizer: Optimizer, saved: dict, path: Path) -> None:
     try:
         parameters = [one for group in optimizer.param_groups for one in group["params"]]
         if state := saved["state"]:  # empty before the first update
-            state = {i: fitted(state[i], {"step": torch.zeros(()), "exp_avg": one,
-                                          "exp_avg_sq": one}) for i, one in enumerate(parameters)}
+            state = {i: match_state(
+                state[i], {"step": torch.zeros(()), "exp_avg": one, "exp_avg_sq": one})
+                for i, one in enumerate(parameters)}
         optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
     except Exception as error:  # anything may stand in a file
-        raise spoilt(path, error) from error
+        raise damaged_error(path, error) from error
 
 
 def next_free(name: str) -> Path:
@@ -133,7 +134,7 @@ class Progress:
                 checkpoint.save(self.folder / "best.pt", self.model, row["threshold"], self.split,
                                 history=history, settings=self.settings)
             with suppress(PermissionError):  # on Windows, while another program has it open
-                with written_whole(self.folder / "history.csv") as file:
+                with atomic_write(self.folder / "history.csv") as file:
                     rows = ([each.get(name) for name in row] for each in history)
                     file.write(csv_lines(row, *rows))
         self.losses, self.history = [], history

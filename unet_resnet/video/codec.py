@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unet_resnet.files import one_line, written_whole
+from unet_resnet.files import atomic_write, one_line
 
 # No B-frames (bf): with them and uneven times, an MP4 ends before its last frames do.
 QUALITY = {"crf": "18", "preset": "veryfast", "bf": "0"}
@@ -102,7 +102,7 @@ def written(path: Path, source: Source) -> Iterator[Callable[[Frame, Tensor], No
     """A function that appends a picture (3, h, w) uint8 RGB, all of one size, at the time of a
     frame to an MP4 at `path`, which is there once it is complete. Raises OSError."""
     # By its name: through a Python file, PyAV hides that a disk is full.
-    with (written_whole(path) as file,
+    with (atomic_write(path) as file,
           av.open(f"file:{file.name}", "w", format="mp4") as container):
         stream = container.add_stream("libx264", rate=source.rate, options=QUALITY)
         coder, given = stream.codec_context, source.stream.codec_context

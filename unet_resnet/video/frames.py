@@ -10,7 +10,7 @@ from typing import BinaryIO
 from torch import Tensor
 from tqdm import tqdm
 
-from unet_resnet.files import csv_lines, one_line, written_whole
+from unet_resnet.files import atomic_write, csv_lines, one_line
 from unet_resnet.video import codec
 
 
@@ -51,7 +51,7 @@ def film(path: Path, stem: Path, every: int | None = None) -> Iterator[Film]:
     stem.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         source = stack.enter_context(codec.opened(path))
-        table = stack.enter_context(written_whole(stem.with_name(f"{stem.name}_cracks.csv")))
+        table = stack.enter_context(atomic_write(stem.with_name(f"{stem.name}_cracks.csv")))
         write = None if every else stack.enter_context(
             codec.written(stem.with_name(f"{stem.name}_cracks.mp4"), source))
         yield Film(source, table, write, every or 1)
