@@ -6,7 +6,7 @@ from conftest import stir
 
 from unet_resnet import UNetResNet, checkpoint
 from unet_resnet.checkpoint import dequantize
-from unet_resnet.export.small import LEAST, quantize, shrink
+from unet_resnet.export.small import MIN_SIZE, quantize, shrink
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def test_names_shapes_and_values_come_back(state):
     assert back.keys() == state.keys()
     for name, tensor in state.items():
         assert back[name].shape == tensor.shape and back[name].dtype == tensor.dtype
-        if tensor.dim() < 2 or tensor.numel() < LEAST:
+        if tensor.dim() < 2 or tensor.numel() < MIN_SIZE:
             assert torch.equal(back[name], tensor)
         else:
             steps = tensor.flatten(1).abs().amax(1) / 127
@@ -72,7 +72,7 @@ def test_a_small_one_predicts_nearly_the_same(file, tmp_path):
 
 
 SCALES = "encoder.conv1.weight:scale"
-SPOILT = {
+DAMAGED = {
     "scales of other weights": (lambda state: state | {"head.weight:scale": torch.ones(1, 1, 1, 1)},
                                 "head.weight:scale"),
     "no scales": (lambda state: {key: state[key] for key in state if key != SCALES},
@@ -95,9 +95,9 @@ SPOILT = {
 }
 
 
-@pytest.mark.parametrize("name", SPOILT)
+@pytest.mark.parametrize("name", DAMAGED)
 def test_a_small_one_is_checked_like_any(file, name):
-    change, words = SPOILT[name]
+    change, words = DAMAGED[name]
     network = UNetResNet((1, 1, 1, 1), (8, 8, 8, 8, 8))
     state = change(quantize(network.state_dict()))
     checkpoint.save(file, network, model=state)

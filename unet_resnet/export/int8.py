@@ -4,10 +4,11 @@ Weights and feature maps become bytes with a scale (Jacob et al., 2018). The sca
 known beforehand: photos are sent through the network, and the extremes of each map are noted.
 """
 
-import logging
 import tempfile
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -17,17 +18,17 @@ from torch.nn import functional as F
 from unet_resnet.decoder import UpConv
 from unet_resnet.model import UNetResNet
 
-DRAWN = 16  # pictures for calibration, if no photos are given
-SIDE = 640  # pixels; of a larger photo, the middle is taken
+SYNTHETIC = 16  # images for calibration, if no photos are given
+SIDE = 640  # pixels; a larger photo is cropped
 
 
 class ShuffledUpConv(nn.Module):
     """`UpConv` as a 2x2 convolution and a pixel shuffle: runtimes have convolutions in 8 bits, but
     no transposed ones.
 
-    Each pixel of the small map becomes four, which see it and one neighbour in each direction.
-    Between four pixels of the small map lie four of the large one; a 2x2 convolution with four
-    times the outputs gives these. The outermost lie beyond the border and are cut off.
+    A pixel of the small map becomes four, each of which sees it and one neighbour in each
+    direction. So four pixels of the large map lie between four of the small one: a 2x2 convolution
+    with four times the outputs computes them. The outermost lie beyond the border and are cropped.
     """
 
     def __init__(self, up: UpConv) -> None:
@@ -55,8 +56,8 @@ def replace_upconvs(model: UNetResNet) -> UNetResNet:
     return model
 
 
-def middle(photo: Tensor, side: int = SIDE) -> Tensor:
-    """(3, h, w) -> its middle, no larger than a square of `side` pixels."""
+def center_crop(photo: Tensor, side: int = SIDE) -> Tensor:
+    """(3, h, w) -> its middle, at most `side` pixels high and wide."""
     top, left = (max(0, (length - side) // 2) for length in photo.shape[1:])
     return photo[:, top:top + side, left:left + side]
 
@@ -67,29 +68,19 @@ def quantize(graph: bytes, photos: Sequence[Tensor], size: tuple[int, int] | Non
     graph: from `to_onnx`, of a network without transposed convolutions; photos: (3, h, w) uint8,
     for calibration; size: height and width, if the graph takes no others.
     """
-    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+    from onnxruntime.quantization import QuantType, quantize_static
 
-    def images() -> Iterator[dict[str, np.ndarray]]:
+    def inputs() -> Iterator[dict[str, np.ndarray]]:
         for photo in photos:
-            image = middle(photo)[None] / 255
+            image = center_crop(photo)[None] / 255
             if size:
                 image = F.interpolate(image, size, mode="bilinear", antialias=True)
             yield {"image": image.numpy()}
 
-    class Images(CalibrationDataReader):
-        left = images()
-
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            return next(self.left, None)
-
+    reader = SimpleNamespace(get_next=partial(next, inputs(), None))  # a CalibrationDataReader
     with tempfile.TemporaryDirectory() as folder:
         exact, small = Path(folder, "exact.onnx"), Path(folder, "small.onnx")
         exact.write_bytes(graph)
-        logging.disable(logging.WARNING)  # it advises to fuse and fold, which is done
-        try:
-            # Of signed maps, onnxruntime 1.32 adds those of the encoder in float: half as fast.
-            quantize_static(exact, small, Images(), per_channel=True,
-                            activation_type=QuantType.QUInt8)
-        finally:
-            logging.disable(logging.NOTSET)
+        # With signed maps, onnxruntime 1.32 adds those of the encoder in float: half as fast.
+        quantize_static(exact, small, reader, per_channel=True, activation_type=QuantType.QUInt8)
         return small.read_bytes()

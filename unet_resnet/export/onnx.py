@@ -24,9 +24,9 @@ from unet_resnet.model import UNetResNet
 from unet_resnet.synthetic import pavement
 
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")  # torch's exporter imports the first and the last
-OPSET = 18  # torch 2.14 would use 20, which older runtimes cannot read
+OPSET = 18  # older runtimes cannot read 20, the default of torch 2.14
 TOLERANCE = 1e-4  # the largest accepted difference between a probability and torch's
-INT8_TOLERANCE = 0.02  # of a network in 8 bits: the largest accepted mean difference
+INT8_TOLERANCE = 0.02  # in 8 bits: the largest accepted mean difference
 AXES = ("batch", None, "height", "width")  # None: the number of channels is fixed
 # For Deepness, a plugin of QGIS: side of a tile in pixels, overlap in per cent.
 DEEPNESS_TILE, DEEPNESS_OVERLAP = 1024, 10
@@ -35,8 +35,7 @@ DEEPNESS_TILE, DEEPNESS_OVERLAP = 1024, 10
 class ExportedGraph(nn.Module):
     """The network as one graph for images of any size.
 
-    Input: (N, 3, H, W) float32 RGB in 0..1, any H and W from 1 up.
-    Output: (N, 1, H, W) probability of crack.
+    (N, 3, h, w) float32 RGB in 0..1 -> (N, 1, h, w) probability of crack.
     """
 
     def __init__(self, model: UNetResNet) -> None:
@@ -63,8 +62,8 @@ def export(checkpoint_path: Path, onnx_path: Path, photos: Sequence[Path] | None
     """Write the network of a checkpoint as one ONNX file; returns one line that says so.
 
     photos: if given, the network computes in 8 bits (export/int8.py), calibrated with them or, if
-    there are none, with drawn pavement. resolution: if given, the file is for the QGIS plugin
-    Deepness, which shows it maps of that many centimetres per pixel, in tiles of one size.
+    there are none, with synthetic pavement. resolution: if given, the file is for the QGIS plugin
+    Deepness, which scales maps to that many centimetres per pixel and cuts them into tiles.
 
     Raises ModuleNotFoundError if a package is missing, FileExistsError if `onnx_path` exists, and
     OSError or ValueError if checkpoint or photos cannot be read, the file cannot be written, or
@@ -73,20 +72,19 @@ def export(checkpoint_path: Path, onnx_path: Path, photos: Sequence[Path] | None
     check_extra("onnx", "exporting", *PACKAGES)
     check_new(onnx_path)
     model, content = checkpoint.load(checkpoint_path)
-    # Odd sizes, to be padded; but Deepness has one size.
-    height, width = (DEEPNESS_TILE, DEEPNESS_TILE) if resolution else (127, 97)
-    picture = pavement.draw(0, size=max(height, width))[0][None, :, :height, :width] / 255
+    size = (DEEPNESS_TILE, DEEPNESS_TILE) if resolution else None
+    height, width = size or (127, 97)  # odd sizes, to be padded
+    image = pavement.draw(0, size=max(height, width))[0][None, :, :height, :width] / 255
     with torch.no_grad():
-        expected = model(picture).sigmoid()
+        expected = model(image).sigmoid()
     model, about = fuse_batchnorm(model), describe(content, resolution)
-    size = (height, width) if resolution else None
     if photos is None:
         graph = to_onnx(model, about, size)
     else:
         calibration = [*map(read_photo, photos)] or [
-            pavement.draw(number)[0] for number in range(1, 1 + int8.DRAWN)]
+            pavement.draw(number)[0] for number in range(1, 1 + int8.SYNTHETIC)]
         graph = int8.quantize(to_onnx(int8.replace_upconvs(model), about, size), calibration, size)
-    difference = (run(graph, picture) - expected).abs()
+    difference = (run(graph, image) - expected).abs()
     most, mean = difference.max().item(), difference.mean().item()
     if not (most <= TOLERANCE if photos is None else mean <= INT8_TOLERANCE):  # also true of NaN
         raise ValueError(f"{checkpoint_path}: onnxruntime's probabilities differ from torch's by "
@@ -103,12 +101,13 @@ def describe(content: Checkpoint, resolution: float | None) -> dict[str, str]:
     about = {"threshold": str(content.threshold), "split": json.dumps(content.split),
              "input": "image: (batch, 3, height, width) float32, RGB in 0..1",
              "output": "probability: (batch, 1, height, width) float32; crack: >= threshold"}
-    if resolution is not None:  # all in JSON, as the plugin reads them
-        about |= {key: json.dumps(value) for key, value in {
-            "model_type": "Segmentor", "class_names": {"0": "crack"}, "resolution": resolution,
-            "tile_size": DEEPNESS_TILE, "tiles_overlap": DEEPNESS_OVERLAP,
-            "seg_thresh": content.threshold,
-            "seg_small_segment": 0}.items()}  # a median filter, which would erase thin cracks
+    deepness = {
+        "model_type": "Segmentor", "class_names": {"0": "crack"}, "resolution": resolution,
+        "tile_size": DEEPNESS_TILE, "tiles_overlap": DEEPNESS_OVERLAP,
+        "seg_thresh": content.threshold,
+        "seg_small_segment": 0}  # a median filter, which would erase thin cracks
+    if resolution:  # the plugin reads JSON
+        about |= {key: json.dumps(value) for key, value in deepness.items()}
     return about
 
 
@@ -131,14 +130,14 @@ def to_onnx(model: UNetResNet, about: dict[str, str], size: tuple[int, int] | No
 
 
 def tidy(graph: Any) -> None:
-    """Name the dynamic sizes of an onnx.GraphProto, and remove the exporter's notes from it: source
-    lines, paths on this machine."""
-    del graph.value_info[:]  # inner shapes, which a runtime infers by itself
+    """Name the dynamic sizes of an onnx.GraphProto, and remove the exporter's notes from it, which
+    have source lines and paths of this machine."""
+    del graph.value_info[:]  # inner shapes, which a runtime infers
     for part in (graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
         del part.metadata_props[:]
     for value in (*graph.input, *graph.output):
         for dim, name in zip(value.type.tensor_type.shape.dim, AXES):
-            if name and dim.dim_param:  # the exporter's is s35 or Min(s35, 32 * ((s35 + 31) // 32))
+            if name and dim.dim_param:  # until now s35 or Min(s35, 32 * ((s35 + 31) // 32))
                 dim.dim_param = name
 
 

@@ -8,14 +8,14 @@ from unet_resnet import checkpoint
 from unet_resnet.checkpoint import SCALE, State
 from unet_resnet.files import check_new
 
-PATHS = ("data", "weights", "split")  # the settings that name files of the one who trained
-LEAST = 4096  # numbers, below which a tensor stays as it is
-LEVELS = 127  # of int8 on each side of 0
+PATHS = ("data", "weights", "split")  # settings with paths on the machine of the training
+MIN_SIZE = 4096  # numbers; a smaller tensor stays as it is
+LEVELS = 127  # of int8, on each side of 0
 
 
 def shrink(path: Path, small: Path) -> str:
-    """Write a checkpoint again for others: weights in 8 bits, no optimizer, no paths; returns in
-    one line what was written.
+    """Write a copy of a checkpoint to give away: weights in 8 bits, no optimizer, no paths;
+    returns one line that says so.
 
     Raises FileExistsError where `small` exists, and what `checkpoint.load` raises.
     """
@@ -37,7 +37,7 @@ def quantize(state: State) -> State:
     """
     small = {}
     for name, tensor in state.items():
-        if tensor.dim() < 2 or tensor.numel() < LEAST:
+        if tensor.dim() < 2 or tensor.numel() < MIN_SIZE:
             small[name] = tensor
             continue
         scale = tensor.float().flatten(1).abs().amax(1).clamp(min=1e-12) / LEVELS
