@@ -231,33 +231,22 @@ def test_the_photos_own_name_comes_first(tmp_path, photos, masks, wanted, alone)
     assert [path.name for path in part.without_image] == alone and not part.without_mask
 
 
-RESULTS = [f"a_{kind}.png" for kind in ("mask", "overlay", "probability", "widths")]
-
-
-@pytest.mark.parametrize("photos, masks", [
-    (["a.jpg"], RESULTS), (["a.jpg", *RESULTS], ["a.png"]), (["a.jpg", *RESULTS], ["a_gt.png"])])
-def test_results_are_neither_photos_nor_masks(tmp_path, photos, masks):
-    part = pairs_of(tmp_path, photos, masks)
-    assert [(pair.image.name, pair.mask.name) for pair in part.pairs] == [("a.jpg", masks[0])]
-    assert not (part.without_mask or part.without_image)
-
-
 @pytest.mark.parametrize("folder", ["", "train"])
 def test_masks_beside_their_photos(tmp_path, folder):
-    fill(tmp_path / folder, "a.jpg", "a-mask.png", "b.jpg", "b_mask.png", "b_overlay.png", "c.jpg")
+    fill(tmp_path / folder, "a.jpg", "a-mask.png", "b.jpg", "b_mask.png", "c.jpg")
     part = find([tmp_path])["train"]
     assert {pair.image.name: pair.mask.name for pair in part.pairs} == {
         "a.jpg": "a-mask.png", "b.jpg": "b_mask.png"}
     assert [path.name for path in part.without_mask] == ["c.jpg"]
 
 
-def test_photos_with_results_beside_them_are_still_a_folder_of_photos(tmp_path):
-    photos, truth = fill(tmp_path / "photos", "a.jpg", *RESULTS), fill(tmp_path / "truth", "a.png")
-    assert [pair.mask for pair in find([photos, truth])["train"].pairs] == [truth / "a.png"]
-    with pytest.raises(FileNotFoundError):  # what a network found is not the truth
-        find([photos])
-    fill(photos, "a_gt.png")
-    assert [pair.mask for pair in find([photos])["train"].pairs] == [photos / "a_gt.png"]
+@pytest.mark.parametrize("truth", [[], ["truth"]])
+def test_results_of_infer_among_the_photos_are_never_trained_on(tmp_path, truth):
+    """They are reported as photos without masks, an error that stops training."""
+    results = [f"a_{kind}.png" for kind in ("mask", "overlay", "probability")]
+    fill(tmp_path / "photos", "a.jpg", *results), fill(tmp_path / "truth", "a.png")
+    part = find([tmp_path / name for name in ["photos", *truth]])["train"]
+    assert {"a_overlay.png", "a_probability.png"} <= {path.name for path in part.without_mask}
 
 
 # Other kinds

@@ -41,7 +41,7 @@ def test_masks_are_found_by_name_and_place(tmp_path, place, mask, found):
         assert photos == [photo, other] and list(pairs) == [photo]
         assert (pairs[photo].image, pairs[photo].mask) == (photo, path)
     else:
-        with pytest.raises(ValueError, match="wanted masks with the photos' names"):
+        with pytest.raises(ValueError, match="no mask of these photos in it; expected names"):
             pairs_to_score(*folders, NOTHING_KNOWN)
 
 

@@ -58,7 +58,7 @@ def main() -> int:
         check_new(args.json)
     parts = find(args.folder)
     remarks = notes(parts)
-    records, findings, _ = audit(parts, unturned=args.masks_unturned)
+    records, findings, _ = audit(parts, args.masks_unturned)
     sources = summarise(records)
     print(screen(parts, sources, findings, remarks))
     if args.json:

@@ -144,8 +144,6 @@ def coco_shapes(label: str, outline: Any, size: tuple[int, int]) -> list[Shape]:
 
 
 def read_cvat(path: Path, text: str) -> list[Drawing]:
-    if "<!DOCTYPE" in text:  # it could define entities that expand without end
-        raise ValueError("an XML file with a DOCTYPE, which CVAT does not write; not read")
     root = ElementTree.XML(text)
     if root.tag != "annotations" or root.find("track") is not None:
         raise ValueError('not "CVAT for images 1.1"; export it as that')
@@ -176,11 +174,10 @@ def cvat_shape(kind: str, item: dict[str, str]) -> Shape:
 
 
 def read_yolo(path: Path, text: str, photos: Path | None) -> Drawing:
-    """The label is the number of the class; the photo is beside the text file, or in ../images, or
-    where the path has images for labels."""
-    twin = Path(*("images" if part == "labels" else part for part in path.parent.parts))
-    beside = [path.parent, path.parent.parent / "images", twin]
-    height, width = size_of(photo_of(path.stem, [photos] if photos else beside))
+    """The label is the number of the class; the photo is beside the text file, or where the path
+    has images/ instead of labels/."""
+    images = Path(*("images" if part == "labels" else part for part in path.parent.parts))
+    height, width = size_of(photo_of(path.stem, [photos] if photos else [path.parent, images]))
     drawing = Drawing(path.stem, (height, width), [], path)
     for number, line in enumerate(text.splitlines(), 1):
         if words := line.split():

@@ -14,7 +14,7 @@ from unet_resnet.audit.groups import BLANK, near_duplicates, perceptual_hash, re
 from unet_resnet.audit.mask_rules import FAULTS, MaskValues, fault_of, rule_of, survey
 from unet_resnet.data import Pair, in_threads
 from unet_resnet.files import fingerprint, one_line
-from unet_resnet.images import QUARTER_TURNS, exif_turn, is_deep, open_image, to_rgb, upright_size
+from unet_resnet.images import QUARTER_TURNS, exif_turn, open_image, to_rgb
 from unet_resnet.masks import UNTURNED, size_mismatch
 
 AMBIGUOUS, SPECIAL = "masks are not understood", "masks are not 0 and 255"
@@ -69,17 +69,15 @@ class Finding:
         return one_line(f"{self.severity}: {self.kind}: {count}{found}")
 
 
-def audit(parts: Mapping[str, Part], copies: bool = True, unturned: bool = False
+def audit(parts: Mapping[str, Part], unturned: bool = False
           ) -> tuple[list[Record], list[Finding], list[tuple[int, int]]]:
     """A record of each pair, the findings, and the indices of records that are copies of one photo.
 
-    copies: decode each photo and compare it with all others; without, only headers are read, except
-    of photos of more than 8 bits. unturned: masks are drawn on the photos as stored, before EXIF
-    turns them.
+    unturned: masks are drawn on the photos as stored, before EXIF turns them.
     """
     pairs = [pair for part in parts.values() for pair in part.pairs]
-    records = in_threads(lambda pair: examine(pair, copies), pairs, "examining")
-    twins = near_duplicates([record.hash for record in records]) if copies else []
+    records = in_threads(examine, pairs, "examining")
+    twins = near_duplicates([record.hash for record in records])
     files: Files = defaultdict(list)
     judge_masks(records, unturned, files)
     for part in parts.values():
@@ -101,11 +99,14 @@ def audit(parts: Mapping[str, Part], copies: bool = True, unturned: bool = False
     return records, found, twins
 
 
-def examine(pair: Pair, decode: bool) -> Record:
-    """Read a pair once; without `decode`, of most photos only the header."""
+def examine(pair: Pair) -> Record:
     record, hashes = Record(pair), {}
     try:
-        examine_photo(record, decode)
+        with open_image(pair.image) as image:
+            record.turn = exif_turn(image)
+            photo = to_rgb(image)
+        record.size = (photo.shape[1], photo.shape[2])
+        record.hash = perceptual_hash(photo.float().mean(0) / 255)
         hashes["image"] = fingerprint(pair.image)
     except (OSError, ValueError) as error:
         record.findings.append(("photo cannot be read", str(error)))
@@ -116,18 +117,6 @@ def examine(pair: Pair, decode: bool) -> Record:
         record.findings.append(("mask cannot be read", str(error)))
     record.pair = replace(pair, fingerprints=hashes)
     return record
-
-
-def examine_photo(record: Record, decode: bool) -> None:
-    with open_image(record.pair.image) as image:
-        record.turn = exif_turn(image)
-        if not decode and not is_deep(image):
-            record.size = upright_size(image)
-            return
-        photo = to_rgb(image)
-    record.size = (photo.shape[1], photo.shape[2])
-    if decode:
-        record.hash = perceptual_hash(photo.float().mean(0) / 255)
 
 
 def judge_masks(records: Sequence[Record], unturned: bool, files: Files) -> None:

@@ -10,7 +10,6 @@ import os
 import re
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import NoReturn
 
@@ -20,9 +19,7 @@ from unet_resnet.files import one_line
 from unet_resnet.images import SUFFIXES, is_picture, unread_note
 
 PARTS = {"train": ("train",), "validation": ("val", "valid", "validation"), "test": ("test",)}
-# Ends of names: of masks, and of what else infer.py writes beside its mask.
-MASK_END = re.compile(r"[_-](masks?|labels?|gt|seg)$", re.IGNORECASE)
-RESULT_END = re.compile(r"_(probability|overlay|widths)$")
+MASK_END = re.compile(r"[_-](masks?|labels?|gt|seg)$", re.IGNORECASE)  # of a name
 
 
 @dataclass
@@ -64,25 +61,9 @@ def name_below(folder: Path, path: Path) -> str:
     return Path(os.path.relpath(path, folder)).with_suffix("").as_posix()
 
 
-def partners(photos: Set[str], masks: Set[str]) -> dict[str, str]:
-    """The name of each photo's mask: the photo's, or if there is none, one such as NAME_mask."""
-    plain = {name: name for name in photos & masks}
-    named = {photo: name for name in sorted(masks - plain.keys(), reverse=True)
-             if (photo := MASK_END.sub("", name)) != name and photo in photos}
-    return named | plain
-
-
 def masks_among(names: Set[str]) -> set[str]:
-    """The names of masks of others, such as NAME_mask; not those that infer.py wrote, with its
-    NAME_probability beside them."""
-    return {name for name in names if (photo := MASK_END.sub("", name)) != name and photo in names
-            and not (name == f"{photo}_mask" and f"{photo}_probability" in names)}
-
-
-def is_result(name: str, photos: Set[str]) -> bool:
-    """Whether infer.py may have written it beside a photo."""
-    photo = RESULT_END.sub("", MASK_END.sub("", name))
-    return photo != name and photo in photos
+    """Those of the names that are masks of others, such as NAME_mask beside NAME."""
+    return {name for name in names if (photo := MASK_END.sub("", name)) != name and photo in names}
 
 
 def layout(paths: Sequence[Path]) -> dict[str, list[tuple[Path, Path]]]:
@@ -112,14 +93,16 @@ def parts_of(root: Path) -> dict[str, tuple[Path, Path]]:
     """`layout` of one data set; {} if it is none."""
     found = {}
     for part, names in PARTS.items():
-        own = [""] * (part == "train")  # images/ and masks/ without a part are of train
-        choices = [(root / "images" / name, root / "masks" / name) for name in (*names, *own)]
-        choices += [(root / name / "images", root / name / "masks") for name in names]
-        together = [root / name for name in (*own, *names)]
-        found[part] = next(chain(
-            (both for both in choices if both[0].is_dir() and both[1].is_dir()),
-            ((folder, folder) for folder in together if holds_both(folder))), None)
-    return {part: both for part, both in found.items() if both}
+        places = [root / name for name in names]
+        if part == "train":  # images/ and masks/ without a part are of train
+            places.insert(0, root)
+        apart = [(root / "images" / name, root / "masks" / name) for name in names]
+        apart += [(place / "images", place / "masks") for place in places]
+        choices = [both for both in apart if both[0].is_dir() and both[1].is_dir()]
+        choices += [(place, place) for place in places if holds_both(place)]
+        if choices:
+            found[part] = choices[0]
+    return found
 
 
 def holds_both(folder: Path) -> bool:
@@ -156,15 +139,18 @@ def pair_up(part: Part, images: Path, masks: Path, apart: Set[Path]) -> None:
     match(part, photos, truths)
 
 
-def match(part: Part, photos: Mapping[str, Path], truths: Mapping[str, Path]) -> None:
-    """Add to a part the pairs of photos and masks, both by name, and those without a partner."""
-    partner = partners(photos.keys(), truths.keys())
-    part.pairs += [Pair(photos[name], truths[partner[name]], source_of(photos[name].stem),
-                        name.rpartition("/")[0]) for name in sorted(partner)]
-    part.without_mask += [photos[name] for name in sorted(photos.keys() - partner.keys())
-                          if not is_result(name, photos.keys())]
-    part.without_image += [truths[name] for name in sorted(truths.keys() - partner.values())
-                           if RESULT_END.sub("", name) not in photos.keys() - {name}]
+def match(part: Part, photos: Mapping[str, Path], masks: Mapping[str, Path]) -> None:
+    """Add to a part the pairs of photos and masks, both by name, and those without a partner.
+
+    A photo's mask has its name, or if there is none, one such as NAME_mask.
+    """
+    others = sorted(masks.keys() - photos.keys(), reverse=True)  # of several, the first is taken
+    mask_of = {MASK_END.sub("", mask): mask for mask in others} | {name: name for name in masks}
+    partner = {name: mask_of[name] for name in sorted(photos) if name in mask_of}
+    part.pairs += [Pair(photos[name], masks[mask], source_of(photos[name].stem),
+                        name.rpartition("/")[0]) for name, mask in partner.items()]
+    part.without_mask += [photos[name] for name in sorted(photos.keys() - partner.keys())]
+    part.without_image += [masks[name] for name in sorted(masks.keys() - partner.values())]
 
 
 def notes(parts: Mapping[str, Part]) -> list[str]:

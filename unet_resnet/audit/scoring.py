@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from unet_resnet.audit.findings import AMBIGUOUS, FAULTS, SPECIAL, UNSURE, audit
-from unet_resnet.audit.folders import Part, is_result, match, name_below, pictures_below
+from unet_resnet.audit.folders import Part, masks_among, match, name_below, pictures_below
 from unet_resnet.audit.groups import related
 from unet_resnet.checkpoint import Split
 from unet_resnet.data import Pair
@@ -37,9 +37,8 @@ def beside(folder: Path, photos: Sequence[Path]) -> list[Path]:
     """The photos that are not in the folder of masks; if all are, those not named as masks."""
     inside = os.path.join(os.path.realpath(folder), "")
     outside = [photo for photo in photos if not os.path.realpath(photo).startswith(inside)]
-    names = {str(photo.with_suffix("")) for photo in photos}
-    return outside or [photo for photo in photos
-                       if not is_result(str(photo.with_suffix("")), names)]
+    masks = masks_among({str(photo.with_suffix("")) for photo in photos})
+    return outside or [photo for photo in photos if str(photo.with_suffix("")) not in masks]
 
 
 def find_masks(folder: Path, photos: Sequence[Path], root: Path) -> list[Pair]:
@@ -50,21 +49,18 @@ def find_masks(folder: Path, photos: Sequence[Path], root: Path) -> list[Pair]:
     given = {os.path.realpath(photo) for photo in photos}
     masks = {name: path for name, path in pictures.items() if os.path.realpath(path) not in given}
     nested = any("/" in name for name in masks)
-    names = [name_below(root if nested else photo.parent, photo) for photo in photos]
-    photo_of = dict(zip(reversed(names), reversed(photos)))  # the first of each name
+    by_name: dict[str, Path] = {}
+    for photo in photos:
+        name = name_below(root if nested else photo.parent, photo)
+        if by_name.setdefault(name, photo) is not photo:
+            raise ValueError(f"{photo}: a second photo of that name; score the folders one by one")
     part = Part()
-    match(part, photo_of, masks)
-    paired = {pair.image for pair in part.pairs}
-    for name, photo in zip(names, photos):
-        if photo is not photo_of[name] and photo_of[name] in paired:
-            raise ValueError(f"{photo}: a second photo of that name, and one mask; score the "
-                             "folders one by one")
+    match(part, by_name, masks)
     if not part.pairs:
-        found = f"only {min(masks)} and so on" if masks else "no mask"
-        raise ValueError(f"{folder}: {found}; wanted masks with the photos' names, such as "
-                         f"{min(names)}.png")
-    if alone := len(photo_of) - len(part.pairs):
-        print(f"photos without a mask, not scored: {alone}")
+        raise ValueError(f"{folder}: no mask of these photos in it; expected names such as "
+                         f"{min(by_name)}.png")
+    if part.without_mask:
+        print(f"photos without a mask, not scored: {len(part.without_mask)}")
     if part.without_image:
         print(f"masks that belong to none of these photos: {len(part.without_image)}")
     return part.pairs
@@ -76,7 +72,7 @@ def understood(pairs: Sequence[Pair], unturned: bool = False) -> list[Pair]:
     Files that cannot be read stay: reading them says why. Raises ValueError, naming a mask, if the
     masks are not understood, inverted or too dark.
     """
-    records, findings, _ = audit({"": Part([*pairs])}, copies=False, unturned=unturned)
+    records, findings, _ = audit({"": Part([*pairs])}, unturned)
     for finding in findings:
         if finding.kind in (AMBIGUOUS, *FAULTS):
             raise ValueError(finding.line())

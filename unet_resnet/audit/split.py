@@ -30,11 +30,11 @@ def load_pairs(paths: Sequence[Path], seed: int = 0, split: Split | str | None =
     """
     parts = find(paths)
     drawn = split == "groups" or (split is None and len(parts) == 1)
-    records, findings, copies = audit(parts, drawn, unturned)
+    records, findings, copies = audit(parts, unturned)
     remarks = notes_on_folders(parts)
     if errors := [finding.line() for finding in findings if finding.severity == "error"]:
-        more = f"other errors: {len(errors) - 1} (python -m unet_resnet.audit lists them)"
-        raise ValueError("; ".join([errors[0], *remarks, *[more] * (len(errors) > 1)]))
+        raise ValueError("; ".join([errors[0], *remarks,
+                                    "python -m unet_resnet.audit lists all faults"]))
     notes = [*remarks, *(finding.line() for finding in findings)]
     pairs, border, test = [record.pair for record in records], len(parts["train"].pairs), []
     if {"validation", "test"} <= parts.keys() and not drawn:
@@ -57,8 +57,8 @@ def load_pairs(paths: Sequence[Path], seed: int = 0, split: Split | str | None =
     cracked = {record.pair for record in records if record.crack_pixels}
     for side, purpose in ((train, "train on"), (validation, "validate on")):
         if cracked.isdisjoint(side):
-            raise ValueError(f"none of the {len(side)} photos to {purpose} has a crack: wanted at "
-                             "least one; choose others")
+            raise ValueError(f"none of the {len(side)} photos to {purpose} has a crack: expected "
+                             "at least one; choose others")
     return train, validation, test, notes
 
 
@@ -110,8 +110,8 @@ def read_split(path: Path) -> Split:
         return {side: names if isinstance(names, dict) else dict.fromkeys(names)
                 for side, names in sides.items()}
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f'{path}: wanted {{"train": [names], "validation": [names]}} in JSON, '
-                         f"found none ({type(error).__name__}: {error})") from error
+        raise ValueError(f'{path}: expected {{"train": [names], "validation": [names]}} in '
+                         f"JSON ({type(error).__name__}: {error})") from error
 
 
 def describe_split(train: Sequence[Pair], validation: Sequence[Pair],
