@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from unet_resnet import UNetResNet, checkpoint, imagenet, metrics, tiling
-from unet_resnet.audit.split import sides_of_run
+from unet_resnet.audit.split import split_for_run
 from unet_resnet.augment import Augment
 from unet_resnet.data import Crops, Pair, balance, read_pair
 from unet_resnet.device import (
@@ -53,7 +53,7 @@ def main() -> None:
     if not args.data:
         with group.first_goes_ahead():
             pavement.write(DRAWN_SET, DRAWN_COUNT)
-    train_pairs, validation_pairs, test_pairs, split, masks = sides_of_run(
+    train_pairs, validation_pairs, test_pairs, split, masks = split_for_run(
         [Path(data) for data in args.data or [DRAWN_SET]], args.seed, args.split, resumed,
         pretrained, args.masks_unturned)
     augment = Augment(args.crop, confusers.confuse, photometric.photometric)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Generator
 
-from unet_resnet.audit.scoring import understood
+from unet_resnet.audit.scoring import resolve_masks
 from unet_resnet.data import Pair, read_pair
 from unet_resnet.images import write_png
 from unet_resnet.inference import overlay
@@ -31,7 +31,7 @@ def main() -> None:
         parser.error("give a photo and its mask, or none")
     photo, mask = pavement.draw(args.seed, size=SIDE)
     if args.pair:
-        photo, mask = read_pair(*understood([Pair(*args.pair, "")]))
+        photo, mask = read_pair(*resolve_masks([Pair(*args.pair, "")]))
     side = min(photo.shape[1:])
     photo, mask = photo[:, :side, :side], mask[:, :side, :side]
     image, truth = photo.float() / 255, mask.float()

@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 
 from unet_resnet import checkpoint
-from unet_resnet.audit.scoring import learned_from
+from unet_resnet.audit.scoring import trained_on
 from unet_resnet.files import check_new, run
 
 
@@ -27,7 +27,7 @@ def main() -> None:
     for part in args.parts:
         path, _, share = part.rpartition("=")
         network, content = checkpoint.load(Path(path))
-        known.append(learned_from(content.split).keys())
+        known.append(trained_on(content.split).keys())
         for name, tensor in content.model.items():
             mean[name] = mean.get(name, 0) + float(share) * tensor.double()
     if strangers := set().union(*known) - known[-1]:

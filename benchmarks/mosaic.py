@@ -20,7 +20,7 @@ from torch import Tensor
 
 from unet_resnet import load, tiling
 from unet_resnet.audit.folders import find
-from unet_resnet.audit.scoring import understood
+from unet_resnet.audit.scoring import resolve_masks
 from unet_resnet.data import Pair, read_pair
 from unet_resnet.metrics import BINS, counts_at, histogram
 from unet_resnet.synthetic import pavement
@@ -31,8 +31,8 @@ LATTICES = ((640, 0.5), (640, 0.25), (1536, 1 / 24), (tiling.TILE, tiling.OVERLA
 
 
 def validation_pairs(folders: Sequence[Path], names: Sequence[str]) -> list[Pair]:
-    return understood([pair for part in find(folders).values() for pair in part.pairs
-                       if pair.name in names])
+    return resolve_masks([pair for part in find(folders).values() for pair in part.pairs
+                          if pair.name in names])
 
 
 def mosaic(parts: Iterator[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:

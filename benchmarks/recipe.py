@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from unet_resnet import UNetResNet, checkpoint, imagenet, tiling
 from unet_resnet.audit.groups import source_of
-from unet_resnet.audit.scoring import learned_from, unseen
+from unet_resnet.audit.scoring import exclude_trained, trained_on
 from unet_resnet.audit.split import Split, load_pairs
 from unet_resnet.augment import Augment
 from unet_resnet.data import Crops, Pair, balance, read_pair
@@ -101,7 +101,7 @@ def make_model(args: argparse.Namespace) -> tuple[nn.Module, Split]:
 def divide(args: argparse.Namespace, split: Split) -> tuple[list[Pair], list[Pair], list[Pair]]:
     """The pairs to train on, the seen sources' validation pairs, and those of sources left out."""
     pairs, held_out, *_ = load_pairs(args.sets)  # one split for all runs
-    learned = {source_of(Path(name).stem) for name in learned_from(split)}
+    learned = {source_of(Path(name).stem) for name in trained_on(split)}
     sources = {pair.source for pair in pairs} - learned
     if wrong := set(args.without) - sources:
         raise ValueError(f"--without {min(wrong)}: wanted a source that --start has not learned "
@@ -109,7 +109,7 @@ def divide(args: argparse.Namespace, split: Split) -> tuple[list[Pair], list[Pai
     left_out = [pair for pair in pairs + held_out if pair.source in args.without]
     trained, seen = ([pair for pair in side if pair.source not in args.without]
                      for side in (pairs, held_out))
-    kept = {*unseen([pair.image for pair in seen], split)}
+    kept = {*exclude_trained([pair.image for pair in seen], split)}
     return trained, [pair for pair in seen if pair.image in kept], left_out
 
 

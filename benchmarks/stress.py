@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from unet_resnet import load
 from unet_resnet.audit.folders import find
-from unet_resnet.audit.scoring import understood, unseen
+from unet_resnet.audit.scoring import exclude_trained, resolve_masks
 from unet_resnet.checkpoint import SHIPPED
 from unet_resnet.data import read_pair
 from unet_resnet.files import align, run
@@ -106,7 +106,7 @@ def main() -> None:
         return predictor(photo, min_area=MIN_AREA) >= predictor.threshold
 
     pairs = {pair.image: pair for pair in find([args.photos, args.masks])["train"].pairs}
-    pairs = understood([pairs[photo] for photo in unseen([*pairs], predictor.split)])
+    pairs = resolve_masks([pairs[photo] for photo in exclude_trained([*pairs], predictor.split)])
     sheet = StressSheet()
     for pair in tqdm(pairs, unit="photo"):
         sheet.add(*read_pair(pair), detect)

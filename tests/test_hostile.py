@@ -32,7 +32,7 @@ from unet_resnet import UNetResNet, checkpoint
 from unet_resnet.files import one_line
 from unet_resnet.images import LIMIT, read_photo, size_of
 from unet_resnet.inference.inputs import find_photos
-from unet_resnet.audit.mask_rules import survey
+from unet_resnet.audit.mask_rules import read_values
 from unet_resnet.masks import Rule
 
 # The filter that images.py sets when it is imported is not in force under pytest's own.
@@ -262,7 +262,7 @@ def test_a_folder_that_may_not_be_read_is_named(weights, tmp_path, monkeypatch):
 def test_a_file_that_may_not_be_read_is_named(tmp_path):
     picture().save(tmp_path / "x.png")
     (tmp_path / "x.png").chmod(0)
-    for read in (read_photo, read_mask, survey, size_of):
+    for read in (read_photo, read_mask, read_values, size_of):
         with pytest.raises(ValueError, match="x.png: Permission denied"):
             read(tmp_path / "x.png")
 
@@ -342,11 +342,11 @@ MASKS: dict[str, tuple[Make, str]] = {
     "inverted.png": (holds(encoded("PNG", Image.fromarray(255 - CRACK))),
                      "mask is more than half white"),
     "faint.png": (holds(encoded("PNG", Image.fromarray(CRACK // 3))),
-                  "masks are not understood"),
+                  "masks are ambiguous"),
     "coloured.png": (holds(encoded("PNG", Image.fromarray(
-        np.stack([CRACK, CRACK, CRACK // 2], -1)))), "masks are not understood"),
+        np.stack([CRACK, CRACK, CRACK // 2], -1)))), "masks are ambiguous"),
     "zero_one.png": (holds(encoded("PNG", Image.fromarray(CRACK // 255))),
-                     "masks are not understood"),
+                     "masks are ambiguous"),
     "soft_and_faint.png": (holds(encoded("PNG", Image.fromarray(CRACK // 2).filter(
         ImageFilter.GaussianBlur(2)))), "mask is drawn, but too dark to count"),
     "small.png": (holds(encoded("PNG", Image.fromarray(CRACK[:, :63]))),
@@ -641,20 +641,20 @@ FUZZ = settings(max_examples=250, derandomize=True, deadline=None, database=None
 def read_all(path: Path) -> None:
     """Each reader gives a tensor of its kind, or says in one line what is wrong with the file."""
     shapes = set()
-    for read in (size_of, read_photo, read_mask, survey):
+    for read in (size_of, read_photo, read_mask, read_values):
         try:
             found = read(path)
         except (OSError, ValueError) as error:
             assert str(path) in str(error) and "\n" not in str(error)
             continue
-        if read is survey:
+        if read is read_values:
             assert found.values.sum() == found.size[0] * found.size[1]
             found = found.size
         if isinstance(found, torch.Tensor):
             assert found.dtype == torch.uint8 and 0 < found.numel() <= 3e5
             assert found.shape[0] == (3 if read is read_photo else 1)
             assert read is read_photo or found.max() <= 1
-        shapes.add(tuple(found if read in (size_of, survey) else found.shape[1:]))
+        shapes.add(tuple(found if read in (size_of, read_values) else found.shape[1:]))
     assert len(shapes) <= 1
 
 

@@ -93,7 +93,7 @@ FAULTS = {
     "photo and mask differ in size": write_mask(line(side=95)),
     "mask is more than half white": write_mask(255 - line()),
     "mask is drawn, but too dark to count": write_mask(soft(line(100))),
-    "masks are not understood": write_mask(line(100)),
+    "masks are ambiguous": write_mask(line(100)),
     "no mask has any crack": black_everywhere,
     "mask is frayed: JPEG noise became crack": write_mask(speckled()),
     "masks are not 0 and 255": one_everywhere,

@@ -11,7 +11,8 @@ from hypothesis import given, strategies as st
 from PIL import Image
 
 from unet_resnet.audit.groups import (
-    group_of, join, near_duplicates, perceptual_hash, related, source_of, split_groups)
+    group_of, merge_groups, near_duplicates, perceptual_hash, same_photograph, source_of,
+    split_groups)
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
@@ -92,7 +93,7 @@ def test_names(stem: str, source: str, group: str) -> None:
 ])
 def test_names_that_prove_the_same_photograph(earlier, later, same):
     photos = [Path("a/other.jpg"), Path(f"a/{earlier}.jpg"), Path(f"b/{later}.png")]
-    assert related(photos, border=2) == ({2: 1} if same else {})
+    assert same_photograph(photos, border=2) == ({2: 1} if same else {})
 
 
 def texture(seed: int, size: tuple[int, int] = (320, 240)) -> Image.Image:
@@ -151,8 +152,8 @@ def test_hash_accepts_a_channel_and_counts_signs() -> None:
 
 def test_join_by_hand() -> None:
     groups = ["d", "a", "c", "b", "d", "e"]
-    assert join(groups, []) == groups
-    assert join(groups, [(0, 2), (2, 3)]) == ["b", "a", "b", "b", "b", "e"]
+    assert merge_groups(groups, []) == groups
+    assert merge_groups(groups, [(0, 2), (2, 3)]) == ["b", "a", "b", "b", "b", "e"]
 
 
 names = st.lists(st.sampled_from("abcdefghij"), min_size=1, max_size=30)
@@ -162,9 +163,9 @@ names = st.lists(st.sampled_from("abcdefghij"), min_size=1, max_size=30)
 def test_join_laws(groups: list[str], data: st.DataObject) -> None:
     index = st.integers(0, len(groups) - 1)
     pairs = data.draw(st.lists(st.tuples(index, index), max_size=20))
-    joined = join(groups, pairs)
-    assert joined == join(groups, data.draw(st.permutations(pairs)))
-    assert joined == join(joined, pairs)
+    joined = merge_groups(groups, pairs)
+    assert joined == merge_groups(groups, data.draw(st.permutations(pairs)))
+    assert joined == merge_groups(joined, pairs)
     assert all(joined[i] == joined[j] for i, j in pairs)
     assert all(new <= old for new, old in zip(joined, groups))
     assert len(set(joined)) >= len(set(groups)) - len(pairs)

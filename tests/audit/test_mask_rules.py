@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
-from unet_resnet.audit.mask_rules import fault_of, rule_of, survey
-from unet_resnet.audit.scoring import understood
+from unet_resnet.audit.mask_rules import fault_of, infer_rule, read_values
+from unet_resnet.audit.scoring import resolve_masks
 from unet_resnet.data import Pair
 from unet_resnet.masks import Rule
 
@@ -108,8 +108,8 @@ def write(folder: Path, draw: Draw, suffix: str = ".png", **options: object) -> 
 
 
 def rule_in(folder: Path) -> tuple[Rule, str]:
-    """Raises ValueError for masks that are not understood, and names the first."""
-    rule, note, unclear = rule_of([survey(path) for path in sorted(folder.iterdir())])
+    """Raises ValueError for ambiguous masks, and names the first."""
+    rule, note, unclear = infer_rule([read_values(path) for path in sorted(folder.iterdir())])
     if unclear:
         raise ValueError(f"{unclear[0]}: {note}")
     return rule, note
@@ -158,7 +158,7 @@ def test_a_kind_that_is_read_to_the_pixel(tmp_path, name):
     for path, (crack, _) in zip(paths, SCENES):
         read = rule.read(path, path)
         assert read.shape == (1, SIDE, SIDE) and np.array_equal(read[0], crack)
-        assert survey(path).crack_pixels(rule) == crack.sum()
+        assert read_values(path).crack_pixels(rule) == crack.sum()
 
 
 @pytest.mark.parametrize("quality", [50, 75, 95])
@@ -235,7 +235,7 @@ def test_what_cannot_be_known_is_refused_with_the_values(tmp_path, name):
 @pytest.mark.parametrize("quality", [60, 90])
 def test_classes_are_seen_through_the_noise_of_jpeg(tmp_path, draw, quality):
     write(tmp_path, draw, ".jpg", quality=quality)
-    with pytest.raises(ValueError, match="wanted 0 and one other value"):
+    with pytest.raises(ValueError, match="expected 0 and one other value"):
         rule_in(tmp_path)
 
 
@@ -247,8 +247,8 @@ def test_classes_are_seen_through_the_noise_of_jpeg(tmp_path, draw, quality):
 def test_what_is_useless_is_refused(tmp_path, draw, said):
     paths = write(tmp_path, draw)
     with pytest.raises(ValueError, match=f"{said}.*{re.escape(str(tmp_path))}.*; .*white"):
-        understood([Pair(path, path, "wall") for path in paths])
-    assert said in fault_of(survey(paths[0]), rule_in(tmp_path)[0])
+        resolve_masks([Pair(path, path, "wall") for path in paths])
+    assert said in fault_of(read_values(paths[0]), rule_in(tmp_path)[0])
 
 
 def test_swapped_folders_are_told(tmp_path):
@@ -269,7 +269,7 @@ def test_the_one_odd_file_is_named_whatever_the_order(tmp_path, name, seed):
     paths = write(tmp_path, WHITE)
     ODD[name](*SCENES[2]).save(paths[2])
     random.Random(seed).shuffle(paths)
-    assert rule_of([survey(path) for path in paths])[2] == [tmp_path / "wall_2.png"]
+    assert infer_rule([read_values(path) for path in paths])[2] == [tmp_path / "wall_2.png"]
 
 
 def test_zero_and_one_are_noise_beside_noise(tmp_path):
@@ -291,13 +291,13 @@ def test_a_tint_makes_no_other_kind(tmp_path):
 
 def test_of_many_values_a_few_are_named(tmp_path):
     Image.fromarray(np.uint8(np.arange(240) // 6)[None].repeat(9, 0)).save(tmp_path / "wall_0.png")
-    with pytest.raises(ValueError, match="has 0, 1, .*, 11, ...; wanted 0 and one other value"):
+    with pytest.raises(ValueError, match="has 0, 1, .*, 11, ...; expected 0 and one other value"):
         rule_in(tmp_path)
 
 
 def test_masks_that_are_all_black_are_black(tmp_path):
     write(tmp_path, lambda *_: Image.new("L", (SIDE, SIDE)))
-    assert rule_in(tmp_path) == rule_of([])[:2] == (Rule(), "")
+    assert rule_in(tmp_path) == infer_rule([])[:2] == (Rule(), "")
 
 
 # EXIF
@@ -315,8 +315,8 @@ def test_photos_that_exif_turns_are_said_where_sizes_do_not_tell(tmp_path, capsy
     Image.new("RGB", stored).save(tmp_path / "photo.jpg", exif=exif)
     Image.new("L", size[::-1]).save(tmp_path / "mask.png")
     pairs = [Pair(tmp_path / "photo.jpg", tmp_path / "mask.png", "")]
-    assert not understood(pairs)[0].rule.unturned
+    assert not resolve_masks(pairs)[0].rule.unturned
     notes = capsys.readouterr().out.splitlines()
     assert len(notes) == unsure
     assert not unsure or "photo.jpg" in notes[0] and "--masks-unturned" in notes[0]
-    assert understood(pairs, unturned=True)[0].rule.unturned and not capsys.readouterr().out
+    assert resolve_masks(pairs, unturned=True)[0].rule.unturned and not capsys.readouterr().out

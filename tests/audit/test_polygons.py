@@ -15,7 +15,7 @@ from PIL import Image
 
 from unet_resnet.audit import __main__ as command
 from unet_resnet.audit.annotations import read
-from unet_resnet.audit.polygons import Shape, box, choose, draw, fill, stroke, write
+from unet_resnet.audit.polygons import Shape, box, draw, fill, select_labels, stroke, write
 
 COMMAND = "unet_resnet/audit/__main__.py"
 SQUARE = [(0, 0), (10, 0), (10, 10), (0, 10)]
@@ -91,7 +91,7 @@ def masks(tmp_path: Path, source: Path, photos: Path | None = None, labels: list
           line_width: float = 3) -> dict[str, np.ndarray]:
     """What the command writes, as bool."""
     drawings, folder = read(source, photos), tmp_path / "masks"
-    choose(drawings, labels)
+    select_labels(drawings, labels)
     write(drawings, folder, line_width)
     written = {path.name: np.array(Image.open(path)) for path in folder.iterdir()}
     assert all(set(np.unique(mask)) <= {0, 255} for mask in written.values())
@@ -316,25 +316,25 @@ def test_labels(tmp_path, capsys):
         labelled("polygon", corners(0, 0, 60, 40), "_background_"),
         labelled("point", [[1, 1]], "seen")))
     with pytest.raises(ValueError, match="a shape 'point' labelled 'seen' on a; .*--label"):
-        choose(read(source))
+        select_labels(read(source))
     drawings = read(source)
-    rows = choose(drawings, ["crack", "joint"]).splitlines()
+    rows = select_labels(drawings, ["crack", "joint"]).splitlines()
     assert [row.split() for row in rows[1:]] == [
         ["_background_", "1", "not", "crack"], ["crack", "1", "crack"], ["joint", "2", "crack"],
         ["seen", "1", "not", "crack"]]
     assert masks(tmp_path, source, labels=["joint"])["a.png"].sum() == 200 - 64
     with pytest.raises(ValueError, match="no shape has the label 'cracks'; found: .*crack, joint"):
-        choose(read(source), ["cracks"])
+        select_labels(read(source), ["cracks"])
 
 
 def test_the_background_is_not_crack_unless_chosen(tmp_path):
     source = save(tmp_path / "a.json", labelme(
         labelled("polygon", SQUARE), labelled("polygon", corners(0, 0, 60, 40), "background")))
     drawings = read(source)
-    choose(drawings)
+    select_labels(drawings)
     assert [shape.label for shape in drawings[0].shapes] == ["crack"]
     drawings = read(source)
-    choose(drawings, ["background"])
+    select_labels(drawings, ["background"])
     assert [shape.label for shape in drawings[0].shapes] == ["background"]
 
 
@@ -345,7 +345,7 @@ def test_what_is_uncertain_is_said(tmp_path):
         labelled("polygon", (np.array(SQUARE) + 500).tolist())))
     save(tmp_path / "b.json", labelme(imagePath="b.jpg"))
     drawings = read(tmp_path)
-    choose(drawings)
+    select_labels(drawings)
     assert write(drawings, tmp_path / "masks", 5).splitlines() == [
         f"masks written to {tmp_path / 'masks'}: 2", "black masks: 1",
         "lines, drawn 5 pixels wide (--line-width): 1",
@@ -400,9 +400,9 @@ BAD = {
     "XML of a video": ("a.xml", "<annotations><track/></annotations>", "CVAT for images 1.1"),
     "another ending": ("a.zip", "PK", "unpack an archive first"),
     "labelme, 2 points": ("a.json", labelme(labelled("polygon", SQUARE[:2])),
-                          "shape 1: a shape of 2 points, wanted 3 or more"),
+                          "shape 1: a shape of 2 points, expected 3 or more"),
     "labelme, half a box": ("a.json", labelme(labelled("rectangle", SQUARE[:1])),
-                            "a shape of 1 points, wanted 2 or more"),
+                            "a shape of 1 points, expected 2 or more"),
     "labelme, no points": ("a.json", labelme({"label": "crack"}), "shape 1: 'points' is missing"),
     "labelme, far off": ("a.json", labelme(labelled("polygon", [[0, 0], [1e300, 1], [2, 9]])),
                          "not in a photo"),
@@ -439,8 +439,8 @@ BAD = {
     "CVAT, no size": ("a.xml", cvat(size=""), "image a.jpg: 'height' is missing"),
     "CVAT, a huge mask": ("a.xml", cvat('<mask label="crack" rle="1000000000000" left="0" top="0" '
                                         'width="1000000" height="1000000"/>'), "megapixels"),
-    "CVAT, no name": ("a.xml", cvat(name="/"), "wanted a file name"),
-    "CVAT, a line in a name": ("a.xml", cvat(name="a&#10;b.jpg"), "wanted a file name"),
+    "CVAT, no name": ("a.xml", cvat(name="/"), "expected a file name"),
+    "CVAT, a line in a name": ("a.xml", cvat(name="a&#10;b.jpg"), "expected a file name"),
     "YOLO, a box": ("a.txt", "0 0.1 0.1 0.2 0.2", "line 1: numbers after the class: 4, as"),
     "YOLO, odd": ("a.txt", "0 0 0 1 0 1 1 0", "line 1: "),
     "YOLO, pixels": ("a.txt", "\n0 0 0 40 0 40 30", "line 2: coordinates above 1"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unet_resnet.audit.scoring import known, pairs_to_score, unseen
+from unet_resnet.audit.scoring import exclude_trained, pairs_to_score, seen_in_training
 from unet_resnet.files import fingerprint
 
 NOTHING_KNOWN = {"train": {}, "validation": {}}
@@ -87,16 +87,16 @@ def test_a_trained_photo_is_left_out_with_its_mask(tmp_path, capsys):
 ])
 def test_crops_of_trained_photographs_are_left_out(tmp_path, trained_on, photo, left_out):
     path, other = noise(tmp_path / f"{photo}.png", 9, 9), noise(tmp_path / "other.png", 7, 7)
-    kept = unseen([other, path], {"train": {f"{trained_on}.jpg": "0" * 16}})
+    kept = exclude_trained([other, path], {"train": {f"{trained_on}.jpg": "0" * 16}})
     assert kept == [other] + [path] * (not left_out)
 
 
 def test_a_copy_is_known_by_its_content(tmp_path):
     path, other = noise(tmp_path / "renamed.png", 9, 9), noise(tmp_path / "other.png", 7, 7)
     split = {"train": {}, "before": {"wall_1.png": fingerprint(path)}}
-    assert unseen([path, other], split) == [other]
+    assert exclude_trained([path, other], split) == [other]
     with pytest.raises(ValueError, match="no photo"):
-        unseen([path], split)
+        exclude_trained([path], split)
 
 
 def test_photos_known_from_other_crops():
@@ -104,4 +104,5 @@ def test_photos_known_from_other_crops():
     photos = {Path("CRACK500_20160222_080850_1_361.jpg"): "aa", Path("mine.jpg"): "bb",
               Path("other.jpg"): "cc"}
     before = {"CRACK500_20160222_080850_641_361.jpg": "dd", "yours.jpg": "bb"}
-    assert known(photos, before) == [*photos][:2] and known(photos, {}) == []
+    assert seen_in_training(photos, before) == [*photos][:2]
+    assert seen_in_training(photos, {}) == []

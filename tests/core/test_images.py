@@ -10,7 +10,7 @@ from PIL import Image
 
 from unet_resnet import images
 from unet_resnet.images import is_picture, read_photo, size_of, unread_note, write_png
-from unet_resnet.audit.mask_rules import survey
+from unet_resnet.audit.mask_rules import read_values
 from unet_resnet.masks import Rule
 
 
@@ -127,7 +127,7 @@ BAD = {"text.jpg": lambda path: path.write_text("no picture"),
        "infinite.tif": lambda path: of(np.float32([[0, np.inf]])).save(path)}
 
 
-@pytest.mark.parametrize("read", [read_photo, read_mask, survey])
+@pytest.mark.parametrize("read", [read_photo, read_mask, read_values])
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_file_is_named(tmp_path, name, read):
     BAD[name](tmp_path / name)
@@ -135,7 +135,7 @@ def test_a_bad_file_is_named(tmp_path, name, read):
         read(tmp_path / name)
 
 
-@pytest.mark.parametrize("read", [read_photo, read_mask, survey, size_of])
+@pytest.mark.parametrize("read", [read_photo, read_mask, read_values, size_of])
 def test_a_missing_file_is_missing_and_a_folder_is_none(tmp_path, read):
     (tmp_path / "folder.png").mkdir()
     for name in ("nowhere.png", "folder.png"):
@@ -164,7 +164,7 @@ def test_jpeg_has_more_endings(tmp_path, suffix):
     assert read_photo(tmp_path / f"x.{suffix}").shape == (3, 5, 7)
 
 
-@pytest.mark.parametrize("read", [read_photo, read_mask, survey, size_of])
+@pytest.mark.parametrize("read", [read_photo, read_mask, read_values, size_of])
 def test_too_many_pixels(tmp_path, monkeypatch, read):
     of(GREY).save(tmp_path / "large.png")
     monkeypatch.setattr(images, "MAX_MEGAPIXELS", 36e-6)

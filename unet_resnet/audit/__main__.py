@@ -14,7 +14,7 @@ from unet_resnet.audit.annotations import read
 from unet_resnet.audit.findings import Finding, Record, audit
 from unet_resnet.audit.folders import Part, find, notes
 from unet_resnet.audit.groups import group_of
-from unet_resnet.audit.polygons import choose, write
+from unet_resnet.audit.polygons import select_labels, write
 from unet_resnet.files import Parser, align, atomic_write, check_new, number, one_line, run
 
 
@@ -51,7 +51,7 @@ def main() -> int:
     args = parse_arguments()
     if args.annotations:
         drawings = read(args.annotations, args.photos)
-        labels = choose(drawings, args.label)
+        labels = select_labels(drawings, args.label)
         print(labels, write(drawings, args.to, args.line_width), sep="\n")
         return 0
     if args.json:
@@ -97,10 +97,10 @@ def screen(parts: dict[str, Part], sources: dict[str, dict[str, Any]],
     """The report as text for a terminal."""
     rows = [("source", "pairs", "photographs", "no cracks", "cracks", "sizes")]
     for source, found in sources.items():
-        size, *more = found["sizes"] or ["-"]
+        size, *others = found["sizes"] or ["-"]
         rows.append((one_line(source), str(found["pairs"]), str(found["photographs"]),
                      str(found["without_cracks"]), f"{found['crack_share']:.2%}",
-                     size + f" +{len(more)}" * bool(more)))
+                     f"{size} +{len(others)}" if others else size))
     counts = ", ".join(f"{len(part.pairs)} pairs in {name}" for name, part in parts.items())
     errors = sum(finding.severity == "error" for finding in findings)
     verdict = (f"kinds of error: {errors}; training would be spoiled" if errors

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from unet_resnet.audit.polygons import Drawing, Shape, box, mask_shape, unrolled, vertices
+from unet_resnet.audit.polygons import Drawing, Shape, box, decode_runs, mask_shape, parse_points
 from unet_resnet.files import one_line
 from unet_resnet.images import check_megapixels, is_picture, size_of
 
@@ -26,7 +26,7 @@ SUFFIXES = (".json", ".txt", ".xml")
 
 
 @contextmanager
-def naming(place: object) -> Iterator[None]:
+def error_context(place: object) -> Iterator[None]:
     """Whatever foreign data may raise becomes a ValueError of one line that names the place."""
     try:
         yield
@@ -46,10 +46,10 @@ def read(source: Path, photos: Path | None = None) -> list[Drawing]:
     files = [source]
     if source.is_dir():
         files = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES
-                       and path.name[0] != "." and not lists_names(path))
+                       and path.name[0] != "." and not is_name_list(path))
     drawings, taken = [], {}
     for path in tqdm(files, "reading", unit="file", leave=False):
-        with naming(path):
+        with error_context(path):
             drawings += read_file(path, photos)
     for drawing in drawings:
         other = taken.setdefault(drawing.stem.casefold(), drawing)
@@ -57,7 +57,7 @@ def read(source: Path, photos: Path | None = None) -> list[Drawing]:
             raise ValueError(f"{drawing.file}: a second photo named {drawing.stem}, after the one "
                              f"of {other.file}; give each photo a name of its own")
         height, width = drawing.size
-        if photos and drawing.size != (size := size_of(photo_of(drawing.stem, [photos]))):
+        if photos and drawing.size != (size := size_of(find_photo(drawing.stem, [photos]))):
             raise ValueError(f"{drawing.file}: {drawing.stem} was drawn at {width}x{height}, "
                              f"its photo has {size[1]}x{size[0]} pixels; draw on the photo itself")
     if not drawings:
@@ -65,7 +65,7 @@ def read(source: Path, photos: Path | None = None) -> list[Drawing]:
     return drawings
 
 
-def lists_names(path: Path) -> bool:
+def is_name_list(path: Path) -> bool:
     """Whether it is a text file such as classes.txt; those of YOLO begin with a number, or are
     empty."""
     start = path.read_bytes()[:1000].split()[:1] if path.suffix.lower() == ".txt" else []
@@ -74,7 +74,7 @@ def lists_names(path: Path) -> bool:
 
 def read_file(path: Path, photos: Path | None) -> list[Drawing]:
     if (suffix := path.suffix.lower()) not in SUFFIXES:
-        raise ValueError(f"wanted a folder or a file {' '.join(SUFFIXES)}; unpack an archive first")
+        raise ValueError(f"expected a folder or {' '.join(SUFFIXES)}; unpack an archive first")
     text = path.read_text("utf-8-sig")
     if suffix == ".txt":
         return [read_yolo(path, text, photos)]
@@ -89,10 +89,10 @@ def read_file(path: Path, photos: Path | None) -> list[Drawing]:
 
 
 def read_labelme(path: Path, content: dict[str, Any]) -> Drawing:
-    drawing = Drawing(stem_of(content.get("imagePath") or path.name),
-                      size_from(content["imageHeight"], content["imageWidth"]), [], path)
+    drawing = Drawing(parse_stem(content.get("imagePath") or path.name),
+                      parse_size(content["imageHeight"], content["imageWidth"]), [], path)
     for number, item in enumerate(content["shapes"], 1):
-        with naming(f"shape {number}"):
+        with error_context(f"shape {number}"):
             drawing.shapes.append(labelme_shape(item.get("shape_type") or "polygon", item))
     return drawing
 
@@ -100,12 +100,12 @@ def read_labelme(path: Path, content: dict[str, Any]) -> Drawing:
 def labelme_shape(kind: str, item: dict[str, Any]) -> Shape:
     label, points = str(item["label"]), item["points"]
     if kind in ("polygon", "oriented_rectangle"):
-        return Shape(label, "polygon", vertices(points, 3))
+        return Shape(label, "polygon", parse_points(points, 3))
     if kind == "rectangle":  # two corners in any order, or all four
-        points = vertices(points, 2)
+        points = parse_points(points, 2)
         return Shape(label, "box", box(*points.min(0), *points.max(0)))
     if kind in ("line", "linestrip"):
-        return Shape(label, "line", vertices(points, 2))
+        return Shape(label, "line", parse_points(points, 2))
     if kind == "mask":  # a PNG, to be laid with its first pixel at the first point
         with Image.open(io.BytesIO(base64.b64decode(item["mask"])), formats=["PNG"]) as picture:
             check_megapixels(picture.height, picture.width)
@@ -118,13 +118,13 @@ def read_coco(path: Path, content: dict[str, Any]) -> list[Drawing]:
     names = {category["id"]: category["name"] for category in content.get("categories") or []}
     drawings = {}
     for image in content["images"]:
-        with naming(f"image {image['file_name']}"):
-            drawings[image["id"]] = Drawing(stem_of(image["file_name"]),
-                                            size_from(image["height"], image["width"]), [], path)
+        with error_context(f"image {image['file_name']}"):
+            drawings[image["id"]] = Drawing(parse_stem(image["file_name"]),
+                                            parse_size(image["height"], image["width"]), [], path)
     if len(drawings) < len(content["images"]):
         raise ValueError("two images have the same id; export it again")
     for number, item in enumerate(content["annotations"], 1):
-        with naming(f"annotation {item.get('id', number)}"):
+        with error_context(f"annotation {item.get('id', number)}"):
             drawing = drawings[item["image_id"]]
             label = str(names.get(item["category_id"], item["category_id"]))
             drawing.shapes += coco_shapes(label, item.get("segmentation"), drawing.size)
@@ -133,14 +133,14 @@ def read_coco(path: Path, content: dict[str, Any]) -> list[Drawing]:
 
 def coco_shapes(label: str, outline: Any, size: tuple[int, int]) -> list[Shape]:
     if not outline:
-        raise ValueError("a box without an outline; wanted polygons or a mask")
+        raise ValueError("a box without an outline; expected polygons or a mask")
     if isinstance(outline, list):
-        return [Shape(label, "polygon", vertices(part, 3)) for part in outline]
+        return [Shape(label, "polygon", parse_points(part, 3)) for part in outline]
     counts, (height, width) = outline["counts"], size
     if outline["size"] != [height, width] or isinstance(counts, str):
         raise ValueError("a mask that is compressed, or not of its photo's size; export polygons, "
                          "or masks as lists of run lengths")
-    return [mask_shape(label, 0, 0, unrolled(counts, width, height).T)]  # column by column
+    return [mask_shape(label, 0, 0, decode_runs(counts, width, height).T)]  # column by column
 
 
 def read_cvat(path: Path, text: str) -> list[Drawing]:
@@ -149,11 +149,11 @@ def read_cvat(path: Path, text: str) -> list[Drawing]:
         raise ValueError('not "CVAT for images 1.1"; export it as that')
     drawings = []
     for image in root.iter("image"):
-        with naming(f"image {image.get('name')}"):
+        with error_context(f"image {image.get('name')}"):
             about = image.attrib
             shapes = [cvat_shape(item.tag, item.attrib) for item in image if item.tag != "tag"]
-            drawings.append(Drawing(stem_of(about["name"]),
-                                    size_from(about["height"], about["width"]), shapes, path))
+            drawings.append(Drawing(parse_stem(about["name"]),
+                                    parse_size(about["height"], about["width"]), shapes, path))
     return drawings
 
 
@@ -161,15 +161,15 @@ def cvat_shape(kind: str, item: dict[str, str]) -> Shape:
     label = item["label"]
     if kind == "box" and not float(item.get("rotation", 0)):
         corners = (float(item[name]) for name in ("xtl", "ytl", "xbr", "ybr"))
-        return Shape(label, kind, vertices(box(*corners), 4))
+        return Shape(label, kind, parse_points(box(*corners), 4))
     if kind == "mask":
-        crack = unrolled(item["rle"].split(","), int(item["height"]), int(item["width"]))
+        crack = decode_runs(item["rle"].split(","), int(item["height"]), int(item["width"]))
         return mask_shape(label, int(item["left"]), int(item["top"]), crack)
     numbers = item.get("points", "").replace(";", ",").split(",")
     if kind == "polygon":
-        return Shape(label, kind, vertices(numbers, 3))
+        return Shape(label, kind, parse_points(numbers, 3))
     if kind == "polyline":
-        return Shape(label, "line", vertices(numbers, 2))
+        return Shape(label, "line", parse_points(numbers, 2))
     return Shape(label, f"turned {kind}" if kind == "box" else kind)
 
 
@@ -177,46 +177,46 @@ def read_yolo(path: Path, text: str, photos: Path | None) -> Drawing:
     """The label is the number of the class; the photo is beside the text file, or where the path
     has images/ instead of labels/."""
     images = Path(*("images" if part == "labels" else part for part in path.parent.parts))
-    height, width = size_of(photo_of(path.stem, [photos] if photos else [path.parent, images]))
+    height, width = size_of(find_photo(path.stem, [photos] if photos else [path.parent, images]))
     drawing = Drawing(path.stem, (height, width), [], path)
     for number, line in enumerate(text.splitlines(), 1):
         if words := line.split():
-            with naming(f"line {number}"):
+            with error_context(f"line {number}"):
                 if len(words) < 7:
                     raise ValueError(f"numbers after the class: {len(words) - 1}, as of a box; "
-                                     "wanted 6 or more: export it for segmentation")
-                points = vertices(words[1:], 3)
+                                     "expected 6 or more: export it for segmentation")
+                points = parse_points(words[1:], 3)
                 if abs(points).max() > 2:  # a shape may leave the photo a little
-                    raise ValueError("coordinates above 1; wanted fractions of width and height")
+                    raise ValueError("coordinates above 1; expected fractions of width and height")
                 drawing.shapes.append(Shape(words[0], "polygon", points * (width, height)))
     return drawing
 
 
-def photo_of(stem: str, folders: Sequence[Path]) -> Path:
+def find_photo(stem: str, folders: Sequence[Path]) -> Path:
     for folder in folders:
-        if photo := stems_in(folder).get(stem):
+        if photo := photos_by_stem(folder).get(stem):
             return photo
     raise ValueError(f"no photo named {stem} in {folders[0]}; "
                      "say where the photos are with --photos")
 
 
 @lru_cache
-def stems_in(folder: Path) -> dict[str, Path]:
+def photos_by_stem(folder: Path) -> dict[str, Path]:
     files = sorted(folder.iterdir(), reverse=True) if folder.is_dir() else []
     return {path.stem: path for path in files if is_picture(path) and path.name[0] != "."}
 
 
-def size_from(height: Any, width: Any) -> tuple[int, int]:
+def parse_size(height: Any, width: Any) -> tuple[int, int]:
     height, width = int(height), int(width)
     if min(height, width) < 1:
-        raise ValueError(f"the size of the photo is {width}x{height}; wanted pixels")
+        raise ValueError(f"the size of the photo is {width}x{height}; expected pixels")
     check_megapixels(height, width)
     return height, width
 
 
-def stem_of(name: str) -> str:
+def parse_stem(name: str) -> str:
     """The photo's name alone: programs write paths of their own (Label Studio, labelme)."""
     stem = PurePosixPath(name.replace("\\", "/")).stem
     if stem in ("", "..") or not stem.isprintable():
-        raise ValueError(f"a photo named {name!r}; wanted a file name")
+        raise ValueError(f"a photo named {name!r}; expected a file name")
     return stem

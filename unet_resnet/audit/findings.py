@@ -10,14 +10,14 @@ from PIL import Image
 from torch import Tensor
 
 from unet_resnet.audit.folders import Part
-from unet_resnet.audit.groups import BLANK, near_duplicates, perceptual_hash, related
-from unet_resnet.audit.mask_rules import FAULTS, MaskValues, fault_of, rule_of, survey
+from unet_resnet.audit.groups import BLANK, near_duplicates, perceptual_hash, same_photograph
+from unet_resnet.audit.mask_rules import FAULTS, MaskValues, fault_of, infer_rule, read_values
 from unet_resnet.data import Pair, in_threads
 from unet_resnet.files import fingerprint, one_line
 from unet_resnet.images import QUARTER_TURNS, exif_turn, open_image, to_rgb
 from unet_resnet.masks import UNTURNED, size_mismatch
 
-AMBIGUOUS, SPECIAL = "masks are not understood", "masks are not 0 and 255"
+AMBIGUOUS, SPECIAL = "masks are ambiguous", "masks are not 0 and 255"
 UNSURE = "photo is turned by EXIF, its mask is not"
 FRAYED = "mask is frayed: JPEG noise became crack"
 # Severity and advice. An error spoils training, a warning spoils what the scores mean.
@@ -92,7 +92,8 @@ def audit(parts: Mapping[str, Part], unturned: bool = False
     photos = [pair.image for pair in pairs]
     partners: dict[int, int] = {}
     for border in accumulate(len(part.pairs) for part in parts.values()):
-        partners |= {j: i for i, j in reversed(twins) if i < border <= j} | related(photos, border)
+        partners |= {j: i for i, j in reversed(twins) if i < border <= j}
+        partners |= same_photograph(photos, border)
     files["photos shared by train, val or test"] = [
         (photos[j], f"and {photos[i]}") for j, i in sorted(partners.items())]
     found = [Finding(kind, *KINDS[kind], files[kind]) for kind in KINDS if files[kind]]
@@ -111,7 +112,7 @@ def examine(pair: Pair) -> Record:
     except (OSError, ValueError) as error:
         record.findings.append(("photo cannot be read", str(error)))
     try:
-        record.mask = survey(pair.mask)
+        record.mask = read_values(pair.mask)
         hashes["mask"] = fingerprint(pair.mask)
     except (OSError, ValueError) as error:
         record.findings.append(("mask cannot be read", str(error)))
@@ -127,7 +128,7 @@ def judge_masks(records: Sequence[Record], unturned: bool, files: Files) -> None
             depth = len(Path(record.pair.folder).parts)
             folders[record.pair.mask.parents[depth]].append(record)
     for folder, inside in folders.items():
-        rule, note, unclear = rule_of([record.mask for record in inside])
+        rule, note, unclear = infer_rule([record.mask for record in inside])
         if unclear:
             files[AMBIGUOUS] += [(path, f"{unclear[0]}: {note}") for path in unclear]
         elif note:

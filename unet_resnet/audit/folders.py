@@ -119,7 +119,7 @@ def find(paths: Sequence[Path]) -> dict[str, Part]:
     for name, some in folders.items():
         parts[name] = Part()
         for images, masks in some:
-            pair_up(parts[name], images, masks, using)
+            add_pairs(parts[name], images, masks, using)
     parts["train"].unused = [folder for path in paths for folder in unused(path, using)]
     if not any(part.pairs or part.without_mask or part.without_image for part in parts.values()):
         raise ValueError("; ".join([f"{paths[0]}: no pictures in it ({' '.join(SUFFIXES)})",
@@ -127,7 +127,7 @@ def find(paths: Sequence[Path]) -> dict[str, Part]:
     return parts
 
 
-def pair_up(part: Part, images: Path, masks: Path, apart: Set[Path]) -> None:
+def add_pairs(part: Part, images: Path, masks: Path, apart: Set[Path]) -> None:
     """Add to a part what is in a folder of photos and in one of masks, which may be the same."""
     photos, others = pictures_below(images, apart - {images})
     if images == masks:

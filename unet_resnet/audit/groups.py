@@ -58,7 +58,7 @@ KEPT = 384  # signs kept of the 575: weak coefficients change sign under JPEG
 FLOOR = 1e-5  # grey levels of 0..1; the weakest real photograph has 3e-5 at its median coefficient
 # Agreement of copies. Of 20 million pairs of strangers the best reached 0.56 (two bare surfaces,
 # each with one dark corner); of 11 000 altered copies all but one reached 0.64.
-SAME = 0.6
+COPY_AGREEMENT = 0.6
 BLANK = torch.zeros(FREQUENCIES**2, dtype=torch.int8)  # the hash that resembles nothing
 
 
@@ -79,7 +79,7 @@ def group_of(stem: str) -> str:
     return photograph.group() if photograph else stem
 
 
-def related(photos: Sequence[Path], border: int) -> dict[int, int]:
+def same_photograph(photos: Sequence[Path], border: int) -> dict[int, int]:
     """For photos from index `border` on, one before it that shows the same photograph by name."""
     earlier: dict[str, dict[str, int]] = defaultdict(dict)  # photograph -> names of its crops
     for i, photo in enumerate(photos[:border]):
@@ -145,12 +145,12 @@ def near_duplicates(hashes: Sequence[Tensor], block: int = 128) -> list[tuple[in
     for start in range(0, len(signs), block):
         views = _eight_views(signs[start:start + block])
         agreement = (views.flatten(0, 1) @ signs[start:].T).unflatten(0, (8, -1)).amax(0) / KEPT
-        found = (agreement.triu(1) >= SAME).nonzero() + start
+        found = (agreement.triu(1) >= COPY_AGREEMENT).nonzero() + start
         pairs += [(i, j) for i, j in found.tolist()]
     return pairs
 
 
-def join(groups: Sequence[str], pairs: Iterable[tuple[int, int]]) -> list[str]:
+def merge_groups(groups: Sequence[str], pairs: Iterable[tuple[int, int]]) -> list[str]:
     """The groups after merging those that a pair of images links, under their smallest name."""
     joined = [*groups]
     for i, j in pairs:
@@ -169,8 +169,8 @@ def split_groups(groups: Sequence[str], sources: Sequence[str], share: float, se
     are fewer than two groups.
     """
     if len(set(groups)) < 2:
-        raise ValueError(f"all {len(groups)} images show one photograph and cannot be split; "
-                         "wanted: two photographs or more. Add images, or give a split of your own")
+        raise ValueError(f"all {len(groups)} images show one photograph and cannot be split: "
+                         "expected two photographs or more; add images, or give your own --split")
     pools: dict[str, Counter[str]] = defaultdict(Counter)  # source -> images per group
     for group, source in zip(groups, sources, strict=True):
         pools[source][group] += 1

@@ -1,8 +1,8 @@
 """What do the mask files of a folder mean?
 
-A single file cannot tell: its only value 1 may be a crack or the noise of a JPEG. So `survey` notes
-the values of each file, and `rule_of` looks at those of a whole folder: crack is what is brighter
-than 127, or than half of the one value or colour that all masks have besides black.
+A single file cannot tell: its only value 1 may be a crack or the noise of a JPEG. So `read_values`
+notes the values of each file, and `infer_rule` looks at those of a whole folder: crack is what is
+brighter than 127, or than half of the one value or colour that all masks have besides black.
 """
 
 from collections import Counter
@@ -22,7 +22,7 @@ Label = int | tuple[int, int, int]  # a grey value, or a colour
 COARSE = [0 if value < NEAR else WHITE if value > WHITE - NEAR else (value + 16) // 32 * 32
           for value in range(256)]
 COARSE_COLOURS = [0 if value < 80 else 128 if value < 192 else WHITE for value in range(256)] * 3
-MOST = 12  # labels in a message
+MAX_LISTED = 12  # labels in a message
 FAULTS = {  # and what to do
     "mask is more than half white": "invert it: cracks must be white, the rest black",
     "mask is drawn, but too dark to count": f"draw cracks in white ({WHITE})"}
@@ -44,18 +44,18 @@ class MaskValues:
         return int(self.values[rule.threshold + 1:].sum())
 
 
-def survey(path: Path) -> MaskValues:
+def read_values(path: Path) -> MaskValues:
     """Raises OSError or ValueError, naming the file, if it cannot be read."""
     with open_image(path) as image:
         lossy, turned = image.format == "JPEG", exif_turn(image) is not None
         image = decoded(image)
     bright = brightness(image)
     values = np.array(Image.fromarray(bright).histogram())
-    return MaskValues(path, bright.shape, values, labels_of(image, lossy), turned, lossy,
+    return MaskValues(path, bright.shape, values, area_labels(image, lossy), turned, lossy,
                       is_frayed(bright > WHITE // 2))
 
 
-def labels_of(image: Image.Image, lossy: bool) -> frozenset[Label]:
+def area_labels(image: Image.Image, lossy: bool) -> frozenset[Label]:
     """The labels of areas in an image of mode L or RGB, without black.
 
     A pixel of a soft edge, or of noise, has a darker and a brighter one beside it; one of an area
@@ -110,7 +110,7 @@ def fault_of(mask: MaskValues, rule: Rule) -> str:
     return "mask is drawn, but too dark to count" if drawn and not crack else ""
 
 
-def rule_of(masks: Sequence[MaskValues]) -> tuple[Rule, str, list[Path]]:
+def infer_rule(masks: Sequence[MaskValues]) -> tuple[Rule, str, list[Path]]:
     """How the masks of one folder are read, and a note if they are not 0 and 255; or, if nothing
     certain can be said, why, and of which masks."""
     masks = sorted(masks, key=lambda mask: mask.path)
@@ -127,10 +127,13 @@ def rule_of(masks: Sequence[MaskValues]) -> tuple[Rule, str, list[Path]]:
     first = max(uses, key=lambda label: (uses[label], np.max(label), str(label)))
     black = any(mask.values[0] for mask in masks)
     if odd := [path for path in found if found[path] - {first} or not black]:
-        values = [0] * black + sorted(found[odd[0]], key=np.max)
-        more = ", ..." * (len(values) > MOST)
-        return Rule(), (f"has {', '.join(map(str, values[:MOST]))}{more}; wanted 0 and one other "
-                        f"value, the same in all masks of the folder; {REMEDY}"), odd
+        values = [0] if black else []
+        values += sorted(found[odd[0]], key=np.max)
+        listed = [str(value) for value in values]
+        if len(values) > MAX_LISTED:
+            listed[MAX_LISTED:] = ["..."]
+        return Rule(), (f"has {', '.join(listed)}; expected 0 and one other value, the same in all "
+                        f"masks of the folder; {REMEDY}"), odd
     kind = "values 0 and" if isinstance(first, int) else "colour"
     return Rule(int(np.max(first)) // 2), f"drawn in {kind} {first}: {first} is read as crack", []
 

@@ -41,7 +41,7 @@ def mask_shape(label: str, left: int, top: int, crack: np.ndarray) -> Shape:
     return Shape(label, "mask", None, np.packbits(crack, 1), (left, top, crack.shape[1]))
 
 
-def unrolled(runs: Sequence[Any], height: int, width: int) -> np.ndarray:
+def decode_runs(runs: Sequence[Any], height: int, width: int) -> np.ndarray:
     """(height, width) bool from the lengths of runs without crack, with crack, without and so on.
 
     Raises ValueError where they do not fill it.
@@ -63,15 +63,15 @@ class Drawing:
     file: Path  # that they come from
 
 
-def vertices(numbers: Sequence[Any], least: int) -> np.ndarray:
+def parse_points(numbers: Sequence[Any], minimum: int) -> np.ndarray:
     """(n, 2) from pairs of x and y, or from x0, y0, x1, y1 ...
 
-    Raises ValueError for fewer points than `least`, and for one that is far from any photo.
+    Raises ValueError for fewer points than `minimum`, and for one that is far from any photo.
     """
     points = np.array(numbers, dtype=float).reshape(-1, 2)
-    if len(points) < least:
-        raise ValueError(f"a shape of {len(points)} points, wanted {least} or more; complete it, "
-                         "or delete it")
+    if len(points) < minimum:
+        raise ValueError(f"a shape of {len(points)} points, expected {minimum} or more; complete "
+                         "it, or delete it")
     if not (abs(points) < FARTHEST).all():
         raise ValueError("a shape with a point that is not in a photo; delete it")
     return points
@@ -127,7 +127,7 @@ def draw(mask: np.ndarray, shape: Shape, line_width: float) -> bool:
     return any([fill(mask, outline) for outline in parts])
 
 
-def choose(drawings: Sequence[Drawing], labels: Collection[str] = ()) -> str:
+def select_labels(drawings: Sequence[Drawing], labels: Collection[str] = ()) -> str:
     """Keep the shapes with these labels, or all but the background's; returns what to print.
 
     Raises ValueError for a label that no shape has, and for a shape to be drawn that has no area.

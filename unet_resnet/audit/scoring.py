@@ -6,7 +6,7 @@ from pathlib import Path
 
 from unet_resnet.audit.findings import AMBIGUOUS, FAULTS, SPECIAL, UNSURE, audit
 from unet_resnet.audit.folders import Part, masks_among, match, name_below, pictures_below
-from unet_resnet.audit.groups import related
+from unet_resnet.audit.groups import same_photograph
 from unet_resnet.checkpoint import Split
 from unet_resnet.data import Pair
 from unet_resnet.files import fingerprint, one_line
@@ -22,18 +22,18 @@ def pairs_to_score(folder: Path, photos: Sequence[Path], root: Path, split: Spli
 
     root: the photos' names are compared with their folders below it if the masks lie in
     sub-folders. Raises OSError, or ValueError where no mask fits, one fits two photos, or the masks
-    are not understood.
+    are ambiguous.
     """
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder}: no such folder; expected the folder of the true masks")
-    photos = beside(folder, photos)
+    photos = outside_of(folder, photos)
     pairs = {pair.image: pair for pair in find_masks(folder, photos, root)}
-    photos = unseen(photos, split)
-    kept = understood([pairs[photo] for photo in photos if photo in pairs], unturned)
+    photos = exclude_trained(photos, split)
+    kept = resolve_masks([pairs[photo] for photo in photos if photo in pairs], unturned)
     return photos, {pair.image: pair for pair in kept}
 
 
-def beside(folder: Path, photos: Sequence[Path]) -> list[Path]:
+def outside_of(folder: Path, photos: Sequence[Path]) -> list[Path]:
     """The photos that are not in the folder of masks; if all are, those not named as masks."""
     inside = os.path.join(os.path.realpath(folder), "")
     outside = [photo for photo in photos if not os.path.realpath(photo).startswith(inside)]
@@ -66,11 +66,11 @@ def find_masks(folder: Path, photos: Sequence[Path], root: Path) -> list[Pair]:
     return part.pairs
 
 
-def understood(pairs: Sequence[Pair], unturned: bool = False) -> list[Pair]:
+def resolve_masks(pairs: Sequence[Pair], unturned: bool = False) -> list[Pair]:
     """The pairs with the rule by which their masks are read; prints what is odd about it.
 
     Files that cannot be read stay: reading them says why. Raises ValueError, naming a mask, if the
-    masks are not understood, inverted or too dark.
+    masks are ambiguous, inverted or too dark.
     """
     records, findings, _ = audit({"": Part([*pairs])}, unturned)
     for finding in findings:
@@ -81,28 +81,28 @@ def understood(pairs: Sequence[Pair], unturned: bool = False) -> list[Pair]:
     return [record.pair for record in records]
 
 
-def learned_from(split: Split) -> Side:
+def trained_on(split: Split) -> Side:
     """The photos that a network was trained on, in the run of that split and before."""
     return split["train"] | split.get("before", {})
 
 
-def known(photos: Mapping[Path, str], learned: Side) -> list[Path]:
+def seen_in_training(photos: Mapping[Path, str], trained: Side) -> list[Path]:
     """Which photos, with their fingerprints, are among those trained on, or other crops of them.
 
     A crop is recognised by a name that gives its photograph, a copy by its fingerprint.
     """
-    names, marks = [Path(name) for name in learned], set(learned.values())
-    crops = related([*names, *photos], border=len(names))
+    names, hashes = [Path(name) for name in trained], set(trained.values())
+    crops = same_photograph([*names, *photos], border=len(names))
     return [photo for i, photo in enumerate(photos, len(names))
-            if i in crops or photos[photo] in marks]
+            if i in crops or photos[photo] in hashes]
 
 
-def unseen(photos: Sequence[Path], split: Split) -> list[Path]:
+def exclude_trained(photos: Sequence[Path], split: Split) -> list[Path]:
     """The photos on which a network trained by that split can be scored; prints how many are not.
 
     Raises ValueError if none is left.
     """
-    seen = {*known({photo: fingerprint(photo) for photo in photos}, learned_from(split))}
+    seen = {*seen_in_training({photo: fingerprint(photo) for photo in photos}, trained_on(split))}
     kept = [photo for photo in photos if photo not in seen]
     if seen:
         print(f"{len(photos) - len(kept)} of {len(photos)} photos left out: they or other crops of "

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from unet_resnet.audit.findings import audit
 from unet_resnet.audit.folders import find, notes as notes_on_folders
-from unet_resnet.audit.groups import group_of, join, split_groups
-from unet_resnet.audit.scoring import known, learned_from
+from unet_resnet.audit.groups import group_of, merge_groups, split_groups
+from unet_resnet.audit.scoring import seen_in_training, trained_on
 from unet_resnet.checkpoint import Checkpoint, Split
 from unet_resnet.data import Pair
 
@@ -21,9 +21,9 @@ def load_pairs(paths: Sequence[Path], seed: int = 0, split: Split | str | None =
     """The pairs to train on, to validate on, and to score at the end; and notes for the user.
 
     split: a Split, followed by file names; "groups" to draw one of all parts; None to validate on
-    the part val/, else on test/, and to draw one if there is neither. Drawing holds out about 15 %
-    of the photographs of each source, by `seed`, with all crops and copies of a photograph on one
-    side. Scored at the end are those of test/ that do neither train nor validate.
+    the part val/, else on test/, and to draw one if there is neither. A drawn split holds out about
+    15 % of the photographs of each source, chosen by `seed`, with all crops and copies of a
+    photograph on one side. Pairs of test/ that are on neither side are scored at the end.
     strict: a given split must name every photo; otherwise photos that it lacks are left out.
 
     Raises ValueError or OSError, naming a file, if the data would spoil training.
@@ -31,11 +31,11 @@ def load_pairs(paths: Sequence[Path], seed: int = 0, split: Split | str | None =
     parts = find(paths)
     drawn = split == "groups" or (split is None and len(parts) == 1)
     records, findings, copies = audit(parts, unturned)
-    remarks = notes_on_folders(parts)
+    notes = notes_on_folders(parts)
     if errors := [finding.line() for finding in findings if finding.severity == "error"]:
-        raise ValueError("; ".join([errors[0], *remarks,
+        raise ValueError("; ".join([errors[0], *notes,
                                     "python -m unet_resnet.audit lists all faults"]))
-    notes = [*remarks, *(finding.line() for finding in findings)]
+    notes += [finding.line() for finding in findings]
     pairs, border, test = [record.pair for record in records], len(parts["train"].pairs), []
     if {"validation", "test"} <= parts.keys() and not drawn:
         named = split["train"] | split["validation"] if split else {}
@@ -65,15 +65,15 @@ def load_pairs(paths: Sequence[Path], seed: int = 0, split: Split | str | None =
 def draw_split(pairs: Sequence[Pair], copies: Sequence[tuple[int, int]], seed: int
                ) -> tuple[list[Pair], list[Pair]]:
     """All crops and copies of a photograph on one side; copies: pairs of indices."""
-    groups = join([group_of(pair.image.stem) for pair in pairs], copies)
+    groups = merge_groups([group_of(pair.image.stem) for pair in pairs], copies)
     held_out = split_groups(groups, [pair.source for pair in pairs], VALIDATION_SHARE, seed)
     return ([pair for pair, held in zip(pairs, held_out) if not held],
             [pair for pair, held in zip(pairs, held_out) if held])
 
 
-def sides_of_run(paths: Sequence[Path], seed: int, split: str | None, last: Checkpoint | None,
-                 start: Checkpoint | None, unturned: bool = False
-                 ) -> tuple[list[Pair], list[Pair], list[Pair], Split, Split]:
+def split_for_run(paths: Sequence[Path], seed: int, split: str | None, last: Checkpoint | None,
+                  start: Checkpoint | None, unturned: bool = False
+                  ) -> tuple[list[Pair], list[Pair], list[Pair], Split, Split]:
     """The pairs a run trains on, validates on and is scored on at the end, and the hashes of the
     photos and masks of the first two; prints the notes on them.
 
@@ -82,21 +82,24 @@ def sides_of_run(paths: Sequence[Path], seed: int, split: str | None, last: Chec
     `start` as trained on before.
     """
     drawn = split in (None, "groups")  # a file, which the user gave, may leave photos out
-    wanted = last.split if last else split if drawn else read_split(Path(split))
-    train, validation, test, notes = load_pairs(paths, seed, wanted, drawn and last is not None,
+    if last:
+        split = last.split
+    elif not drawn:
+        split = read_split(Path(split))
+    train, validation, test, notes = load_pairs(paths, seed, split, drawn and last is not None,
                                                 unturned)
     described, masks = (describe_split(train, validation, part) for part in ("image", "mask"))
     for side, hashes in (last and last.masks or masks).items():
         if changed := dict(masks[side].items() - hashes.items()):
             raise ValueError(f"{min(changed)}: its mask has changed since the run began; put the "
                              "old one back, or start a new run")
-    before = last.split.get("before") if last else start and learned_from(start.split)
+    before = last.split.get("before") if last else start and trained_on(start.split)
     if before:
         described["before"] = before
-        if seen := known({pair.image: pair.fingerprints["image"] for pair in validation}, before):
-            notes.append(f"warning: --weights has learned from {len(seen)} of the "
-                         f"{len(validation)} validation photos, or from other crops of them: "
-                         "scores will be too good")
+        photos = {pair.image: pair.fingerprints["image"] for pair in validation}
+        if seen := seen_in_training(photos, before):
+            notes.append(f"warning: --weights was trained on {len(seen)} of the {len(photos)} "
+                         "validation photos, or on other crops of them: scores will be too good")
     for note in notes:
         print(note)
     return train, validation, test, described, masks
