@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from unet_resnet.images import read_photo
-from unet_resnet.masks import Rule, photo_turn, size_mismatch
+from unet_resnet.masks import Rule, size_mismatch
 from unet_resnet.morphology import width_classes
 
 T = TypeVar("T")
@@ -57,8 +57,7 @@ def read_truth(pair: Pair, image: Tensor) -> Tensor:
     """The mask (1, h, w) uint8 0/1 of a photo (3, h, w); ValueError where the sizes differ."""
     truth = pair.rule.read(pair.mask, pair.image)
     if image.shape[1:] != truth.shape[1:]:
-        raise ValueError(f"{pair.mask}: " + size_mismatch(
-            truth.shape[1:], image.shape[1:], photo_turn(pair.image)))
+        raise ValueError(f"{pair.mask}: {size_mismatch(truth.shape[1:], image.shape[1:])}")
     return truth
 
 

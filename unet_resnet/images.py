@@ -33,7 +33,7 @@ from unet_resnet.files import atomic_write, one_line
 
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".bmp", ".tif", ".tiff", ".webp")
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # Pillow would run Ghostscript on PostScript
-# Also pictures, but not read: from phones, raw files of cameras, and others.
+# Also pictures, but not read: of phones, raw files of cameras (some TIFFs of a preview), others.
 OTHERS = (".heic", ".heif", ".avif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2",
           ".gif", ".jp2", ".jxl", ".psd")
 MAX_MEGAPIXELS = 400  # a larger file is refused as a decompression bomb
@@ -43,10 +43,9 @@ TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
          4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
          6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90}
 QUARTER_TURNS = (TURNS[5], TURNS[6], TURNS[7], TURNS[8])  # exchange height and width
-# Grey values that stand for white. An image must span a 32nd of the range: 8 of 256 levels.
-WHITES, LEAST_SHARE = (1, 255, 1023, 4095, 16383, 65535), 1 / 32
-SUBFILE, REDUCED = 254, 1  # a TIFF tag, and its value for a preview
-BITS, PHOTOMETRIC, PLANES, NO_DATA, DNG = 258, 262, 284, 42113, 50706  # TIFF tags
+WHITES = (1, 255, 1023, 4095, 16383, 65535)  # grey values that may stand for white
+MIN_SPAN = 1 / 32  # of that range in a photo: 8 of 256 levels
+BITS, PHOTOMETRIC, PLANES = 258, 262, 284  # TIFF tags
 REMEDY = "save it as 8 bits"
 
 Image.MAX_IMAGE_PIXELS = None  # 179 megapixels otherwise; `check_megapixels` sets the limit
@@ -60,14 +59,10 @@ def is_picture(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
-def is_other(path: Path) -> bool:
-    """Whether the name has the ending of a picture that cannot be read, e.g. a phone's HEIC."""
-    return path.suffix.lower() in OTHERS
-
-
 def unread_note(paths: Iterable[Path]) -> str:
-    """A line on the paths that `is_other` finds; "" if there are none."""
-    counts = Counter(path.suffix.lower() for path in paths if is_other(path))
+    """A line on pictures of kinds that cannot be read, e.g. a phone's HEIC; "" without any."""
+    suffixes = (path.suffix.lower() for path in paths)
+    counts = Counter(suffix for suffix in suffixes if suffix in OTHERS)
     found = ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common())
     return f"pictures not read: {found}; save them as .jpg or .png first" if counts else ""
 
@@ -91,10 +86,9 @@ def open_image(path: Path) -> Iterator[Image.Image]:
     try:
         # Not by name: Pillow would map a turned grey TIFF into memory with its sides swapped.
         with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
+            if path.suffix.lower() in OTHERS:
+                raise Image.UnidentifiedImageError
             check_megapixels(image.height, image.width)
-            if (tags := tags_of(image)).get(SUBFILE) == REDUCED or DNG in tags:
-                raise ValueError("a camera's raw file, of which only a preview can be read; save "
-                                 "it as JPEG or PNG first")
             yield image
     # Pillow's decoders raise nearly anything on damaged files: SyntaxError, struct.error, ...
     except Exception as error:
@@ -139,10 +133,11 @@ def size_of(path: Path) -> tuple[int, int]:
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
-    if image.format in ("PNG", "TIFF"):  # EXIF data may stand at a PNG's end
-        image.load()  # turns a TIFF
-    size, turned = (image.height, image.width), exif_turn(image) in QUARTER_TURNS
-    return size[::-1] if turned and image.format != "TIFF" else size
+    if image.format == "TIFF":
+        image.load()  # turns it
+        return image.height, image.width
+    turned = exif_turn(image) in QUARTER_TURNS
+    return (image.width, image.height) if turned else (image.height, image.width)
 
 
 def read_photo(path: Path) -> Tensor:
@@ -156,16 +151,13 @@ def to_rgb(image: Image.Image) -> Tensor:
 
     Raises ValueError for more than 8 bits in an unknown range.
     """
-    tags, raw = tags_of(image), str(getattr(image, "tile", ""))
-    more_bits = max(tags.get(BITS, (8,))) > 8 or image.format == "PNG" and ";16" in raw
+    tags = tags_of(image)
     image = upright(image)
     if is_deep(image):
         return torch.from_numpy(to_bytes(image)).expand(3, -1, -1).contiguous()
-    if image.mode == "P":  # straight to RGB, Pillow warns about transparent palettes
-        image = image.convert("RGBA")
     array = np.array(image if image.mode == "RGB" else image.convert("RGB"))  # writable
     # Pillow keeps the upper 8 bits of colours, and mixes up planes (one colour after the other).
-    if more_bits and (array.max() < 64 or tags.get(PLANES) == 2):
+    if max(tags.get(BITS, (8,))) > 8 and (array.max() < 64 or tags.get(PLANES) == 2):
         raise ValueError(f"colours of more than 8 bits, too dark or in separate planes; {REMEDY}")
     return torch.from_numpy(array).permute(2, 0, 1)
 
@@ -180,14 +172,13 @@ def to_bytes(image: Image.Image) -> np.ndarray:
     that holds the values.
 
     Raises ValueError if values are negative, not finite, beyond 16 bits or nearly all the same, and
-    for a TIFF in which 0 is white, or some value means no data.
+    for a TIFF in which 0 is white.
     """
     values, tags = np.array(image).astype(np.float32), tags_of(image)
     # A few outliers do not count.
     low, high = np.percentile(values, (0.5, 99.5), method="nearest")
     white = next((white for white in WHITES if high <= white), np.nan)
-    if not (low >= 0 and high - low >= white * LEAST_SHARE and tags.get(PHOTOMETRIC, 1) == 1
-            and NO_DATA not in tags):
+    if not (low >= 0 and high - low >= white * MIN_SPAN and tags.get(PHOTOMETRIC, 1) == 1):
         raise ValueError(f"its grey values, {low:g} to {high:g}, have no known range: "
                          f"floats from 0 to 1 or 255, or 8, 10, 12, 14 or 16 bits; {REMEDY}")
     return np.rint(values * (255 / white)).clip(0, 255).astype(np.uint8)

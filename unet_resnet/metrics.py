@@ -18,52 +18,44 @@ BINS = 256  # a power of two: probability * BINS is exact, so counts at k/BINS a
 SCORES = ("iou", "dice", "precision", "recall")
 
 
-class Scores:
-    """Scores of the crack class, from `hits` of `predicted` and `found` of `true` pixels.
-
-    precision = hits / predicted, recall = found / true, Dice (F1) = their harmonic mean,
-    IoU = Dice / (2 - Dice). 0/0 is 1 when truth and prediction are both empty (black on black is
-    right), otherwise 0. Computed in whole numbers and divided once: exact to the last bit.
-    """
-
-    def __add__(self, other: "Scores") -> "Scores":
-        return type(self)(*map(operator.add, vars(self).values(), vars(other).values()))
-
-    def _ratio(self, part: int, whole: int) -> float:
-        return part / whole if whole else float(self.predicted == self.true == 0)
-
-    @property
-    def precision(self) -> float:
-        return self._ratio(self.hits, self.predicted)
-
-    @property
-    def recall(self) -> float:
-        return self._ratio(self.found, self.true)
-
-    @property
-    def dice(self) -> float:
-        return self._ratio(2 * self.hits * self.found,
-                           self.hits * self.true + self.found * self.predicted)
-
-    @property
-    def iou(self) -> float:
-        both = self.hits * self.found
-        return self._ratio(both, self.hits * self.true + self.found * self.predicted - both)
-
-
 @dataclass(frozen=True)
-class Counts(Scores):
-    """Pixels by predicted and true class; crack is the positive class."""
+class Counts:
+    """Pixels by predicted and true class; crack is the positive class.
+
+    The scores are ratios of whole numbers, exact to the last bit. 0/0 is 1 where truth and
+    prediction are both empty (black on black is right), otherwise 0.
+    """
 
     tp: int
     fp: int
     fn: int
     tn: int
 
-    hits = found = property(lambda self: self.tp)
-    predicted = property(lambda self: self.tp + self.fp)
-    true = property(lambda self: self.tp + self.fn)
-    pixels = property(lambda self: self.tp + self.fp + self.fn + self.tn)
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(*map(operator.add, vars(self).values(), vars(other).values()))
+
+    def _ratio(self, part: int, whole: int) -> float:
+        return part / whole if whole else float(self.fp == self.fn == 0)
+
+    @property
+    def precision(self) -> float:
+        return self._ratio(self.tp, self.tp + self.fp)
+
+    @property
+    def recall(self) -> float:
+        return self._ratio(self.tp, self.tp + self.fn)
+
+    @property
+    def dice(self) -> float:
+        return self._ratio(2 * self.tp, 2 * self.tp + self.fp + self.fn)
+
+    @property
+    def iou(self) -> float:
+        return self._ratio(self.tp, self.tp + self.fp + self.fn)
+
+    @property
+    def pixels(self) -> int:
+        return self.tp + self.fp + self.fn + self.tn
 
     @property
     def accuracy(self) -> float:
@@ -79,13 +71,9 @@ class Counts(Scores):
 def count(prediction: Tensor, truth: Tensor) -> Counts:
     """Compare two bool tensors of one shape, pixel by pixel."""
     check_shapes(prediction, truth)
-    tp = size(prediction & truth)
-    fp, fn = size(prediction) - tp, size(truth) - tp
-    return Counts(tp, fp, fn, truth.numel() - tp - fp - fn)
-
-
-def size(mask: Tensor) -> int:
-    return int(mask.count_nonzero())
+    tp, fp, fn, tn = (int(pixels.count_nonzero()) for pixels in (
+        prediction & truth, prediction & ~truth, ~prediction & truth, ~prediction & ~truth))
+    return Counts(tp, fp, fn, tn)
 
 
 def check_shapes(prediction: Tensor, truth: Tensor) -> None:

@@ -122,21 +122,14 @@ EXACT = {
     "0 and 255": (WHITE, ".png", ""),
     "bitmap": (lambda line, _: Image.fromarray(line), ".png", ""),
     "bitmap in TIFF": (lambda line, _: Image.fromarray(line), ".tif", ""),
-    "255 in 16 bits": (values(255, kind=np.uint16), ".png", ""),
-    "65535": (values(65535, kind=np.uint16), ".tif", ""),
-    "floats of 0 and 1": (values(1, kind=np.float32), ".tif", ""),
-    "floats of 0 and 255": (values(255, kind=np.float32), ".tif", ""),
     "white in RGB": (colours((255, 255, 255)), ".bmp", ""),
     "white, opaque": (colours((255,) * 4, ground=(0, 0, 0, 255)), ".png", ""),
     "white on transparent black": (colours((255,) * 4, ground=(0, 0, 0, 0)), ".png", ""),
     "white palette": (indexed([0, 0, 0, 255, 255, 255]), ".png", ""),
     "video range": (values(235, ground=16), ".png", ""),
     "0 and 1": (values(1), ".png", "1 is read as crack"),
-    "1 in 16 bits": (values(1, kind=np.uint16), ".tif", "1 is read as crack"),
-    "1 in 32 bits": (values(1, kind=np.int32), ".tif", "1 is read as crack"),
     "0 and 2": (values(2), ".png", "2 is read as crack"),
     "grey": (values(100), ".png", "100 is read as crack"),
-    "twelve bits": (values(4095, kind=np.uint16), ".png", "16 is read as crack"),
     "red": (colours((255, 0, 0)), ".png", "(255, 0, 0) is read as crack"),
     "yellow": (colours((255, 255, 0)), ".webp", "(255, 255, 0) is read as crack"),
     "class in the red channel": (colours((1, 0, 0)), ".png", "(1, 0, 0) is read as crack"),
@@ -195,8 +188,6 @@ REFUSED = {
         np.uint8)), "has 0, 1, 255;", "save cracks as 255"),
     "void and 128": (lambda line, _: Image.fromarray(np.where(line, 128, 255 * around(
         line)).astype(np.uint8)), "has 0, 128, 255;", "save cracks as 255"),
-    "void in 16 bits": (lambda line, _: Image.fromarray(np.where(
-        line, 1, 65535 * around(line)).astype(np.uint16)), "up to 65535, too high", "save"),
     "1 beside, 2 crack": (values(2, 1), "has 0, 1, 2;", "save cracks as 255"),
     "1 ground, 2 crack": (values(2, 1, 1), "has 1, 2;", "save cracks as 255"),
     "nothing but 1": (values(1, 1, 1), "has 1;", "save cracks as 255"),
@@ -209,20 +200,15 @@ REFUSED = {
     "red and green, soft": (then(colours(RED, GREEN), smooth), "(0, 255, 0)", "(255, 0, 0)"),
     "Pascal's palette": (indexed(PASCAL, 2), "(0, 128, 0)", "(128, 0, 0)", "save cracks"),
     "red on white": (colours(RED, ground=(255,) * 3), "has (", "(255, 0, 0)", "save cracks"),
-    "white under transparency": (colours((255, 255, 255, 0), ground=(0, 0, 0, 255)),
-                                 "transparency hides what is drawn", "save cracks as 255"),
-    "black on transparency": (beneath((0, 0, 0)), "transparency hides what is drawn",
-                              "save cracks as 255"),
-    "a palette without colours": (indexed([]), "its palette or", "hides what is drawn"),
-    "below zero": (values(-1, kind=np.int32), "its values are negative or not finite",
-                   "save cracks"),
+    "16 bits": (values(65535, kind=np.uint16), "more than 8 bits", "save cracks as 255"),
+    "floats": (values(1, kind=np.float32), "more than 8 bits", "save cracks as 255"),
 }
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_be_known_is_refused_with_the_values(tmp_path, name):
     draw, *words = REFUSED[name]
-    write(tmp_path, draw, ".tif" if name == "below zero" else ".png")
+    write(tmp_path, draw, ".tif" if name == "floats" else ".png")
     with pytest.raises(ValueError) as caught:
         rule_in(tmp_path)
     text = str(caught.value)

@@ -156,7 +156,7 @@ def judge_mask(record: Record) -> None:
         record.findings.append(("mask is black", ""))
     if photo and size != photo:
         record.findings.append(("photo and mask differ in size", f"{record.pair.mask}: "
-                                + size_mismatch(size, photo, record.turn)))
+                                + size_mismatch(size, photo)))
     elif record.turn is not None and not (rule.unturned or mask.turned) and (
             photo and photo[0] == photo[1] or not quarter):  # the size does not tell
         record.findings.append((UNSURE, ""))

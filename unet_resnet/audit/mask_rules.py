@@ -8,16 +8,18 @@ brighter than 127, or than half of the one value or colour that all masks have b
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image, ImageChops, ImageFilter
 
 from unet_resnet.images import exif_turn, open_image
-from unet_resnet.masks import NEAR, REMEDY, WHITE, Rule, brightness, decoded
+from unet_resnet.masks import REMEDY, WHITE, Rule, brightness, decode_mask
 
 Label = int | tuple[int, int, int]  # a grey value, or a colour
+NEAR = 48  # values this close to black or white may be noise of a JPEG or of resampling
 # Levels that the noise of a JPEG seldom crosses; that of colours is larger.
 COARSE = [0 if value < NEAR else WHITE if value > WHITE - NEAR else (value + 16) // 32 * 32
           for value in range(256)]
@@ -48,7 +50,7 @@ def read_values(path: Path) -> MaskValues:
     """Raises OSError or ValueError, naming the file, if it cannot be read."""
     with open_image(path) as image:
         lossy, turned = image.format == "JPEG", exif_turn(image) is not None
-        image = decoded(image)
+        image = decode_mask(image)
     bright = brightness(image)
     values = np.array(Image.fromarray(bright).histogram())
     return MaskValues(path, bright.shape, values, area_labels(image, lossy), turned, lossy,
@@ -61,7 +63,11 @@ def area_labels(image: Image.Image, lossy: bool) -> frozenset[Label]:
     A pixel of a soft edge, or of noise, has a darker and a brighter one beside it; one of an area
     seldom has both.
     """
-    colours = image.mode == "RGB"
+    bands = image.split()
+    tint = ImageChops.difference(reduce(ImageChops.lighter, bands),
+                                 reduce(ImageChops.darker, bands))
+    colours = tint.getextrema()[1] > (NEAR // 3 if lossy else 0)
+    image = image if colours else image.convert("L")
     if lossy or colours and not image.getcolors(64):  # perhaps a JPEG once, or soft edges
         image = image.point(COARSE_COLOURS if colours else COARSE)
     found = counts(image)

@@ -17,8 +17,7 @@ from unet_resnet.evaluation.thinning import dilate, thin
 from unet_resnet.files import align, atomic_write, csv_lines, fingerprint, one_line
 from unet_resnet.images import read_photo, write_png
 from unet_resnet.inference import overlay
-from unet_resnet.metrics import (
-    SCORES, Scores, best_threshold, check_shapes, count, histogram, size)
+from unet_resnet.metrics import SCORES, Counts, best_threshold, check_shapes, count, histogram
 from unet_resnet.morphology import width_classes
 
 TOLERANCES = (2, 5)  # pixels
@@ -42,13 +41,37 @@ TABLES = (  # of the terminal: title, block of the summary, keys
 
 
 @dataclass(frozen=True)
-class Match(Scores):
+class Match:
     """With a tolerance, predicted pixels that are right and true pixels found are two numbers."""
 
     hits: int
     predicted: int
     found: int
     true: int
+
+    def __add__(self, other: "Match") -> "Match":
+        return Match(*map(operator.add, vars(self).values(), vars(other).values()))
+
+    def _ratio(self, part: int, whole: int) -> float:
+        return part / whole if whole else float(self.predicted == self.true == 0)
+
+    @property
+    def precision(self) -> float:
+        return self._ratio(self.hits, self.predicted)
+
+    @property
+    def recall(self) -> float:
+        return self._ratio(self.found, self.true)
+
+    @property
+    def dice(self) -> float:  # the harmonic mean of these two
+        return self._ratio(2 * self.hits * self.found,
+                           self.hits * self.true + self.found * self.predicted)
+
+    @property
+    def iou(self) -> float:  # dice / (2 - dice)
+        both = self.hits * self.found
+        return self._ratio(both, self.hits * self.true + self.found * self.predicted - both)
 
 
 def match_within(prediction: Tensor, truth: Tensor, tolerance: int) -> Match:
@@ -71,8 +94,8 @@ def match_skeletons(prediction: Tensor, truth: Tensor) -> Match:
 
 def _match(predicted: Tensor, near_truth: Tensor, true: Tensor, near_prediction: Tensor) -> Match:
     check_shapes(predicted, true)
-    return Match(size(predicted & near_truth), size(predicted),
-                 size(true & near_prediction), size(true))
+    return Match(*(int(pixels.count_nonzero()) for pixels in (
+        predicted & near_truth, predicted, true & near_prediction, true)))
 
 
 class ScoreSheet:
@@ -94,7 +117,7 @@ class ScoreSheet:
     def __init__(self, threshold: float) -> None:
         self.threshold = float(threshold)
         self.rows: list[dict] = []  # one flat dict per image
-        self.counts: list[dict[str, Scores]] = []  # of each image, by the ending of their keys
+        self.counts: list[dict[str, Counts | Match]] = []  # per image, by the ending of their keys
         self.histograms: dict[str, Tensor] = {}  # per source; their sum is the whole set's
         self._widths: dict[str, Tensor] = {}  # per source: found and true pixels of each class
 
@@ -181,13 +204,14 @@ def found_by_width(prediction: Tensor, truth: Tensor) -> Tensor:
                         for mask in (truth & prediction, truth)])
 
 
-def _scores(counts: dict[str, Scores], histogram: Tensor, oracle: str) -> dict[str, float | None]:
+def _scores(counts: dict[str, Counts | Match], histogram: Tensor,
+            oracle: str) -> dict[str, float | None]:
     scores = {name + ending: getattr(numbers, name) for ending, numbers in counts.items()
               for name in SCORES if ending != "cldice"}
     scores["cldice"] = counts["cldice"].dice
     threshold, scores[oracle] = best_threshold(histogram)
     scores[f"{oracle}_threshold"] = threshold
-    return scores if counts[""].true else dict.fromkeys(scores)
+    return scores if counts[""].tp + counts[""].fn else dict.fromkeys(scores)
 
 
 def _mean(values: list[float]) -> float | None:
