@@ -100,7 +100,7 @@ def test_a_photo_without_a_position_among_others(infer_with, tmp_path):
     outcome = infer_with("photos", "--measure")
     assert outcome.status == 0, outcome.err
     said = [line for line in outcome.out.splitlines() if line.startswith("note: ")]
-    assert len(said) == 3 and "b.pgw: not a world file" in said[0] and "b.png and 1 more" in said[1]
+    assert len(said) == 3 and "b.pgw: damaged position" in said[0] and "2 of 3 photos" in said[1]
     out = tmp_path / "predictions"
     assert [row["photo"] for row in table(out / "cracks.csv")] == ["a", "b", "c"]
     assert [feature["geometry"] is None for feature in features_in(out)] == [False, True, True]

@@ -60,7 +60,7 @@ def apart(line, other):
     return max(cKDTree(a).query(b)[0].max(), cKDTree(b).query(a)[0].max())
 
 
-def drawn(shape, width):
+def synthetic(shape, width):
     """A mask, and the true centre lines, each from tip to tip."""
     middle = torch.tensor([120.3, 119.6])
     if shape == "ring":
@@ -90,9 +90,9 @@ def drawn(shape, width):
 
 @pytest.mark.parametrize("width", [1.5, 3.0, 6.0])
 @pytest.mark.parametrize("shape", ["line", "curve", "fork", "ring"])
-def test_lines_lie_within_a_pixel_of_the_drawn_crack(tmp_path, shape, width):
+def test_lines_lie_within_a_pixel_of_the_crack(tmp_path, shape, width):
     """All along, in pixels, in mm and in the world; and the vertices have the crack's width."""
-    mask, truth = drawn(shape, width)
+    mask, truth = synthetic(shape, width)
     (crack,), _, drawing, found = draw_maps(tmp_path, {"a": mask})
     lines = [np.array(line) for line in crack["geometry"]["coordinates"]]
     assert len(lines) == len(truth) and apart(lines, truth) < 1

@@ -1,4 +1,4 @@
-"""Are lengths and widths those of the cracks that were drawn?"""
+"""Are lengths and widths those of the synthetic cracks?"""
 
 import csv
 import json
@@ -23,7 +23,7 @@ from unet_resnet.measure.drawing import DARK, RAMP, Scale, colours, draw, draw_l
 from unet_resnet.measure.tables import WIDTH, WIDTHS, Tables, main_numbers
 from unet_resnet.measure.widths import Crack, class_names, measure
 
-DRAWN = (1.5, 2.3, 3.0, 4.6, 6.0, 9.5, 15.0)
+WIDTHS_OF_CRACKS = (1.5, 2.3, 3.0, 4.6, 6.0, 9.5, 15.0)
 # Never along rows or diagonals, where a mask keeps whole rows only: those are tested apart.
 ANGLES = [math.radians(7.5 * (i + 0.5)) for i in range(24)]
 
@@ -79,7 +79,7 @@ def errors(crack: Crack, length: float, width: float) -> tuple[float, ...]:
             crack.width_p95 - width, crack.width_max - width)
 
 
-@pytest.mark.parametrize("width", DRAWN)
+@pytest.mark.parametrize("width", WIDTHS_OF_CRACKS)
 def test_straight_cracks_at_24_angles(width):
     draws = torch.Generator().manual_seed(0)
     for angle in ANGLES:
@@ -103,7 +103,7 @@ def test_cracks_along_the_rows(width, angle):
     assert abs(off) < 0.2 and max(map(abs, widths)) < 0.25 and crack.orientation == angle
 
 
-@pytest.mark.parametrize("width", DRAWN[:-1])
+@pytest.mark.parametrize("width", WIDTHS_OF_CRACKS[:-1])
 def test_curved_cracks(width):
     """Where it is bent to a radius of its own width, 15, the largest width is 0.9 too much."""
     draws = torch.Generator().manual_seed(1)
@@ -388,8 +388,8 @@ def test_what_is_too_wide_for_a_crack(length, width, left, wide):
     assert not everything.wide and everything.total.length == crack.length
 
 
-@pytest.mark.parametrize("width", DRAWN)
-def test_drawn_cracks_are_not_too_wide(width):
+@pytest.mark.parametrize("width", WIDTHS_OF_CRACKS)
+def test_synthetic_cracks_are_not_too_wide(width):
     """Straight, curved and branching, and a network of wide ones."""
     masks = [straight(250, width, 0.3, torch.zeros(2)), wave(width, 0.5, torch.zeros(2))[0],
              star((0, 120, 240), 100, width, 0.2, torch.zeros(2))]

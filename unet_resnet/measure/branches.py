@@ -1,7 +1,7 @@
 """Which branches does a crack have? From the pixels of its skeleton to paths between nodes.
 
-A skeleton is not yet what a person would draw: noise on the edge grows spurs, a crossing splits
-into two forks, a hole of a pixel becomes a ring. A pixel is a (row, column) here.
+A skeleton is not yet what a person would draw: noise on the edge adds spurs, a crossing becomes two
+forks, a hole of one pixel becomes a ring. A pixel is a (row, column) here.
 """
 
 import math
@@ -27,12 +27,12 @@ class Branch(NamedTuple):
 
 def trace(skeleton: Iterable[Pixel]) -> list[Branch]:
     """The branches of a connected skeleton. A ring starts anywhere, a lone pixel is a branch."""
-    there, links = set(skeleton), {}
+    pixels, links = set(skeleton), {}
     for y, x in skeleton:
-        links[y, x] = [p for p in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)) if p in there]
-        # A diagonal counts where no pixel rounds the corner: a fork is then one pixel, not three.
-        links[y, x] += [(v, u) for v in (y - 1, y + 1) for u in (x - 1, x + 1) if (v, u) in there
-                        and (v, x) not in there and (y, u) not in there]
+        links[y, x] = [p for p in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)) if p in pixels]
+        # A diagonal counts where no pixel fills the corner: a fork is then one pixel, not three.
+        links[y, x] += [(v, u) for v in (y - 1, y + 1) for u in (x - 1, x + 1) if (v, u) in pixels
+                        and (v, x) not in pixels and (y, u) not in pixels]
     branches, seen = [], set()
     for start in [pixel for pixel in links if len(links[pixel]) != 2] or list(links)[:1]:
         if not links[start]:
@@ -54,7 +54,7 @@ def degrees(branches: list[Branch]) -> Counter[Pixel]:
     return Counter(node for branch in branches for node in (branch.start, branch.end))
 
 
-def superfluous(branches: list[Branch], radius: dict[Pixel, float]) -> list[Branch]:
+def spurious(branches: list[Branch], radius: dict[Pixel, float]) -> list[Branch]:
     """The branches that noise explains: spurs, and one side of each ring around a small hole.
 
     A spur is a free branch no longer than the crack is wide where it starts; if all branches of a
@@ -79,14 +79,14 @@ def superfluous(branches: list[Branch], radius: dict[Pixel, float]) -> list[Bran
 
 
 def prune(radius: dict[Pixel, float]) -> list[Branch]:
-    """The branches of a connected skeleton without its superfluous ones.
+    """The branches of a connected skeleton without its spurious ones.
 
     radius: from each pixel of the skeleton to the edge of the crack.
     """
     skeleton = list(radius)
     while True:
         branches = trace(skeleton)
-        gone = {pixel for branch in superfluous(branches, radius) for pixel in branch.pixels}
+        gone = {pixel for branch in spurious(branches, radius) for pixel in branch.pixels}
         if not gone:
             return branches
         gone -= {node for node, degree in degrees(branches).items() if degree > 2}

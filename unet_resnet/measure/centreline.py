@@ -1,8 +1,8 @@
 """Where is the middle of a crack? From the branches of its skeleton to smooth lines, tip to tip.
 
-Steps between pixels are longer than the slope they stand for, and thinning stops half a width
-before a tip or bends into a corner there. So lines are smoothed, cut back at free ends and extended
-straight to the tip. All in (row, column) pixels, with pixel centres at whole numbers.
+A path along pixels is longer than the line it follows, and thinning stops half a width before a tip
+or bends into a corner there. So lines are smoothed, cut back at free ends and extended straight to
+the tip. All in (row, column) pixels, with pixel centres at whole numbers.
 """
 
 import math
@@ -15,19 +15,19 @@ from scipy.spatial import cKDTree
 
 from unet_resnet.measure.branches import Branch, Pixel, degrees, join_forks, prune
 
-# Set by a sweep over drawn lines, curves and forks; the tests state the error that is left.
-STAIRS, BENDS = 2.0, 0.15  # standard deviation of the smoothing: in pixels, in widths; the larger
-CUT = 0.75  # widths of the skeleton that are not trusted at a free end
+# Set by a sweep over synthetic lines, curves and forks; the tests state the remaining error.
+SIGMA_PIXELS, SIGMA_WIDTHS = 2.0, 0.15  # of the smoothing: the larger of the two
+CUT_WIDTHS = 0.75  # how far the skeleton is not trusted at a free end
 
 
 class Line(NamedTuple):
     """A smooth centre line from tip to tip, in points about one pixel apart."""
     points: np.ndarray  # (n, 2)
-    steps: np.ndarray  # (n,) the length that each point stands for; their sum is the line's
-    trusted: np.ndarray  # (n,) bool: away from junctions and tips, where a width has a meaning
-    width: float  # roughly, in pixels: of the inscribed circles
+    steps: np.ndarray  # (n,) the length that each point represents; their sum is the line's
+    trusted: np.ndarray  # (n,) bool: away from junctions and tips, where width is well defined
+    width: float  # roughly, in pixels: the diameter of inscribed circles
     sigma: float  # of the smoothing, in pixels
-    ends: int  # of the two, how many are free
+    free_ends: int
 
 
 class Draft(NamedTuple):
@@ -49,16 +49,16 @@ def smooth(points: np.ndarray, sigma: float, ring: bool) -> np.ndarray:
     return gaussian_filter1d(padded, sigma, axis=0)[reach:-reach]
 
 
-def along(points: np.ndarray) -> np.ndarray:
+def arc_length(points: np.ndarray) -> np.ndarray:
     """(n, 2) -> (n,): the length of the line up to each of its points."""
     return np.insert(np.hypot(*np.diff(points, axis=0).T).cumsum(), 0, 0)
 
 
 def draft(branch: Branch, degree: Counter[Pixel], nodes: dict[Pixel, tuple[np.ndarray, float]],
           radius: dict[Pixel, float]) -> Draft:
-    """The branch, smooth, between the middles of its junctions, cut back at free ends.
+    """The branch, smoothed, between the centres of its junctions, cut back at free ends.
 
-    nodes: the middle (2,) of a junction, and its reach in pixels.
+    nodes: the centre (2,) of each junction, and its reach in pixels.
     """
     ring = branch.start == branch.end and degree[branch.start] == 2 and len(branch.pixels) > 1
     points = np.array(branch.pixels, float)
@@ -67,28 +67,27 @@ def draft(branch: Branch, degree: Counter[Pixel], nodes: dict[Pixel, tuple[np.nd
     else:
         points[0], points[-1] = nodes[branch.start][0], nodes[branch.end][0]
     width = 2 * float(np.median([radius[pixel] for pixel in branch.pixels]))
-    sigma = max(STAIRS, BENDS * width)
+    sigma = max(SIGMA_PIXELS, SIGMA_WIDTHS * width)
     points = smooth(points, sigma, ring)
     free = degree[branch.start] == 1, degree[branch.end] == 1
-    at = along(points)
-    cut = min(CUT * width, at[-1] / 4)
+    at = arc_length(points)
+    cut = min(CUT_WIDTHS * width, at[-1] / 4)
     kept = (at >= cut * free[0]) & (at <= at[-1] - cut * free[1])
     reach = tuple(nodes[node][1] + sigma if degree[node] > 2 else 0.0
                   for node in (branch.start, branch.end))
     return Draft(points[kept] if kept.any() else points, free, reach, ring, width, sigma)
 
 
-def tip(line: np.ndarray, back: int, pixels: np.ndarray, side: int) -> np.ndarray:
-    """Points (m, 2) about a pixel apart, straight on from the last of a line (n, 2), in the
-    direction of its last `back` steps.
+def extension(line: np.ndarray, back: int, pixels: np.ndarray, sign: int) -> np.ndarray:
+    """Points (m, 2) about a pixel apart, from the end of a line (n, 2) straight on to the tip, in
+    the direction of its last `back` steps.
 
-    pixels: those of the crack that are nearest to the last point. The crack ends half way from the
-    centre of the farthest to the next row, column or, on a slope, what lies between. side: 0 at the
-    start of a line, 1 at its end.
+    pixels: those of the crack that are nearest to the end. The tip is half a pixel beyond the
+    centre of the farthest. sign: for a line of one point, which way along the axis of the pixels.
     """
     direction = line[-1] - line[-1 - back]
-    if not direction.any():  # a blob, one point: both ways along its axis
-        direction = (2 * side - 1) * np.linalg.eigh(np.cov(pixels.T, bias=True))[1][:, 1]
+    if not direction.any():
+        direction = sign * np.linalg.eigh(np.cov(pixels.T, bias=True))[1][:, 1]
     direction = direction / np.hypot(*direction)
     ahead = ((pixels - line[-1]) @ direction).max(initial=0) + np.abs(direction).max() / 2
     count = math.ceil(ahead)
@@ -100,12 +99,12 @@ def finish(draft: Draft, at_start: np.ndarray, at_end: np.ndarray) -> Line:
     points = draft.points
     back = min(len(points) - 1, max(4, round(draft.width / 2)))
     nothing = np.empty((0, 2))
-    before = tip(points[::-1], back, at_start, 0)[::-1] if draft.free[0] else nothing
-    after = tip(points, back, at_end, 1) if draft.free[1] else nothing
+    before = extension(points[::-1], back, at_start, -1)[::-1] if draft.free[0] else nothing
+    after = extension(points, back, at_end, 1) if draft.free[1] else nothing
     whole = np.concatenate([before, points, after])
     gaps = np.hypot(*np.diff(whole, axis=0, append=whole[:1]).T)
     gaps[-1] *= draft.ring
-    at = along(points)
+    at = arc_length(points)
     depth = np.minimum(at - draft.reach[0], at[-1] - at - draft.reach[1])
     trusted = np.pad(depth >= 0, (len(before), len(after)))
     return Line(whole, (gaps + np.roll(gaps, 1)) / 2, trusted, draft.width, draft.sigma,
@@ -116,18 +115,18 @@ def centre_lines(skeleton: np.ndarray, radii: np.ndarray, pixels: np.ndarray) ->
     """The lines of one crack.
 
     pixels: (n, 2) all of it; skeleton: (k, 2) what thinning leaves; radii: (k,) from there to the
-    edge of the crack. A crack not twice as long as wide is one straight line through its middle.
+    edge of the crack. A crack less than twice as long as wide is one straight line.
     """
     radius = dict(zip(map(tuple, skeleton.tolist()), radii.tolist()))
     pruned = prune(radius)
     degree = degrees(pruned)
     branches, members = join_forks(pruned, radius)
     nodes = {}
-    for group in {id(group): group for group in members.values()}.values():
-        place = np.mean(group, 0)
+    for node, group in members.items():
+        centre = np.mean(group, 0)
         # Arms separate about as far out as the crack is wide where they meet.
-        reach = max(2 * radius[pixel] + math.dist(pixel, place) for pixel in group)
-        nodes |= dict.fromkeys(group, (place, reach))
+        reach = max(2 * radius[pixel] + math.dist(pixel, centre) for pixel in group)
+        nodes[node] = centre, reach
     drafts = [draft(branch, degree, nodes, radius) for branch in branches]
     if len(branches) == 1 and not drafts[0].ring and branches[0].length <= 2 * radii.max():
         drafts = [drafts[0]._replace(points=pixels.mean(0)[None], free=(True, True))]

@@ -1,7 +1,6 @@
 """Where is a crack wide? A photo with its centre lines coloured by width, the widest place marked.
 
-Lines of what is too wide for a crack are grey: it is in no sum. The legend stands below the
-picture.
+Lines of what is too wide for a crack, and in no sum, are grey. The legend is below the picture.
 """
 
 import itertools
@@ -26,8 +25,8 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom
 def colours(share: np.ndarray) -> np.ndarray:
     """(n,) in 0..1 -> (n, 3) uint8 along the ramp."""
     at = np.linspace(0, 1, len(RAMP))
-    return np.stack([np.interp(share, at, channel).round() for channel in zip(*RAMP)],
-                    1).astype(np.uint8)
+    channels = [np.interp(share, at, channel) for channel in zip(*RAMP)]
+    return np.stack(channels, 1).round().astype(np.uint8)
 
 
 def figures(value: float) -> str:
@@ -62,8 +61,13 @@ class Scale:
         return dict(zip(names, map(tuple, colours(np.linspace(0, 1, len(names))).tolist())))
 
 
-def around(x: float, y: float, radius: float) -> Box:
+def circle(x: float, y: float, radius: float) -> Box:
     return x - radius, y - radius, x + radius, y + radius
+
+
+def overlap(one: Box, other: Box) -> bool:
+    return (one[0] < other[2] and other[0] < one[2]
+            and one[1] < other[3] and other[1] < one[3])
 
 
 def draw_lines(canvas: ImageDraw.ImageDraw, lines: list[np.ndarray], radius: float,
@@ -72,64 +76,59 @@ def draw_lines(canvas: ImageDraw.ImageDraw, lines: list[np.ndarray], radius: flo
     step = max(1, int(radius))  # so that discs overlap by half
     points = np.concatenate([np.empty((0, 3)), *(line[::step] for line in lines)])
     for x, y, _ in points.tolist():
-        canvas.ellipse(around(x, y, radius + max(1, radius / 2)), fill=DARK)
+        canvas.ellipse(circle(x, y, radius + max(1, radius / 2)), fill=DARK)
     fills = scale.colours(points[:, 2]).tolist() if scale else itertools.repeat(GREY)
     for (x, y, _), fill in zip(points.tolist(), fills):
-        canvas.ellipse(around(x, y, radius), fill=tuple(fill))
+        canvas.ellipse(circle(x, y, radius), fill=tuple(fill))
 
 
 def draw_labels(canvas: ImageDraw.ImageDraw, labels: list[tuple[float, float, float, str]],
                 font: ImageFont.FreeTypeFont) -> None:
-    """Texts, each beside a place (x, y) that has this much to itself; without room, not at all."""
-    taken = [around(x, y, own) for x, y, own, _ in labels]
-    for x, y, own, text in labels:
+    """Texts, each beside the circle of a mark (x, y, radius); one without room is left out."""
+    taken = [circle(x, y, radius) for x, y, radius, _ in labels]
+    for x, y, radius, text in labels:
         half = (font.getlength(text) + font.size / 2) / 2, 0.7 * font.size
-        # Corners first: a crack that runs level or upright stays visible.
+        # Corners first: a horizontal or vertical crack stays visible.
         for far, down, across in itertools.product((1, 2, 3), (-1, 1, 0), (1, -1, 0)):
-            middle = x + across * (far * own + half[0]), y + down * (far * own + half[1])
-            left, top, right, bottom = box = (middle[0] - half[0], middle[1] - half[1],
-                                              middle[0] + half[0], middle[1] + half[1])
-            inside = min(left, top) >= 0 and right <= canvas.im.size[0] and (
-                bottom <= canvas.im.size[1])
-            if inside and not any(left < other[2] and other[0] < right and top < other[3]
-                                  and other[1] < bottom for other in taken):
+            centre = x + across * (far * radius + half[0]), y + down * (far * radius + half[1])
+            box = *np.subtract(centre, half).tolist(), *np.add(centre, half).tolist()
+            inside = min(box) >= 0 and box[2] <= canvas.im.size[0] and box[3] <= canvas.im.size[1]
+            if inside and not any(overlap(box, other) for other in taken):
                 taken.append(box)
                 canvas.rectangle(box, fill=DARK)
-                canvas.text(middle, text, LIGHT, font, "mm")
+                canvas.text(centre, text, LIGHT, font, "mm")
                 break
 
 
 def add_legend(image: Image.Image, found: Measurement, scale: Scale, font: ImageFont.FreeTypeFont
                ) -> Image.Image:
     """The picture with the sums and the meaning of the colours below it, widened where needed."""
-    count, em, steps = len(found.cracks) - found.wide, font.size, {}
-    title = f"{count} crack{'s' * (count != 1)}"
+    count, em, entries = len(found.cracks) - found.wide, font.size, {}
+    title = f"{count} crack{'s' if count != 1 else ''}"
     if count:
-        steps = scale.legend(found.total.class_lengths)
+        entries = scale.legend(found.total.class_lengths)
         title += (f", {scale.text(found.total.length)} long, up to "
                   f"{scale.text(found.total.width_max)} wide. Width:")
     if found.wide:
-        steps[f"wide, not counted: {found.wide}"] = GREY
-    column = max(map(font.getlength, steps)) + 3 * em
-    across = max(1, int(image.width // column))
-    width = max(image.width, math.ceil(max(column, font.getlength(title) + em)))
-    below = round(em * (2.25 + 1.5 * math.ceil(len(steps) / across)))
-    whole = Image.new("RGB", (width, image.height + below), DARK)
+        entries[f"wide, not counted: {found.wide}"] = GREY
+    width = max(image.width, math.ceil(max(map(font.getlength, [title, *entries])) + 3 * em))
+    height = image.height + round(em * (2.25 + 1.5 * len(entries)))
+    whole = Image.new("RGB", (width, height), DARK)
     whole.paste(image)
     canvas = ImageDraw.Draw(whole)
     canvas.text((em / 2, image.height + 1.25 * em), title, LIGHT, font, "lm")
-    for i, (text, colour) in enumerate(steps.items()):
-        x, y = em / 2 + i % across * column, image.height + em * (2.25 + 1.5 * (i // across))
-        canvas.rectangle((x, y, x + em, y + em), fill=colour)
-        canvas.text((x + 1.4 * em, y + em / 2), text, LIGHT, font, "lm")
+    for i, (text, colour) in enumerate(entries.items()):
+        y = image.height + em * (2.25 + 1.5 * i)
+        canvas.rectangle((em / 2, y, 1.5 * em, y + em), fill=colour)
+        canvas.text((1.9 * em, y + em / 2), text, LIGHT, font, "lm")
     return whole
 
 
 def draw(photo: Tensor, found: Measurement, legend: bool = True) -> Tensor:
-    """The photo (3, h, w) uint8, or an overlay of it, with what was measured in it drawn on it.
+    """The photo (3, h, w) uint8, or an overlay of it, with the measured cracks drawn on it.
 
-    The longest cracks carry their number in the tables. Without legend, or without cracks, the
-    result has the photo's size, as the frames of a video must; otherwise it is larger.
+    The longest cracks are labelled with their numbers in the tables. With a legend the result is
+    larger than the photo; without one (for a video), or without cracks, it has the same size.
     """
     if not found.cracks:
         return photo.clone()
@@ -147,8 +146,8 @@ def draw(photo: Tensor, found: Measurement, legend: bool = True) -> Tensor:
         number, crack = widest
         ring = max(crack.width_max, 6 * radius)
         place = crack.max_x, crack.max_y
-        canvas.ellipse(around(*place, ring + radius), outline=DARK, width=round(3 * radius))
-        canvas.ellipse(around(*place, ring), outline=LIGHT, width=round(radius))
+        canvas.ellipse(circle(*place, ring + radius), outline=DARK, width=round(3 * radius))
+        canvas.ellipse(circle(*place, ring), outline=LIGHT, width=round(radius))
         labels = [(*place, ring + 2 * radius,
                    f"{number}: widest, {scale.text(crack.width_max)}")]
     labels += [(crack.max_x, crack.max_y, crack.width_max / 2 + 3 * radius,

@@ -1,9 +1,9 @@
-"""Where on earth does a photo lie? From the GeoTIFF tags in it, or from the world file beside it.
+"""Where in the world is a photo? From the GeoTIFF tags in it, or the world file beside it.
 
 A world file (a.jgw, a.jpgw, a.wld ... beside a.jpg) is six lines of numbers; the tags are those of
-OGC 19-008r4, GeoTIFF 1.1. As in GDAL, tags count before a world file. Not read: tie points without
-a pixel scale, the position of a photo that EXIF turns, which is that of its pixels as stored, and
-the GPS position in EXIF data, which is the camera's, not the wall's.
+OGC 19-008r4, GeoTIFF 1.1. As in GDAL, tags take precedence. Not read: tie points without a pixel
+scale; the position of a photo that EXIF turns, which is that of its pixels as stored; and the GPS
+position in EXIF data, which is that of the camera, not of the wall.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -23,7 +23,7 @@ TOLERANCE = 0.01  # of the pixel size, within which pixels are square and photos
 
 
 class Position(NamedTuple):
-    """How the pixels of an upright photo lie in the world."""
+    """From the pixels of an upright photo to the world."""
 
     matrix: np.ndarray  # (2, 3): times (x, y, 1) of a pixel, the first centre at (0, 0)
     epsg: int | None  # of the coordinate reference system, where it is known
@@ -42,13 +42,7 @@ def world_file(photo: Path) -> Path | None:
 
 def from_world_file(path: Path) -> np.ndarray:
     """The matrix (2, 3) in a world file. Raises OSError, or ValueError for anything else."""
-    with open(path, encoding="utf-8-sig", errors="replace") as file:
-        words = file.read(1000).replace(",", ".").split()  # some programs write 0,05
-    try:
-        a, d, b, e, c, f = map(float, words[:6])
-    except ValueError:
-        raise ValueError(f"{path}: not a world file, which is six lines of numbers") from None
-    return np.array([[a, b, c], [d, e, f]])
+    return np.array(path.read_text("utf-8").split()[:6], float).reshape(3, 2).T
 
 
 def from_tags(tags: Mapping[int, Sequence[float]], keys: Mapping[int, int]) -> np.ndarray | None:
@@ -68,10 +62,10 @@ def from_tags(tags: Mapping[int, Sequence[float]], keys: Mapping[int, int]) -> n
 
 
 def position_of(photo: Path) -> Position | None:
-    """Where a photo lies, None if nothing says so, or if it cannot be read.
+    """The position of a photo, None if nothing gives it one, or if it cannot be read.
 
-    Raises OSError or ValueError, naming the file, for broken tags or a broken world file, and for a
-    photo that EXIF turns.
+    Raises ValueError, naming the file, for broken tags or a broken world file, and for a photo that
+    EXIF turns.
     """
     beside = world_file(photo)
     try:
@@ -81,21 +75,24 @@ def position_of(photo: Path) -> Position | None:
             turn = exif_turn(image) if tags or beside else None
     except (OSError, ValueError):  # reported when the photo is predicted
         return None
+    source = photo
     try:
         directory = np.reshape(tags.get(KEYS, ()), (-1, 4))[1:].tolist()
         keys = {key: value for key, place, _, value in directory if place == 0}
         matrix = from_tags(tags, keys)
-    except (ValueError, TypeError):
-        raise ValueError(f"{photo}: damaged GeoTIFF tags") from None
-    if matrix is None and beside:
-        matrix = from_world_file(beside)
-    if matrix is None:
-        return None
+        if matrix is None and beside:
+            source = beside  # which the message names
+            matrix = from_world_file(beside)
+        if matrix is None:
+            return None
+        if not (np.abs(matrix).max() < 1e12 and abs(np.linalg.det(matrix[:, :2])) > 1e-24):
+            raise ValueError("pixels without a size or a place")
+    except (OSError, ValueError, TypeError):
+        raise ValueError(f"{source}: damaged position; expected GeoTIFF tags, or a world file of "
+                         "six lines of numbers") from None
     if turn is not None:
-        raise ValueError(f"{photo}: turned by its EXIF data, so its position is not used; save it "
-                         "upright, with a position of that")
-    if not (np.abs(matrix).max() < 1e12 and abs(np.linalg.det(matrix[:, :2])) > 1e-24):
-        raise ValueError(f"{photo}: by its tags or world file, pixels have no size or no place")
+        raise ValueError(f"{photo}: its position is not used because EXIF turns the photo; save it "
+                         "upright, with a position to match")
     plane = keys.get(MODEL) == PLANE
     code = int(keys.get(PROJECTED if plane else GEOGRAPHIC, 0))
     return Position(matrix, code if 0 < code < 32767 else None,
@@ -103,7 +100,7 @@ def position_of(photo: Path) -> Position | None:
 
 
 def positions_of(photos: Sequence[Path]) -> tuple[dict[Path, Position], list[str]]:
-    """The positions of those photos that have one, and what is to be said of the others.
+    """The positions of those photos that have one, and notes about the others.
 
     A map has one coordinate reference system: that of the first photo that names one.
     """
@@ -111,7 +108,7 @@ def positions_of(photos: Sequence[Path]) -> tuple[dict[Path, Position], list[str
     for photo in photos:
         try:
             position = position_of(photo)
-        except (OSError, ValueError) as error:
+        except ValueError as error:
             notes.append(one_line(error))
             continue
         epsg = epsg or (position and position.epsg)
@@ -121,15 +118,14 @@ def positions_of(photos: Sequence[Path]) -> tuple[dict[Path, Position], list[str
             found[photo] = position
     missing = [photo for photo in photos if photo not in found]
     if found and missing:
-        others = f" and {len(missing) - 1} more of {len(photos)} photos" * (len(missing) > 1)
-        notes.append(one_line(f"{missing[0]}{others}: no position, which other photos have: the "
-                              "cracks are measured, but have no place on the map"))
+        notes.append(one_line(f"{len(missing)} of {len(photos)} photos have no position, e.g. "
+                              f"{missing[0]}: their cracks are measured, but are not on the map"))
     return found, notes
 
 
 def common_scale(positions: Collection[Position]) -> float | None:
-    """The mm per pixel of photos with positions in metres, None unless all their pixels are square
-    and of one size."""
+    """The mm per pixel of photos with positions in metres; None unless all have square pixels of
+    one size."""
     axes = np.array([position.matrix[:, :2] for position in positions if position.metres])
     if not len(axes) or len(axes) < len(positions):
         return None

@@ -1,13 +1,14 @@
-"""How do cracks reach a map or a plan? As lines in cracks.geojson (QGIS) and cracks.dxf (CAD).
+"""How do cracks get onto a map or a plan? As lines in cracks.geojson (QGIS) and cracks.dxf (CAD).
 
 cracks.geojson has a feature per crack: its row of cracks.csv, a line per branch, the width at each
-vertex. Coordinates are of the world where photos have a position (`georeference`), without geometry
-for those that have none; otherwise they are pixels of the photo as in the tables, y down.
+vertex. If photos have positions (`georeference`), coordinates are those of the world, and cracks of
+photos without one have no geometry. Otherwise they are pixels of the photo as in the tables, y
+down.
 
 cracks.dxf is an ASCII drawing of release 12, which every CAD program opens. Its layers: one per
-class of width, where a branch lies by its greatest width; NUMBERS, with number, length and greatest
+class of width, for the branches with that greatest width; NUMBERS, with number, length and greatest
 width of each crack; PHOTOS, with frame and name of each photo. y is up. Photos without a position
-stand in a row, in mm or, without a scale, in pixels.
+are placed in a row, in mm or, without a scale, in pixels.
 """
 
 import itertools
@@ -38,21 +39,23 @@ def vertices(line: np.ndarray) -> np.ndarray:
     return np.concatenate([line[:-1:STEP], line[-1:]])
 
 
-def place(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+def transform(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Pixels (n, 2 or more) of x, y -> (n, 2) in the world, rounded to a hundredth of a pixel."""
     pixel = math.sqrt(abs(np.linalg.det(matrix[:, :2])))
-    return (points[:, :2] @ matrix[:, :2].T + matrix[:, 2]).round(2 - math.floor(math.log10(pixel)))
+    world = points[:, :2] @ matrix[:, :2].T + matrix[:, 2]
+    return world.round(2 - math.floor(math.log10(pixel)))
 
 
 def feature(row: Mapping[str, object], lines: Sequence[np.ndarray], matrix: np.ndarray | None,
             mm_per_pixel: float | None) -> str:
-    """A crack in GeoJSON. Without a matrix (2, 3) from its pixels to the world it has no place."""
+    """A crack in GeoJSON; without a matrix (2, 3) from its pixels to the world, no geometry."""
     lines = [vertices(line) for line in lines]
     widths = {"widths_px": [line[:, 2].round(3).tolist() for line in lines]}
     if mm_per_pixel:
         widths["widths_mm"] = [(line[:, 2] * mm_per_pixel).round(4).tolist() for line in lines]
     geometry = None if matrix is None else {
-        "type": "MultiLineString", "coordinates": [place(line, matrix).tolist() for line in lines]}
+        "type": "MultiLineString",
+        "coordinates": [transform(line, matrix).tolist() for line in lines]}
     return json.dumps({"type": "Feature", "properties": {**row, **widths}, "geometry": geometry})
 
 
@@ -69,7 +72,7 @@ def polyline(layer: str, points: np.ndarray, closed: bool = False) -> str:
 
 
 def text(layer: str, point: np.ndarray, height: float, words: str) -> str:
-    """DXF: words at a point (2,); what the encoding lacks is written as CAD programs do."""
+    """DXF: words at a point (2,); characters that the encoding lacks are escaped as in CAD."""
     words = "".join(char if char.encode(ENCODING, "ignore") else f"\\U+{ord(char):04X}"
                     for char in words)
     x, y = point.tolist()
@@ -78,26 +81,26 @@ def text(layer: str, point: np.ndarray, height: float, words: str) -> str:
 
 def entities(photo: str, found: Measurement, lines: Sequence[Sequence[np.ndarray]],
              layers: Sequence[str], matrix: np.ndarray) -> Iterator[str]:
-    """DXF: all that is drawn of a photo."""
+    """DXF: the frame of a photo, its name and its cracks."""
     unit, factor = ("mm", found.mm_per_pixel) if found.mm_per_pixel else ("px", 1.0)
     limits = np.divide(found.width_classes, factor)
     right, bottom = found.width - 0.5, found.height - 0.5
     corners = np.array([(-0.5, -0.5), (right, -0.5), (right, bottom), (-0.5, bottom)])
-    frame = place(corners, matrix)
+    frame = transform(corners, matrix)
     height = math.dist(frame[0], frame[2]) / 100
     yield polyline("PHOTOS", frame, closed=True)
     yield text("PHOTOS", frame[0], 2 * height, one_line(photo))
     for number, (crack, inside) in enumerate(zip(found.cracks, lines), start=1):
         for line in inside:
             layer = WIDE if crack.wide else layers[class_of(line[:, 2].max(), limits)]
-            yield polyline(layer, place(vertices(line), matrix))
-        widest = place(np.array([[crack.max_x, crack.max_y]]), matrix)[0]
-        yield text("NUMBERS", widest, height, f"{number}: {figures(crack.length * factor)} {unit} "
-                   f"long, {figures(crack.width_max * factor)} {unit} wide"
-                   + crack.wide * ", not counted")
+            yield polyline(layer, transform(vertices(line), matrix))
+        widest = transform(np.array([[crack.max_x, crack.max_y]]), matrix)[0]
+        label = (f"{number}: {figures(crack.length * factor)} {unit} long, "
+                 f"{figures(crack.width_max * factor)} {unit} wide")
+        yield text("NUMBERS", widest, height, label + (", not counted" if crack.wide else ""))
 
 
-def beginning(unit: str, layers: Mapping[str, int]) -> str:
+def header(unit: str, layers: Mapping[str, int]) -> str:
     """DXF: what comes before the entities. layers: their names and colours."""
     table = itertools.chain.from_iterable(
         (0, "LAYER", 2, name, 70, 0, 62, colour, 6, "CONTINUOUS")
@@ -113,21 +116,21 @@ def beginning(unit: str, layers: Mapping[str, int]) -> str:
 
 def about(positions: Mapping[Path, Position], mm_per_pixel: float | None) -> tuple[str, dict]:
     """The unit of the drawing, and the members of the GeoJSON before its features."""
-    head = {"type": "FeatureCollection", "name": "cracks"}
+    members = {"type": "FeatureCollection", "name": "cracks"}
     if not positions:
-        return "mm" if mm_per_pixel else "pixel", head | {
-            "note": "x and y are pixels of the photo named in each feature, from its left and its "
-            "top, the first at 0; there is no coordinate reference system"}
-    epsg = next((one.epsg for one in positions.values() if one.epsg), None)
-    if epsg:  # as in GeoJSON 2008, which QGIS heeds; RFC 7946 knows degrees only
-        head["crs"] = {"type": "name", "properties": {"name": f"urn:ogc:def:crs:EPSG::{epsg}"}}
-    metres = all(one.metres for one in positions.values())
-    return "metre" if metres else "that of the world coordinates", head | {
+        return "mm" if mm_per_pixel else "pixel", members | {
+            "note": "x and y are pixels of the photo named in each feature, from its left and top, "
+            "starting at 0; there is no coordinate reference system"}
+    epsg = next((position.epsg for position in positions.values() if position.epsg), None)
+    if epsg:  # as in GeoJSON 2008, which QGIS reads; RFC 7946 allows degrees only
+        members["crs"] = {"type": "name", "properties": {"name": f"urn:ogc:def:crs:EPSG::{epsg}"}}
+    metres = all(position.metres for position in positions.values())
+    return "metre" if metres else "that of the world coordinates", members | {
         "note": f"world coordinates, {f'EPSG:{epsg}' if epsg else 'as in the world files'}"}
 
 
 class Maps:
-    """The two files, to which photos are added. What is added goes to the disk at once."""
+    """The two files, to which photos are added; each is written at once."""
 
     def __init__(self, geojson: BinaryIO, dxf: BinaryIO, limits: Sequence[float],
                  mm_per_pixel: float | None, positions: Mapping[Path, Position]) -> None:
@@ -137,32 +140,30 @@ class Maps:
         self.layers = [re.sub(r"[^\w-]", "_", f"CRACKS_{name}_MM".upper())
                        for name in class_names(limits)] or ["CRACKS"]
         self.comma, self.right = "", 0.0
-        unit, head = about(positions, mm_per_pixel)
-        geojson.write(json.dumps(head).removesuffix("}").encode() + b', "features": [')
+        unit, members = about(positions, mm_per_pixel)
+        geojson.write(json.dumps(members).removesuffix("}").encode() + b', "features": [')
         colours = {name: COLOURS[min(i, len(COLOURS) - 1)] for i, name in enumerate(self.layers)}
         colours |= {WIDE: 8, "NUMBERS": 7, "PHOTOS": 8}  # white, grey
-        dxf.write(beginning(unit, colours).encode())
+        dxf.write(header(unit, colours).encode())
 
     def add(self, name: str, path: Path, found: Measurement, rows: Sequence[Mapping[str, object]]
             ) -> None:
-        """A photo, by the name of its results; rows: of its cracks, in the table."""
-        # A ring ends where it begins.
-        lines = [[np.concatenate([own[0], own[0][:1]])] if (len(own), crack.ends) == (1, 0) else own
-                 for crack, own in zip(found.cracks, found.lines)]
-        if not self.positions:  # a row of photos, y up; in GeoJSON pixels
-            scale = self.mm_per_pixel or 1.0
-            in_world, in_drawing = np.eye(2, 3), scale * np.array(
+        """A photo, by the name of its results; rows: those of its cracks in the table."""
+        lines = [[np.concatenate([line[0], line[0][:1]])]  # a ring ends where it begins
+                 if (len(line), crack.ends) == (1, 0) else line
+                 for crack, line in zip(found.cracks, found.lines)]
+        if not self.positions:  # in GeoJSON pixels; in the drawing a row of photos, y up
+            to_map, to_drawing = np.eye(2, 3), (self.mm_per_pixel or 1.0) * np.array(
                 [[1, 0, 0.5 + self.right], [0, -1, found.height - 0.5]])
             self.right += (1 + GAP) * found.width
         else:
-            in_world = in_drawing = (self.positions[path].matrix if path in self.positions
-                                     else None)
-        for row, own in zip(rows, lines):
-            line = feature(row, own, in_world, self.mm_per_pixel)
-            self.geojson.write(f"{self.comma}\n{line}".encode())
+            to_map = to_drawing = self.positions[path].matrix if path in self.positions else None
+        for row, branches in zip(rows, lines):
+            crack = feature(row, branches, to_map, self.mm_per_pixel)
+            self.geojson.write(f"{self.comma}\n{crack}".encode())
             self.comma = ","
-        if in_drawing is not None:
-            for entity in entities(name, found, lines, self.layers, in_drawing):
+        if to_drawing is not None:
+            for entity in entities(name, found, lines, self.layers, to_drawing):
                 self.dxf.write(entity.encode(ENCODING))
 
     def end(self) -> None:

@@ -7,15 +7,14 @@
                         "notes": [...],
                         "photos": [{row of a photo, "cracks_found": [{row of a crack}, ...]}, ...]}
 
-Lengths are along the centre lines of all branches, and widths are weighted by length; max_x and
-max_y are where a crack is widest, from the left and from the top, from 0; orientation_deg is 0
-for level, 90 for upright, 45 for rising to the right; branches are lines between nodes, ends are
-free ones; cut_off is 1 if a crack reaches the border of the photo and may continue beyond it;
-specks are too short to be measured; wide is 1 for what is too wide for a crack (`widths`) and
-in no sum, and of a photo or folder the number of these. Columns in mm appear with a scale,
-length_mm_below_0.1, length_mm_0.1_to_0.2 and so on with classes of width. Pixels and degrees are
-rounded to 0.001, mm to 0.0001. Without cracks, what has no value is empty in the tables and null in
-JSON.
+Lengths are those of the centre lines of all branches; widths are weighted by length. max_x and
+max_y are where a crack is widest, from the left and the top, starting at 0. orientation_deg is 0
+for horizontal, 90 for vertical, 45 for rising to the right. branches are lines between nodes, ends
+free ones. cut_off is 1 if a crack reaches the border of the photo and may continue beyond. specks
+are too short to be measured. wide is 1 for what is too wide for a crack (`widths`) and in no sum;
+of a photo or folder, it is the number of these. Columns in mm need a scale, length_mm_below_0.1,
+length_mm_0.1_to_0.2 and so on also classes of width. Pixels and degrees are rounded to 0.001, mm to
+0.0001. What has no value without cracks is empty in the tables and null in JSON.
 """
 
 import json
@@ -38,7 +37,7 @@ from unet_resnet.measure.widths import Crack, Measurement, class_names, measure
 FILES = ("cracks.csv", "photos.csv", "folders.csv", "measurements.json", "cracks.geojson",
          "cracks.dxf")
 LENGTHS = ("length", "width_mean", "width_median", "width_p95", "width_max")
-RESOLVED = 2  # pixels; narrower widths in a mask say little
+RESOLVED = 2  # pixels; narrower widths in a mask mean little
 WIDTHS, WIDTH = 4096, 0.5  # classes of the histogram of widths, and the pixels in each
 MOST_BARS = 24
 
@@ -76,7 +75,7 @@ def rows(photo: str, found: Measurement) -> tuple[Row, list[Row]]:
 
 
 def main_numbers(found: Measurement) -> dict[str, float | None]:
-    """The few numbers of a photo that are printed and stand in the report, by their labels."""
+    """The few numbers of a photo that are printed and put into the report, by label."""
     unit, factor = ("mm", found.mm_per_pixel) if found.mm_per_pixel else ("px", 1)
     lengths = {"length": found.total.length, "mean width": found.total.width_mean,
                "greatest width": found.total.width_max}
@@ -86,7 +85,7 @@ def main_numbers(found: Measurement) -> dict[str, float | None]:
 
 
 class Histogram(NamedTuple):
-    """Lengths of centre line: amounts[i] is as wide as edges[i] to edges[i + 1]."""
+    """Lengths of centre line: amounts[i] of a width from edges[i] to edges[i + 1]."""
     edges: list[float]
     amounts: list[float]
     unit: str = "px"
@@ -95,27 +94,27 @@ class Histogram(NamedTuple):
 class Tables(AbstractContextManager):
     """The four files and the maps of the cracks, to which photos are added within a `with` block.
 
-    They appear in the folder when the block ends, even by an error or by Ctrl-C: the photos added
-    until then are kept. Rows go to the disk at once, so memory does not grow with the photos.
+    They appear in the folder when the block ends, also by an error or Ctrl-C, with the photos added
+    until then. Rows are written at once, so memory does not grow with the number of photos.
     Raises what `measure` raises.
     """
 
     def __init__(self, folder: Path, mm_per_pixel: float | None = None,
                  width_classes: Sequence[float | str] = (), photos: Sequence[Path] = (),
                  scales: Sequence[float] = (1.0,), include_wide: bool = False) -> None:
-        """width_classes: limits in mm, or the name of a standard. photos: all that will be added.
-        Their positions give the maps their coordinates and, if they agree, a missing scale.
-        scales: by which photos are enlarged to be predicted."""
+        """width_classes: limits in mm, or the name of a standard. photos: all that will be added;
+        their positions give the maps their coordinates and, if they agree, a missing scale.
+        scales: by which photos are resized for prediction."""
         self.positions, self.notes = positions_of(photos)
         if self.positions and mm_per_pixel is None:
             if len(self.positions) == len(photos):
                 mm_per_pixel = common_scale(self.positions.values())
             self.notes.append(
                 f"by the photos' positions, a pixel is {mm_per_pixel:.4g} mm" if mm_per_pixel else
-                "the photos' positions give no common scale: for mm, give --mm-per-pixel")
+                "the photos' positions give no common scale; for mm, add --mm-per-pixel")
         if [*scales] != [1]:
             self.notes.append(f"predicted at scale {' '.join(f'{scale:g}' for scale in scales)}: "
-                              "widths depend on it, and are checked at scale 1 only")
+                              "widths depend on it, and were checked at scale 1 only")
         self.blank = measure(torch.zeros(1, 1, 1), mm_per_pixel, width_classes)
         self.limits = self.blank.width_classes
         if self.limits and (pixels := self.limits[0] / mm_per_pixel) < RESOLVED:
@@ -128,7 +127,7 @@ class Tables(AbstractContextManager):
 
     def __enter__(self) -> "Tables":
         self.files = ExitStack()
-        self.cracks, self.photos, self.summed, self.both, geojson, dxf = (
+        self.cracks, self.photos, self.sums, self.json, geojson, dxf = (
             self.files.enter_context(atomic_write(self.folder / name)) for name in FILES)
         columns = crack_row(self.blank.total, self.mm_per_pixel, self.limits)
         self.cracks.write(csv_lines(["photo", "crack", "wide", *columns]))
@@ -137,15 +136,15 @@ class Tables(AbstractContextManager):
         self.folders = Folders(row)
         about = {"software": "unet_resnet", "mm_per_pixel": self.mm_per_pixel,
                  "width_classes_mm": self.limits, "notes": self.notes, "photos": []}
-        self.both.write(json.dumps(about).removesuffix("]}").encode())
+        self.json.write(json.dumps(about).removesuffix("]}").encode())
         self.maps = Maps(geojson, dxf, self.limits, self.mm_per_pixel, self.positions)
         return self
 
     def __exit__(self, *_: object) -> None:
         with self.files:
             sums = self.folders.rows()
-            self.summed.write(csv_lines(sums[0], *(row.values() for row in sums)))
-            self.both.write(b"\n]}\n")
+            self.sums.write(csv_lines(sums[0], *(row.values() for row in sums)))
+            self.json.write(b"\n]}\n")
             self.maps.end()
 
     def measure(self, crack: Tensor) -> Measurement:
@@ -153,11 +152,11 @@ class Tables(AbstractContextManager):
         return measure(crack, self.mm_per_pixel, self.limits, include_wide=self.include_wide)
 
     def add(self, name: str, found: Measurement, photo: Path | None = None) -> None:
-        """photo: where it lies; None for a frame, which is on no map and in no sum."""
+        """photo: its file; None for a frame of a video, which is on no map and in no sum."""
         row, inside = rows(name, found)
         self.cracks.write(csv_lines(*(crack.values() for crack in inside)))
         self.photos.write(csv_lines(row.values()))
-        self.both.write(f"{self.comma}\n{json.dumps(row | {'cracks_found': inside})}".encode())
+        self.json.write(f"{self.comma}\n{json.dumps(row | {'cracks_found': inside})}".encode())
         self.comma = ","
         for line in found.lines_of(wide=False):
             steps = np.hypot(*np.diff(line[:, :2], axis=0).T)

@@ -3,16 +3,17 @@
 A crack is a connected region of the mask, diagonals included. Holes of one pixel are filled.
 
 - Length: of the centre lines of all its branches, from tip to tip.
-- Width: the pixels nearest to a piece of the centre line, divided by the length of that piece, in
-  a Gaussian mean along the line (deviation 3 pixels, or 0.225 widths where that is more). This is
-  right on average at every angle; twice the distance transform is not, where a width is even.
-  Near junctions and tips, where a width has no meaning, that of the branch beside them continues; a
-  branch that is all junction has the width of the inscribed circles.
+- Width: the number of pixels nearest to a piece of the centre line, divided by the length of that
+  piece, in a Gaussian mean along the line (standard deviation 3 pixels, or 0.225 widths if that is
+  more). This is right on average at every angle; twice the distance transform is not, for even
+  widths. Near junctions and tips, where width is not well defined, it continues from the branch
+  beside them; a branch that is all junction has the width of its inscribed circles.
 - Mean, median and 95th percentile of the width weight each piece of the line by its length.
 - Wide: a crack with a mean width above WIDE pixels and above WIDE_SHARE of its length is taken for
-  a shadow, a stain or a hole: it is in no sum. What the border cuts off may be longer, and is not.
+  a shadow, a stain or a hole: it is in no sum. One that the border cuts off may be longer, so it is
+  never called wide.
 
-What a mask loses stays lost: a crack along the pixel rows, 1.9 wide, may cover one row.
+A mask holds whole pixels only: a crack along the pixel rows, 1.9 wide, may cover one row.
 """
 
 import itertools
@@ -29,18 +30,18 @@ from torch import Tensor
 
 from unet_resnet.measure.centreline import Line, centre_lines
 
-MIN_LENGTH = 10.0  # pixels; a shorter crack is a speck, counted apart
+MIN_LENGTH = 10.0  # pixels; a shorter crack is a speck, only counted
 # Limits in mm, without a verdict: EN 1992-1-1 table 7.1N, ACI 224R-01 table 4.1.
 STANDARDS = {"en1992": (0.3, 0.4), "aci224": (0.10, 0.15, 0.18, 0.30, 0.41)}
-# So chosen that below 2 % of the true length of any data set is wide: docs/measuring.md.
+# Chosen so that less than 2 % of the true length of any data set is wide: docs/measuring.md.
 WIDE, WIDE_SHARE = 10, 0.1
 NEIGHBOURS = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]])
-WINDOW = 1.5  # standard deviation of the mean over widths, in that of the line's smoothing
+WINDOW = 1.5  # sigma of the mean over widths, in sigmas of the line's smoothing
 
 
 @dataclass(frozen=True)
 class Crack:
-    """One crack, or all cracks of a photo taken together; the defaults stand for no crack.
+    """One crack, or all cracks of a photo combined; the defaults are those of no crack.
 
     Lengths in pixels. Pixel (x, y) is the x-th from the left and the y-th from the top, from 0.
     """
@@ -60,7 +61,7 @@ class Crack:
     box_height: int | None = None
     branches: int = 0  # between ends and junctions
     ends: int = 0  # free ends; a ring has none
-    cut_off: bool = False  # it reaches the border of the photo, and may continue beyond it
+    cut_off: bool = False  # it reaches the border of the photo and may continue beyond
     class_lengths: tuple[float, ...] = ()  # of the line in each class of width, the narrowest first
     wide: bool = False  # and so not in the sums
 
@@ -100,8 +101,8 @@ def widths(lines: list[Line], pixels: np.ndarray) -> list[np.ndarray]:
 
 
 def class_of(width: np.ndarray, limits: Sequence[float]) -> np.ndarray:
-    """The class of each width (n,) between the limits, both in pixels. Rounded: a width that equals
-    a limit except for the last bits of floats is in the class that begins there."""
+    """The class of each width (n,) between the limits, both in pixels. Rounded, so that a width
+    that equals a limit up to rounding errors is in the class that begins there."""
     return np.digitize(width.round(6), np.round(limits, 6))
 
 
@@ -123,11 +124,11 @@ def describe(track: np.ndarray, pixels: np.ndarray, shape: tuple[int, int],
              limits: Sequence[float], orientation: float, branches: int, ends: int) -> Crack:
     """The crack with these pixels (k, 2) in a photo of this shape.
 
-    track (n, 5): x, y, width, length, and whether the width was measured right there, of each point
-    of its lines. limits: of the classes of width, in pixels.
+    track (n, 5): x, y, width, length, and whether the width was measured there, of each point of
+    its lines. limits: of the classes of width, in pixels.
     """
-    _, _, width, length, there = track.T
-    order = np.lexsort((there, width))
+    _, _, width, length, measured = track.T
+    order = np.lexsort((measured, width))
     share = length[order].cumsum() / length.sum()
     median, p95 = (float(width[order[np.searchsorted(share, q)]]) for q in (0.5, 0.95))
     x, y, widest, *_ = track[order[-1]].tolist()
@@ -152,10 +153,10 @@ def crack_of(pixels: np.ndarray, skeleton: np.ndarray, outline: np.ndarray,
               for line, width in zip(lines, widths(lines, pixels))]
     (yy, xy), (_, xx) = np.cov(pixels.T, bias=True)
     return describe(np.concatenate(tracks), pixels, shape, limits, axis_angle(xx - yy, -2 * xy),
-                    len(lines), sum(line.ends for line in lines)), tracks
+                    len(lines), sum(line.free_ends for line in lines)), tracks
 
 
-def together(found: Sequence[tuple], shape: tuple[int, int], limits: Sequence[float]) -> Crack:
+def combine(found: Sequence[tuple], shape: tuple[int, int], limits: Sequence[float]) -> Crack:
     """Cracks of a photo, with their pixels and tracks, as one. Its orientation is the mean of
     theirs, weighted by length."""
     if not found:
@@ -177,8 +178,8 @@ def width_limits(words: Sequence[float | str]) -> tuple[float, ...]:
         if not all(map(operator.lt, (0, *limits), (*limits, math.inf))):
             raise ValueError
     except ValueError:
-        raise ValueError(f"classes of width {' '.join(map(str, words))}; wanted limits in mm that "
-                         f"rise from above 0, or one of {', '.join(STANDARDS)}") from None
+        raise ValueError(f"classes of width {' '.join(map(str, words))}; expected limits in mm, "
+                         f"above 0 and rising, or one of {', '.join(STANDARDS)}") from None
     return limits
 
 
@@ -188,8 +189,8 @@ def measure(mask: Tensor, mm_per_pixel: float | None = None, width_classes: Sequ
 
     width_classes: as of `width_limits`. A crack shorter than MIN_LENGTH is a speck, only counted.
     include_wide: no crack is called wide, all are in the sums.
-    Time and memory follow the number of crack pixels, plus a few bytes per pixel of the mask.
-    Raises ValueError for classes of width that make no sense, or without a scale.
+    Time and memory grow with the number of crack pixels, plus a few bytes per pixel of the mask.
+    Raises ValueError for invalid classes of width, or for any without a scale.
     """
     in_mm = width_limits(width_classes)
     if in_mm and not mm_per_pixel:
@@ -216,6 +217,6 @@ def measure(mask: Tensor, mm_per_pixel: float | None = None, width_classes: Sequ
             found.append((replace(crack, wide=wide and not include_wide), pixels, tracks))
     summed = [one for one in found if not one[0].wide]
     return Measurement(
-        tuple(crack for crack, *_ in found), together(summed, whole.shape, limits),
+        tuple(crack for crack, *_ in found), combine(summed, whole.shape, limits),
         len(found) - len(summed), count - len(found), *whole.shape, mm_per_pixel, in_mm,
         tuple([track[:, :3] for track in tracks] for *_, tracks in found))
