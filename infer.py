@@ -118,22 +118,22 @@ def save_photo(run: Run, name: str, path: Path, read: inputs.Reading, probabilit
 
 
 def predict_video(run: Run, name: str, path: Path) -> None:
-    """Paint a video, or treat every N-th frame as a photo; also write a table of the frames."""
+    """Mark the cracks in a video, or treat every N-th frame as a photo; tabulate the frames."""
     from unet_resnet.video import frames  # an extra
     facts = index.facts_of(path)
-    with frames.film(path, run.args.output / name, run.args.every) as film:
-        for frame in film:
+    with frames.open_results(path, run.args.output / name, run.args.every) as video:
+        for frame in video:
             still, read = f"{name}/{frame.index:06d}", inputs.Reading(frame.pixels)
             probability = run.predict(read.photo)
             if run.args.every:
-                film.add(frame, save(run, still, path, read, probability))
+                video.add(frame, save(run, still, path, read, probability))
             else:
                 pictures, numbers, measured = results(run, read, probability, legend=False)
                 if measured:
                     run.tables.add(still, measured)
-                film.add(frame, numbers, pictures["widths" if measured else "overlay"])
+                video.add(frame, numbers, pictures["widths" if measured else "overlay"])
     run.folder.index.finish(name, facts)
-    tqdm.write(files.one_line(f"{path}: {film.count} frames, results in {name}*"))
+    tqdm.write(files.one_line(f"{path}: {video.count} frames, results in {name}*"))
 
 
 def predict_all(run: Run, photos: dict[str, Path], pairs: inputs.Pairs) -> None:

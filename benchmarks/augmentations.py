@@ -23,7 +23,7 @@ SIDE, COLUMNS = 180, 9
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("pair", nargs="*", type=Path, metavar="PHOTO MASK",
-                        help="a drawn one by default")
+                        help="default: synthetic pavement")
     parser.add_argument("--output", type=Path, default=Path("augmentations.png"))
     parser.add_argument("--seed", type=int, default=4)
     args = parser.parse_args()

@@ -2,9 +2,10 @@
 
     python benchmarks/failures.py [--checkpoint RUN] --output failures.png
 
-It shows public-domain photos from scikit-image (`pip install -e ".[measure]"`) and drawn pavement,
-all without cracks; then a drawing with cracks, as it is, under each confuser and in each condition
-of stress.py. Beside each picture is its overlay: found in green, false in orange, missed in blue.
+It shows public-domain photos from scikit-image (`pip install -e ".[measure]"`) and synthetic
+pavement, all without cracks; then synthetic pavement with cracks, as it is, under each confuser and
+in each condition of stress.py. Beside each picture is its overlay: found in green, false in orange,
+missed in blue.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import torch
 from skimage import data
-from stress import STRESS, spoil
+from stress import STRESS, degrade
 from torch import Generator, Tensor
 
 from unet_resnet import load
@@ -26,7 +27,7 @@ from unet_resnet.synthetic import pavement
 from unet_resnet.synthetic.confusers import CONFUSERS
 
 PHOTOS = ("brick", "gravel", "grass", "camera", "coffee", "chelsea", "text")
-BARE = (1, 19)  # two drawings without cracks
+BARE = (1, 19)  # synthetic pavement without cracks
 SIDE, COLUMNS = 200, 4
 
 
@@ -43,14 +44,14 @@ def examples(seed: int) -> Iterator[tuple[str, Tensor, Tensor]]:
         image, truth = confuser(photo / 255, mask.float(), Generator().manual_seed(seed))
         yield confuser.__name__.replace("_", " "), to_photo(image.clamp(0, 1)), truth.byte()
     for kind in STRESS:
-        yield kind, spoil(photo, kind, seed), mask
+        yield kind, degrade(photo, kind, seed), mask
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--checkpoint", type=Path, default=SHIPPED)
     parser.add_argument("--output", type=Path, default=Path("failures.png"))
-    parser.add_argument("--seed", type=int, default=12, help="of the drawn pavement")
+    parser.add_argument("--seed", type=int, default=12, help="of the pavement with cracks")
     args = parser.parse_args()
     predictor, cells = load(args.checkpoint), []
     for name, photo, truth in examples(args.seed):

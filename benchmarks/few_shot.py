@@ -1,11 +1,10 @@
-"""What do a few labelled photos of one's own bring?
+"""How much do a few labelled photos of one's own improve the scores?
 
     python benchmarks/few_shot.py --data morecams --source SUT --photos 5 10 20 40
 
-For a camera that the weights have never seen: so many photos of one source become a data set, on
-which `train.py --weights` is run as a user would, with its defaults; scored is the rest of the
-source, of other photographs. 0 photos are the weights as they are. Arguments after -- go to
-train.py.
+For a camera that the weights have never seen: N photos of one source become a data set, which
+`train.py --weights` is run on as a user would, with its defaults. The result is scored on the other
+photographs of the source. 0 photos are the weights as they are. Arguments after -- go to train.py.
 """
 
 import argparse

@@ -54,14 +54,14 @@ def torchvision_pipeline() -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, help="a data set; drawn pictures by default")
+    parser.add_argument("--data", type=Path, help="a data set; default: synthetic pavement")
     parser.add_argument("--photos", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         if not args.data:
-            args.data = Path(folder, "drawn")
+            args.data = Path(folder, "synthetic")
             pavement.write(args.data, args.photos)
         train, validation, *_ = load_pairs([args.data])
         pairs = [*train, *validation]

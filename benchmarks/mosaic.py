@@ -2,10 +2,10 @@
 
     python benchmarks/mosaic.py --data crackmix confusers
 
-No data set has masks for photos of 12 megapixels. So photos are put together, row by row, to
-mosaics of 4000x3000: once the photos that the bundled weights were validated on, once drawn ones.
-Each is predicted with several tiles and overlaps, the first as others do it. Printed are Dice at
-the bundled threshold, pixels computed per pixel of the mosaic, and the seam: the mean change of
+No data set has masks for photos of 12 megapixels. So photos are joined, row by row, to mosaics of
+4000x3000: once the validation photos of the bundled weights, once synthetic pavement. Each is
+predicted with several tiles and overlaps, the first of which are common elsewhere. Printed are Dice
+at the bundled threshold, pixels computed per pixel of the mosaic, and the seam: the mean change of
 probability across the border of a tile over that across any pixel border, 1 if there is none.
 """
 
@@ -77,7 +77,7 @@ def main() -> None:
     predictor = load()
     names = predictor.split["validation"].keys()
     pairs = validation_pairs(args.data, names) if args.data else []
-    kinds = {"drawn": cycle(pavement.draw(index, 1, 448) for index in range(80))}
+    kinds = {"synthetic": cycle(pavement.draw(index, 1, 448) for index in range(80))}
     if pairs:
         random.Random(0).shuffle(pairs)
         kinds["photos"] = map(read_pair, cycle(pairs))

@@ -5,13 +5,13 @@
 End to end: a JPEG is read and predicted, and its mask is written as PNG. A crop of 448x448 goes
 through in one piece; a 12-megapixel photo in tiles. The peer runs in a plain loop over tiles of 640
 that overlap by half, as its users run it (float32, contiguous) and treated as ours (the precision
-that the hardware is fast at, channels_last). Weights are random; they cost the same. Beside them
-stands the forward pass alone: the photo's own pixels through our network, without reading, tiling
-and writing; with --int8 also our network in 8 bits, of which the export takes half a minute.
+that the hardware is fast at, channels_last). Weights are random; they cost the same. For comparison
+there is the forward pass alone: the photo's pixels through our network, without reading, tiling and
+writing; with --int8 also our network in 8 bits, exported in half a minute.
 
---memory measures peak resident memory instead, each side in a process of its own: the peer's loop,
-and the whole of infer.py, which writes three pictures, also for 100 megapixels. --rate measures how
-many files infer.py finishes per second, in the long run: the difference of a small and a larger
+--memory measures peak resident memory instead, each side in a separate process: the peer's loop,
+and all of infer.py, which writes three pictures, also for 100 megapixels. --rate measures how many
+files infer.py finishes per second in a long run: the difference between a small and a larger
 folder.
 """
 
@@ -45,8 +45,8 @@ SIZES = {"crop": (448, 448), "photo": (3000, 4000), "huge": (8660, 11547)}
 TILE, OVERLAP = 640, 0.5
 
 
-def draw(path: Path, height: int, width: int) -> Path:
-    """A JPEG of drawn pavement, tiled to the size."""
+def write_photo(path: Path, height: int, width: int) -> Path:
+    """A JPEG of synthetic pavement, tiled to the size."""
     pattern, _ = pavement.draw(0, size=448)
     rows, columns = (torch.arange(side) % 448 for side in (height, width))
     picture = pattern[:, rows][:, :, columns].permute(1, 2, 0).numpy()
@@ -55,16 +55,17 @@ def draw(path: Path, height: int, width: int) -> Path:
 
 
 def make_ours(device: torch.device, precision: torch.dtype) -> Callable[[Path], None]:
-    return written(Predictor(fast_function(UNetResNet().eval(), device, precision), 0.5, {},
-                             device))
+    probability = fast_function(UNetResNet().eval(), device, precision)
+    return end_to_end(Predictor(probability, 0.5, {}, device))
 
 
 def make_int8(folder: Path) -> Callable[[Path], None]:
-    export(checkpoint.SHIPPED, folder / "cracks.onnx", photos=[])  # 8 bits do not suit random ones
-    return written(load(folder / "cracks.onnx", "cpu"))
+    # Not random weights, which do not survive 8 bits.
+    export(checkpoint.SHIPPED, folder / "cracks.onnx", photos=[])
+    return end_to_end(load(folder / "cracks.onnx", "cpu"))
 
 
-def written(predictor: Predictor) -> Callable[[Path], None]:
+def end_to_end(predictor: Predictor) -> Callable[[Path], None]:
     def predict(path: Path) -> None:
         probability = predictor(read_photo(path), dtype=torch.uint8)
         write_png(path.with_name("ours.png"), (probability >= 128).to(torch.uint8) * 255)
@@ -111,7 +112,7 @@ def measure_memory(folder: Path, device: str) -> None:
     checkpoint.save(folder / "random.pt", UNetResNet())
     for side, size in ((OURS, "crop"), (OURS, "photo"), (TREATED, "photo"), (AS_USED, "photo"),
                        (OURS, "huge")):
-        photo = draw(folder / f"{size}.jpg", *SIZES[size])
+        photo = write_photo(folder / f"{size}.jpg", *SIZES[size])
         command = ([ROOT / "infer.py", photo, "--checkpoint", folder / "random.pt", "--output",
                     folder / size] if side == OURS else [__file__, "--only", side, photo])
         with subprocess.Popen([sys.executable, *command, "--device", device],
@@ -129,7 +130,7 @@ def measure_rate(folder: Path, device: str) -> None:
         for count in (small, large):
             photos = folder / f"{size}-{count}"
             photos.mkdir()
-            first = draw(photos / "0.jpg", *SIZES[size])
+            first = write_photo(photos / "0.jpg", *SIZES[size])
             for number in range(1, count):
                 shutil.copy(first, photos / f"{number}.jpg")
             began = time.perf_counter()
@@ -176,7 +177,7 @@ def main() -> None:
         if args.int8:
             sides[INT8] = make_int8(Path(folder))
         for size, rounds, warmup in (("crop", args.rounds, 2), ("photo", 1, 0)):
-            path = draw(Path(folder) / f"{size}.jpg", *SIZES[size])
+            path = write_photo(Path(folder) / f"{size}.jpg", *SIZES[size])
             sides[ALONE] = make_forward(device, pick_precision("auto", device), SIZES[size])
             seconds = interleave({side: lambda predict=predict: predict(path)
                                   for side, predict in sides.items()}, rounds, warmup)

@@ -56,7 +56,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--blocks", type=int, nargs=4, default=[3, 4, 6, 3], help="unless --start is a checkpoint")
     add("--peer", action="store_true", help="segmentation_models_pytorch's decoder, from ImageNet")
     add("--scales", type=float, nargs=2, default=[0.5, 3.0], metavar=("LO", "HI"))
-    add("--balance", action="store_true", help="draw photos more often, the wider their cracks")
+    add("--balance", action="store_true", help="repeat photos with rare widths")
     add("--confusers", type=int, choices=(0, 1), default=1, help="1: paint confusers into crops")
     add("--crop", type=int, default=256)
     add("--batch", type=int, default=8)
@@ -104,8 +104,8 @@ def divide(args: argparse.Namespace, split: Split) -> tuple[list[Pair], list[Pai
     learned = {source_of(Path(name).stem) for name in trained_on(split)}
     sources = {pair.source for pair in pairs} - learned
     if wrong := set(args.without) - sources:
-        raise ValueError(f"--without {min(wrong)}: wanted a source that --start has not learned "
-                         f"from: {', '.join(sorted(sources)) or 'there is none'}")
+        raise ValueError(f"--without {min(wrong)}: expected a source that --start was not "
+                         f"trained on: {', '.join(sorted(sources)) or 'there is none'}")
     left_out = [pair for pair in pairs + held_out if pair.source in args.without]
     trained, seen = ([pair for pair in side if pair.source not in args.without]
                      for side in (pairs, held_out))

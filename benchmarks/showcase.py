@@ -2,9 +2,9 @@
 
     pip install -e ".[measure]" && python benchmarks/showcase.py --output docs/showcase.jpg
 
-The surfaces are public-domain photos of scikit-image; nothing of the data sets may be shown here.
-The cracks are drawn: dark and soft, with ragged edges that follow the grain of the surface, and
-a lit rim.
+The surfaces are public-domain photos from scikit-image, because the data sets may not be shown
+here. The cracks are synthetic: dark and soft, with ragged edges that follow the grain of the
+surface, and a lit rim.
 """
 
 import argparse
@@ -83,9 +83,8 @@ def main() -> None:
                         crack(wall(), [[-10, 130], [460, 300]], 4, 0, seed=8)):
         found = predictor(photo, min_area=50) >= predictor.threshold
         print(f"Dice {count(found, mask).dice:.3f}")
-        painted = overlay.overlay(photo, found)
-        rows.append([photo, painted,
-                     drawing.draw(painted, widths.measure(found), legend=False)])
+        marked = overlay.overlay(photo, found)
+        rows.append([photo, marked, drawing.draw(marked, widths.measure(found), legend=False)])
     picture = overlay.sheet(rows, CELL).permute(1, 2, 0).numpy()
     Image.fromarray(picture).save(args.output, quality=90)
 

@@ -2,8 +2,8 @@
 
     python benchmarks/stress.py PHOTOS --masks MASKS [--checkpoint RUN]
 
-Each photo is predicted again in each condition, in which a person still sees the cracks, and scored
-against its mask; enlarged or reduced photos against a mask enlarged or reduced alike. Benchmarks of
+Each photo is predicted again in conditions in which a person still sees the cracks, and scored
+against its mask; an enlarged or reduced photo against its mask of the same size. Benchmarks of
 corruptions (Hendrycks and Dietterich, 2019) do the same for classifiers.
 """
 
@@ -41,7 +41,7 @@ STRESS: dict[str, tuple[Callable[[Tensor, float, Generator], Tensor], float]] = 
 SCALES = {"enlarged x2": 2.0, "enlarged x4": 4.0, "reduced x0.5": 0.5}
 
 
-def spoil(photo: Tensor, name: str, seed: int = 0) -> Tensor:
+def degrade(photo: Tensor, name: str, seed: int = 0) -> Tensor:
     """A photo (3, h, w) uint8 under one of `STRESS`."""
     transform, strength = STRESS[name]
     image = transform(photo.float() / 255, strength, Generator().manual_seed(seed))
@@ -61,10 +61,10 @@ def rescale(photo: Tensor, truth: Tensor, factor: float) -> tuple[Tensor, Tensor
 def conditions(photo: Tensor, truth: Tensor) -> Iterator[tuple[str, Tensor, Tensor]]:
     """Name, photo and mask of each row of the sheet, for photo (3, h, w) uint8, mask (1, h, w)."""
     truth = truth.bool()
-    seed = zlib.crc32(photo.numpy().tobytes())  # noise of its own, in any order of photos
+    seed = zlib.crc32(photo.numpy().tobytes())  # its own noise, in any order of photos
     yield "as it is", photo, truth
     for name in STRESS:
-        yield name, spoil(photo, name, seed), truth
+        yield name, degrade(photo, name, seed), truth
     for name, factor in SCALES.items():
         yield name, *rescale(photo, truth, factor)
 

@@ -1,14 +1,14 @@
-"""How near are measured widths and lengths of predicted cracks to those of the true masks?
+"""How close are measured widths and lengths of predicted cracks to those of the true masks?
 
     python benchmarks/widths.py --data crackmix confusers --checkpoint runs/cracks-1 --calibrate
 
-Each photo that the checkpoint was validated on is predicted and measured as infer.py does, and so
-is its mask. Ratios are of photos: predicted over true mean width, and length. Printed are medians,
-quartiles and correlations by source and by true mean width. Photos without a true crack are left
-out, those in which nothing is found are counted as missed.
+Each validation photo of the checkpoint is predicted and measured as infer.py does, and so is its
+mask. Ratios are per photo: predicted over true mean width, and length. Printed are medians,
+quartiles and correlations, by source and by true mean width. Photos without a true crack are left
+out; those in which nothing is found are counted as missed.
 
---calibrate: the factor for widths that makes the median ratio 1, from every other photo, and what
-it brings on the rest.
+--calibrate: the factor for widths that makes the median ratio 1 on every other photo, and its
+effect on the rest.
 """
 
 import argparse
@@ -107,7 +107,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="data sets")
     parser.add_argument("--checkpoint", type=Path, default=SHIPPED)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--calibrate", action="store_true", help="a factor for widths, too")
+    parser.add_argument("--calibrate", action="store_true", help="also find a factor for widths")
     args = parser.parse_args()
     photos = photos_of(args)
     if not photos:

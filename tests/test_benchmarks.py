@@ -83,7 +83,7 @@ def test_a_run_of_the_study_and_its_table(sets, tiny, tmp_path):
 @pytest.mark.parametrize("source", ["deepcrack", "CFD"])
 def test_a_source_that_is_not_there_or_known_already_is_not_left_out(sets, tiny, tmp_path, source):
     refused(run_script(tmp_path, *study(sets, tiny, "--without", source)), "recipe.py",
-            f"{source}: wanted", "DeepCrack, masonry, scene")
+            f"{source}: expected", "DeepCrack, masonry, scene")
 
 
 def test_what_the_weights_have_learned_from_is_not_scored(sets, tiny, tmp_path):
@@ -174,12 +174,12 @@ def photo() -> torch.Tensor:
 
 
 @pytest.mark.parametrize("name", stress.STRESS)
-def test_stress_is_repeatable_and_spoils_a_copy(photo, name):
+def test_stress_is_repeatable_and_degrades_a_copy(photo, name):
     before = photo.clone()
-    spoiled = stress.spoil(photo, name)
-    assert spoiled.dtype == torch.uint8 and spoiled.shape == photo.shape
-    assert torch.equal(photo, before) and torch.equal(spoiled, stress.spoil(photo, name))
-    assert not torch.equal(spoiled, photo)
+    degraded = stress.degrade(photo, name)
+    assert degraded.dtype == torch.uint8 and degraded.shape == photo.shape
+    assert torch.equal(photo, before) and torch.equal(degraded, stress.degrade(photo, name))
+    assert not torch.equal(degraded, photo)
 
 
 @pytest.mark.parametrize("factor", [2, 4])
@@ -231,13 +231,13 @@ def test_a_detector_of_dark_pixels(photo):
 
 def test_each_photo_has_its_own_noise_and_lines():
     """Which do not depend on what came before it."""
-    def spoilt(*greys: int) -> list[torch.Tensor]:
+    def degraded(*greys: int) -> list[torch.Tensor]:
         truth = torch.ones(1, 40, 50, dtype=torch.bool)
         photos = [torch.full((3, 40, 50), grey, dtype=torch.uint8) for grey in greys]
         return [image - grey for grey, photo in zip(greys, photos)
                 for _, image, _ in stress.conditions(photo, truth)]
 
-    first, second = spoilt(100, 101), spoilt(101, 100)
+    first, second = degraded(100, 101), degraded(101, 100)
     for i in (NAMES.index("noise"), NAMES.index("painted lines")):
         assert not torch.equal(first[i], first[len(NAMES) + i])
         assert torch.equal(first[i], second[len(NAMES) + i])

@@ -13,7 +13,7 @@ from scipy.ndimage import distance_transform_edt
 from skimage.morphology import skeletonize
 
 from unet_resnet.evaluation import sheet as sheets
-from unet_resnet.evaluation.thinning import dilate
+from unet_resnet.evaluation.thinning import dilate_disk
 from unet_resnet.evaluation.sheet import (
     CLASSES, Match, ScoreSheet, match_skeletons, match_within, write_scores)
 from unet_resnet.files import fingerprint
@@ -40,7 +40,7 @@ def image(seed: int, cracks: bool = True, size: int = 24) -> tuple[torch.Tensor,
     truth = torch.zeros(size, size, dtype=torch.bool)
     if cracks:
         truth[torch.randint(size, (), generator=draw), 2:] = True
-        truth = dilate(truth, 1)
+        truth = dilate_disk(truth, 1)
     noise = torch.randint(0, 513, truth.shape, generator=draw) / 512
     return ((noise + truth) / 2)[None], truth[None]
 

@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.ndimage import binary_dilation, distance_transform_edt
 from skimage.morphology import skeletonize
 
-from unet_resnet.evaluation.thinning import dilate, thin
+from unet_resnet.evaluation.thinning import dilate_disk, thin
 
 bounded = settings(deadline=None, max_examples=100, derandomize=True)
 MASKS = st.tuples(st.integers(1, 12), st.integers(1, 12)).flatmap(
@@ -44,4 +44,4 @@ def test_thin_equals_scikit_image_on_blobs_and_noise(share):
 def test_dilate_equals_distance_transform(mask, radius):
     expected = (distance_transform_edt(~mask.numpy()) <= radius if mask.any()
                 else np.zeros(mask.shape))  # without a mask pixel scipy has no distance
-    assert np.array_equal(dilate(mask, radius), expected)
+    assert np.array_equal(dilate_disk(mask, radius), expected)

@@ -84,7 +84,7 @@ def film(path: Path, frames: Sequence[np.ndarray | av.VideoFrame] = (), times: S
 def convert(path: Path, destination: Path) -> tuple[list[video.Frame], video.Source]:
     """Write the frames of a video as a new video."""
     frames = []
-    with video.opened(path) as source, video.written(destination, source) as write:
+    with video.open_video(path) as source, video.write_video(destination, source) as write:
         for frame in source.frames():
             frames.append(frame)
             write(frame, frame.pixels)
@@ -92,7 +92,7 @@ def convert(path: Path, destination: Path) -> tuple[list[video.Frame], video.Sou
 
 
 def read(path: Path, every: int = 1) -> list[video.Frame]:
-    with video.opened(path) as source:
+    with video.open_video(path) as source:
         frames = list(source.frames(every))
         assert source.damage == ""
     return frames
@@ -143,7 +143,7 @@ def test_a_name_that_ffmpeg_would_take_for_an_address(tmp_path, monkeypatch):
 
 def test_painted_frames_are_what_is_written(tmp_path):
     path, destination = film(tmp_path / "a.mp4"), tmp_path / "again.mp4"
-    with video.opened(path) as source, video.written(destination, source) as write:
+    with video.open_video(path) as source, video.write_video(destination, source) as write:
         for frame in source.frames():
             write(frame, 255 - frame.pixels)
     inverted = [[255 - value for value in colour] for colour in CORNERS]
@@ -397,7 +397,7 @@ def test_frames_after_a_damaged_place_are_read(tmp_path):
 
 def refusal(path: Path) -> str:
     """The one line of the ValueError."""
-    with pytest.raises(ValueError) as caught, video.opened(path) as source:
+    with pytest.raises(ValueError) as caught, video.open_video(path) as source:
         list(source.frames())
     line = str(caught.value)
     assert line.startswith(f"{path}: ") and "\n" not in line
@@ -444,7 +444,7 @@ def test_a_video_without_a_frame_left(tmp_path):
 
 def test_a_missing_file_and_a_folder(tmp_path):
     for path in (tmp_path / "a.mp4", tmp_path):
-        with pytest.raises(OSError, match=str(path)) as caught, video.opened(path):
+        with pytest.raises(OSError, match=str(path)) as caught, video.open_video(path):
             pass
         assert "\n" not in str(caught.value)
 
@@ -467,7 +467,7 @@ def test_a_failure_leaves_nothing_new(tmp_path, error):
             convert(path, destination)
             before = destination.read_bytes()
         with pytest.raises(error if isinstance(error, type) else type(error)):
-            with video.opened(path) as source, video.written(destination, source) as write:
+            with video.open_video(path) as source, video.write_video(destination, source) as write:
                 for frame in source.frames():
                     write(frame, frame.pixels)
                     if frame.index == 9:
@@ -494,8 +494,8 @@ def test_a_full_disk_is_named(tmp_path):
 def test_frames_are_not_kept(tmp_path):
     """However long the video, only a few frames wait in the encoder, and no tensor does."""
     path, alive = film(tmp_path / "a.mkv", [picture(i % COUNT) for i in range(120)]), []
-    with (video.opened(path) as source,
-          video.written(tmp_path / "again.mp4", source) as write):
+    with (video.open_video(path) as source,
+          video.write_video(tmp_path / "again.mp4", source) as write):
         for frame in source.frames():
             alive.append(weakref.ref(frame.pixels))
             write(frame, frame.pixels)

@@ -28,9 +28,9 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 def pass_through(path: Path, stem: Path, every: int | None = None) -> None:
-    with frames.film(path, stem, every) as film:
-        for frame in film:
-            film.add(frame, {"share": frame.index / 8}, frame.pixels)
+    with frames.open_results(path, stem, every) as video:
+        for frame in video:
+            video.add(frame, {"share": frame.index / 8}, frame.pixels)
 
 
 @pytest.mark.parametrize("every, indices", [(None, range(12)), (5, (0, 5, 10))])
@@ -46,16 +46,16 @@ def test_a_damaged_video_ends_in_an_error_once_its_frames_are_there(tmp_path):
     path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
     with pytest.raises(ValueError, match="a.avi: damaged"):
         pass_through(path, tmp_path / "a")
-    with codec.opened(tmp_path / "a_cracks.mp4") as source:
+    with codec.open_video(tmp_path / "a_cracks.mp4") as source:
         count = len(list(source.frames()))
     assert 3 < count == len(rows(tmp_path / "a_cracks.csv")) < 12
 
 
 def test_a_failure_leaves_neither_table_nor_video(tmp_path):
     path = avi(tmp_path / "a.avi")
-    with pytest.raises(OSError), frames.film(path, tmp_path / "a") as film:
-        for frame in film:
-            film.add(frame, {}, frame.pixels)
+    with pytest.raises(OSError), frames.open_results(path, tmp_path / "a") as video:
+        for frame in video:
+            video.add(frame, {}, frame.pixels)
             if frame.index == 3:
                 raise OSError("disk full")
     assert list(tmp_path.iterdir()) == [path]

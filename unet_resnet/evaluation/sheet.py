@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unet_resnet.evaluation.thinning import dilate, thin
+from unet_resnet.evaluation.thinning import dilate_disk, thin
 from unet_resnet.files import align, atomic_write, csv_lines, fingerprint, one_line
 from unet_resnet.images import read_photo, write_png
 from unet_resnet.inference import overlay
@@ -80,7 +80,8 @@ def match_within(prediction: Tensor, truth: Tensor, tolerance: int) -> Match:
     Human outlines of a thin crack differ by a pixel or two, so CrackForest (Shi et al., 2016)
     accepts pixels within 5 pixels, others within 2. Tolerance 0 gives the plain scores.
     """
-    return _match(prediction, dilate(truth, tolerance), truth, dilate(prediction, tolerance))
+    near_truth, near_prediction = (dilate_disk(mask, tolerance) for mask in (truth, prediction))
+    return _match(prediction, near_truth, truth, near_prediction)
 
 
 def match_skeletons(prediction: Tensor, truth: Tensor) -> Match:

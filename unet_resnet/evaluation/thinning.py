@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def dilate(mask: Tensor, radius: int) -> Tensor:
+def dilate_disk(mask: Tensor, radius: int) -> Tensor:
     """All pixels within Euclidean distance `radius` of a pixel of the mask: (h, w) bool."""
     height, width = mask.shape
     padded = F.pad(mask, (radius,) * 4)

@@ -1,6 +1,6 @@
-"""How does a video become frames, and how do painted frames become a video again?
+"""How does a video become frames, and how do marked frames become a video again?
 
-    with codec.opened(path) as source, codec.written(destination, source) as write:
+    with codec.open_video(path) as source, codec.write_video(destination, source) as write:
         for frame in source.frames():
             write(frame, paint(frame.pixels))
     if source.damage: ...  # known after the last frame
@@ -37,7 +37,7 @@ class Frame(NamedTuple):
 
 
 class Source:
-    """A video being read, as `opened` returns it.
+    """A video being read, as `open_video` returns it.
 
     `damage` is "" or, after the last frame, one line about what could not be read. A truncated MKV,
     WebM or transport stream reads as a shorter one, without damage.
@@ -87,7 +87,7 @@ class Source:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Source]:
+def open_video(path: Path) -> Iterator[Source]:
     """The video at `path`. Raises OSError, or ValueError if it is no video."""
     try:  # "file:", or FFmpeg takes the start of 12:30.mp4 for a protocol
         container = av.open(f"file:{path}", metadata_errors="ignore")
@@ -98,7 +98,7 @@ def opened(path: Path) -> Iterator[Source]:
 
 
 @contextmanager
-def written(path: Path, source: Source) -> Iterator[Callable[[Frame, Tensor], None]]:
+def write_video(path: Path, source: Source) -> Iterator[Callable[[Frame, Tensor], None]]:
     """A function that appends a picture (3, h, w) uint8 RGB, all of one size, at the time of a
     frame to an MP4 at `path`, which is there once it is complete. Raises OSError."""
     # By its name: through a Python file, PyAV hides that a disk is full.

@@ -1,4 +1,4 @@
-"""Where do the results of a video's frames go? Into a table, and into a painted video if wanted."""
+"""Where do the results of a video's frames go? Into a table and a video with the cracks marked."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -15,8 +15,8 @@ from unet_resnet.video import codec
 
 
 @dataclass
-class Film:
-    """The frames of a video, one at a time, and what was found in them; `film` makes it."""
+class VideoResults:
+    """The frames of a video, one at a time, and what was found in them; see `open_results`."""
 
     source: codec.Source
     table: BinaryIO
@@ -31,7 +31,7 @@ class Film:
 
     def add(self, frame: codec.Frame, numbers: Mapping[str, float | None],
             picture: Tensor | None = None) -> None:
-        """The numbers become a row of the table, the picture (3, h, w) uint8 a painted frame."""
+        """The numbers become a row of the table, the picture (3, h, w) uint8 a frame."""
         row = {"frame": frame.index, "seconds": round(frame.seconds, 4), **numbers}
         if not self.count:
             self.table.write(csv_lines(row))
@@ -42,7 +42,7 @@ class Film:
 
 
 @contextmanager
-def film(path: Path, stem: Path, every: int | None = None) -> Iterator[Film]:
+def open_results(path: Path, stem: Path, every: int | None = None) -> Iterator[VideoResults]:
     """The frames of the video at `path`, with STEM_cracks.csv and STEM_cracks.mp4 for what is found
     in them; or every N-th frame and the table alone. Files appear when the block ends.
 
@@ -50,10 +50,10 @@ def film(path: Path, stem: Path, every: int | None = None) -> Iterator[Film]:
     """
     stem.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        source = stack.enter_context(codec.opened(path))
+        source = stack.enter_context(codec.open_video(path))
         table = stack.enter_context(atomic_write(stem.with_name(f"{stem.name}_cracks.csv")))
         write = None if every else stack.enter_context(
-            codec.written(stem.with_name(f"{stem.name}_cracks.mp4"), source))
-        yield Film(source, table, write, every or 1)
+            codec.write_video(stem.with_name(f"{stem.name}_cracks.mp4"), source))
+        yield VideoResults(source, table, write, every or 1)
     if source.damage:
         raise ValueError(source.damage)
