@@ -6,7 +6,6 @@ import hashlib
 import io
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -111,27 +110,18 @@ def fingerprint(path: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def check_folder(folder: Path, remedy: str = "choose another --output") -> None:
+def check_folder(folder: Path) -> None:
     """Raise OSError if no file can be written in `folder`, which need not exist yet."""
     folder = folder.absolute()
     nearest = next(path for path in (folder, *folder.parents) if path.exists())
-    try:
-        with tempfile.TemporaryFile(dir=nearest):
-            pass
-    except OSError as error:
-        raise OSError(f"{nearest}: no file can be written here ({error.strerror}); "
-                      f"{remedy}") from error
+    if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
+        raise PermissionError(f"{nearest}: no file can be written here; choose another --output")
 
 
 def check_new(path: Path) -> None:
-    """Raise OSError if `path` exists, or its folder is missing."""
+    """Raise OSError if `path` exists, be it a link that leads nowhere, or its folder is missing."""
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path.parent}: no such folder")
-    check_absent(path)
-
-
-def check_absent(path: Path) -> None:
-    """Raise FileExistsError for anything of that name, even a link that leads nowhere."""
     if os.path.lexists(path):
         raise FileExistsError(f"{path} exists; choose another name")
 

@@ -42,7 +42,6 @@ ORIENTATION = 0x0112  # EXIF tag
 TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
          4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
          6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90}
-QUARTER_TURNS = (TURNS[5], TURNS[6], TURNS[7], TURNS[8])  # exchange height and width
 WHITES = (1, 255, 1023, 4095, 16383, 65535)  # grey values that may stand for white
 MIN_SPAN = 1 / 32  # of that range in a photo: 8 of 256 levels
 BITS, PHOTOMETRIC, PLANES = 258, 262, 284  # TIFF tags
@@ -119,25 +118,11 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def exif_turn(image: Image.Image) -> Image.Transpose | None:
-    """The turn by which EXIF makes an image upright, or None. Ask a TIFF before decoding it."""
+    """The turn by which EXIF makes an image upright, or None; of a TIFF, only until decoded."""
     try:
         return TURNS.get(image.getexif().get(ORIENTATION, 1))
     except Exception:  # damaged EXIF data do not affect the pixels
         return None
-
-
-def size_of(path: Path) -> tuple[int, int]:
-    """Height and width as `read_photo` returns them; most formats need no decoding for it."""
-    with open_image(path) as image:
-        return upright_size(image)
-
-
-def upright_size(image: Image.Image) -> tuple[int, int]:
-    if image.format == "TIFF":
-        image.load()  # turns it
-        return image.height, image.width
-    turned = exif_turn(image) in QUARTER_TURNS
-    return (image.width, image.height) if turned else (image.height, image.width)
 
 
 def read_photo(path: Path) -> Tensor:

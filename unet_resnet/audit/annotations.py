@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from unet_resnet.audit.polygons import Drawing, Shape, box, decode_runs, mask_shape, parse_points
 from unet_resnet.files import one_line
-from unet_resnet.images import check_megapixels, is_picture, size_of
+from unet_resnet.images import check_megapixels, is_picture, read_photo
 
 SUFFIXES = (".json", ".txt", ".xml")
 
@@ -63,6 +63,12 @@ def read(source: Path, photos: Path | None = None) -> list[Drawing]:
     if not drawings:
         raise ValueError(f"{source}: no annotations in it ({' '.join(SUFFIXES)})")
     return drawings
+
+
+def size_of(photo: Path) -> tuple[int, int]:
+    """Its height and width, upright."""
+    _, height, width = read_photo(photo).shape
+    return height, width
 
 
 def is_name_list(path: Path) -> bool:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from unet_resnet.files import align, check_absent, check_folder, one_line
+from unet_resnet.files import align, check_new, one_line
 from unet_resnet.images import check_megapixels, write_png
 
 BACKGROUND = {"background", "_background_", "__ignore__"}  # not crack unless chosen
@@ -154,11 +154,10 @@ def write(drawings: Sequence[Drawing], folder: Path, line_width: float) -> str:
 
     Raises FileExistsError, before anything is written, if one of them exists.
     """
-    check_folder(folder, "choose another --to")
+    folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{drawing.stem}.png" for drawing in drawings]
     for path in paths:
-        check_absent(path)
-    folder.mkdir(parents=True, exist_ok=True)
+        check_new(path)
     kinds, invisible, blank = Counter(), 0, 0
     for path, drawing in zip(tqdm(paths, "drawing", unit="mask", leave=False), drawings):
         mask = np.zeros(drawing.size, bool)
