@@ -15,7 +15,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 import torch
 from torch import Tensor, nn
 from torch.amp import GradScaler
-from torch.optim import Adam
+from torch.optim import Adam, Optimizer
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -51,7 +51,7 @@ def main() -> None:
     group.join(device)
 
     if not args.data:
-        with group.first_goes_ahead():
+        with group.main_process_first():
             pavement.write(DRAWN_SET, DRAWN_COUNT)
     train_pairs, validation_pairs, test_pairs, split, masks = split_for_run(
         [Path(data) for data in args.data or [DRAWN_SET]], args.seed, args.split, resumed,
@@ -72,10 +72,10 @@ def main() -> None:
     print(f"{len(train_pairs)} photos to train on, {len(validation_pairs)} to validate on, "
           f"{len(test_pairs)} of test/ to score at the end; {device}, "
           f"{str(precision).removeprefix('torch.')}; files go to {progress.folder}")
-    with progress.saved_on_failure():
+    with progress.save_on_failure():
         train(args, network, crops, validation_pairs, progress, precision)
     group.leave()
-    if test_pairs and group.first:
+    if test_pairs and group.is_main:
         score_test(progress, test_pairs, precision, args.workers)
     command = shlex.join(["python", "infer.py", validation_pairs[0].image.as_posix(),
                           "--checkpoint", progress.folder.as_posix()])
@@ -90,11 +90,11 @@ def make_model(args: argparse.Namespace, saved: checkpoint.Checkpoint | None, de
     if saved:
         model.load_state_dict(saved.model)
     else:
-        with group.first_goes_ahead():  # one process downloads
+        with group.main_process_first():  # one process downloads
             print(imagenet.load_encoder(model.encoder, args.weights))
     model.to(device, memory_format=memory_format(device))
     crops_at_once = min(args.micro_batch, -(-args.batch_size // group.size))
-    model = group.share_norms(model, crops_at_once, device)
+    group.sync_batchnorm(model, crops_at_once, device)
     if args.recompute:
         recompute.recompute_activations(model)
     print(memory.estimate(model, args.crop, crops_at_once, precision))
@@ -130,7 +130,7 @@ def train(args: argparse.Namespace, network: nn.Module, crops: Crops,
             model.encoder.eval()
         left = windows.of_epoch(epoch, crops, args.batch_size, done, args.workers, group, device)
         with tqdm(left, f"epoch {epoch + 1}/{args.epochs}", updates, initial=done, unit="update",
-                  leave=False, disable=not group.first) as bar:
+                  leave=False, disable=not group.is_main) as bar:
             for update, window in enumerate(bar, done):
                 lr = args.lr * schedule(epoch * updates + update, args.epochs * updates)
                 for parameters in optimizer.param_groups:
@@ -151,13 +151,13 @@ def train(args: argparse.Namespace, network: nn.Module, crops: Crops,
         loss = fmean(loss for loss in progress.losses if loss is not None)
         row = {"epoch": epoch + 1, "loss": loss, "seconds": seconds, "threshold": threshold,
                "mean_dice": mean_dice, **{name: getattr(scores, name) for name in SCORES}}
-        if group.first:
+        if group.is_main:
             show(row, args.epochs, histograms, shown, progress)
         progress.end_epoch(row)  # writes best.pt, history.csv and last.pt
 
 
-def train_window(network: nn.Module, optimizer: Adam, scaler: GradScaler, window: windows.Window,
-                 micro_batch: int, precision: torch.dtype, group: Group,
+def train_window(network: nn.Module, optimizer: Optimizer, scaler: GradScaler,
+                 window: windows.Window, micro_batch: int, precision: torch.dtype, group: Group,
                  stop: Stop) -> tuple[float | None, int]:
     """One update; returns the window's mean loss, None if it was skipped because loss or gradients
     are not finite, and the micro-batch that fits into memory."""
@@ -165,12 +165,12 @@ def train_window(network: nn.Module, optimizer: Adam, scaler: GradScaler, window
         try:
             with windows.all_or_nothing(network):
                 loss = accumulate(network, scaler, window, micro_batch, precision, group, stop)
-                mean = windows.agreed_mean(loss, network, scaler, group)
+                mean = windows.finite_mean(loss, network, scaler, group)
             break
         except FloatingPointError:
             return None, micro_batch
         except (RuntimeError, MemoryError) as error:
-            micro_batch = windows.halved(micro_batch, error, group)
+            micro_batch = windows.halve_micro_batch(micro_batch, error, group)
         torch.cuda.empty_cache()  # out here, the error no longer holds the tensors of its pass
     scaler.step(optimizer)
     scaler.update()
@@ -188,7 +188,7 @@ def accumulate(network: nn.Module, scaler: GradScaler, window: windows.Window, m
     total, parts = torch.zeros(()), list(zip(*(tensor.split(micro_batch) for tensor in window)))
     for number, (images, masks, weights) in enumerate(parts, start=1):
         stop.check()
-        with group.held_back(network, last=number == len(parts)):
+        with group.no_sync_unless(network, last=number == len(parts)):
             with autocast(images.device, precision):
                 logits = network(images)
             loss = crack_loss(logits, masks, weights=weights)
@@ -200,7 +200,7 @@ def accumulate(network: nn.Module, scaler: GradScaler, window: windows.Window, m
 def validate(model: UNetResNet, pairs: Sequence[Pair], precision: torch.dtype, workers: int,
              group: Group, stop: Stop) -> tuple[dict[str, Tensor], list[list[Tensor]]]:
     """`metrics.histogram` of each source; a corner of a few photos: [photo, truth, probability]."""
-    group.share_buffers(model)
+    group.broadcast_buffers(model)
     sources, device = sorted({pair.source for pair in pairs}), next(model.parameters()).device
     histograms, shown = torch.zeros(len(sources), 2, metrics.BINS, dtype=torch.int64), []
     pairs = pairs[group.rank::group.size]
@@ -208,7 +208,7 @@ def validate(model: UNetResNet, pairs: Sequence[Pair], precision: torch.dtype, w
     probability = probability_function(model.eval(), device, precision)
     read = DataLoader(pairs, None, collate_fn=read_pair, num_workers=workers,
                       worker_init_fn=ignore_signals)
-    bar = tqdm(read, "validation", unit="photo", leave=False, disable=not group.first)
+    bar = tqdm(read, "validation", unit="photo", leave=False, disable=not group.is_main)
     for i, (photo, mask) in enumerate(bar):
         stop.check()
         prediction = tiling.predict(probability, photo)
@@ -245,5 +245,5 @@ def score_test(progress: Progress, pairs: Sequence[Pair], precision: torch.dtype
 
 
 if __name__ == "__main__":
-    with failures.in_one_line():
+    with failures.one_line_errors():
         main()

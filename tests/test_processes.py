@@ -1,5 +1,6 @@
 """Two processes train as one: same gradients, same scores, one end."""
 
+import copy
 import csv
 import os
 import signal
@@ -42,8 +43,8 @@ def test_shares_make_up_the_window(size, crops):
     """Each crop once, equal lengths, and weights with which a mean of means is the mean."""
     window = range(100, 100 + crops)
     groups = [Group(rank, size) for rank in range(size)]
-    shares = [group.share(window) for group in groups]
-    weights = [group.weights(crops) for group in groups]
+    shares = [group.shard(window) for group in groups]
+    weights = [group.shard_weights(crops) for group in groups]
     assert len({len(share) for share in shares}) == 1
     assert [len(share) for share in shares] == [len(weight) for weight in weights]
     counted = [crop for share, weight in zip(shares, weights)
@@ -57,9 +58,9 @@ def test_alone_nothing_is_exchanged():
     """Without a process group torch.distributed would raise."""
     group, model, values = Group(), UNetResNet((1, 1, 1, 1), (8,) * 5), torch.tensor([1.0, 2.0])
     group.join(CPU)
-    with group.first_goes_ahead():
-        group.share_buffers(model)
-    assert group.first and group.wrap(model, CPU) is model
+    with group.main_process_first():
+        group.broadcast_buffers(model)
+    assert group.is_main and group.wrap(model, CPU) is model
     assert group.any(True, CPU) and not group.any(False, CPU)
     assert torch.equal(group.sum(values.clone()), values)
     group.leave()
@@ -68,9 +69,10 @@ def test_alone_nothing_is_exchanged():
 def test_batchnorm_averages_over_all_gpus_if_each_sees_few_crops():
     def shared(group: Group, crops: int, device: str) -> bool:
         model = UNetResNet((1, 1, 1, 1), (8,) * 5)
-        found = group.share_norms(model, crops, torch.device(device))
-        assert same(found.state_dict(), model.state_dict())
-        return any(isinstance(module, torch.nn.SyncBatchNorm) for module in found.modules())
+        before = copy.deepcopy(model.state_dict())
+        group.sync_batchnorm(model, crops, torch.device(device))
+        assert same(model.state_dict(), before)
+        return any(isinstance(module, torch.nn.SyncBatchNorm) for module in model.modules())
 
     assert shared(Group(0, 2), 7, "cuda")
     assert not shared(Group(0, 2), 8, "cuda") and not shared(Group(0, 2), 7, "cpu")
@@ -97,12 +99,12 @@ def step_in_a_group() -> None:
     group = Group.from_environment()
     group.join(CPU)
     model, images, masks = one_window()
-    network, mine = group.wrap(model, CPU), group.share(range(5))
+    network, mine = group.wrap(model, CPU), group.shard(range(5))
     optimizer = SGD(model.parameters(), lr=64.0)
 
     def update() -> float | None:
         # 0 1 2, and 3 4 0 with the last one counting for nothing
-        window: Window = images[mine], masks[mine], group.weights(5)
+        window: Window = images[mine], masks[mine], group.shard_weights(5)
         loss, fits = train.train_window(network, optimizer, GradScaler("cpu", enabled=False),
                                         window, 2, torch.float32, group,
                                         Namespace(check=lambda: None))
@@ -116,7 +118,7 @@ def step_in_a_group() -> None:
     skipped = update() is None
     unchanged = all(torch.equal(value, after[name])
                     for name, value in model.state_dict().items())
-    if group.first:
+    if group.is_main:
         torch.save({"model": after, "loss": loss, "counts": counts, "known": known,
                     "skipped by both": skipped and unchanged}, "step.pt")
     group.leave()

@@ -33,7 +33,7 @@ from unet_resnet.audit.folders import find
 from unet_resnet.images import read_photo
 from unet_resnet.losses import crack_loss
 from unet_resnet.metrics import best_threshold, counts_at, histogram
-from unet_resnet.training import settings
+from unet_resnet.training import manifest, settings
 from unet_resnet.training.processes import Group
 from unet_resnet.training.resume import Progress
 from unet_resnet.training.windows import Window
@@ -260,22 +260,6 @@ def test_best_stays_when_later_epochs_are_worse(whole, tmp_path):
     assert [row["iou"] for row in history(tmp_path)] == [
         (16 - rows) / (16 + rows) for rows in (10, 2, 5)]
     assert checkpoint.read(tmp_path / "best.pt").history == progress.history[:2]
-
-
-def test_a_run_from_before_mean_dice_goes_on(trained, script, tmp_path):
-    """Its epochs rank by the Dice over all pixels, and its table gets the column."""
-    shutil.copytree(trained / "runs/walls-1", tmp_path / "run")
-    for name in ("last.pt", "best.pt"):
-        content = torch.load(tmp_path / "run" / name, weights_only=True)
-        for row in content["history"]:
-            del row["mean_dice"]
-        torch.save(content, tmp_path / "run" / name)
-    outcome = script("train.py", "--resume", "run", "--epochs", 3)
-    assert outcome.status == 0, outcome.err
-    rows = history(tmp_path / "run")
-    assert [row["mean_dice"] == row["dice"] for row in rows] == [True, True, True]
-    best = checkpoint.read(tmp_path / "run/best.pt").history[-1]
-    assert best["epoch"] == max(rows, key=lambda row: row["dice"])["epoch"]
 
 
 # Resumption
@@ -509,7 +493,7 @@ def test_resuming_on_data_that_moved_goes_on(trained, script, tmp_path):
     ("--epochs -1", "--epochs"), ("--epoch 1", "--epoch"), ("--encoder resnet50", "--blocks"),
     ("--output new --resume", "--output"), ("--epochs 2.5", "--epochs"),
     ("--batch-size 0", "--batch-size"),
-    ("--batch-size 2 --micro-batch 3", "--micro-batch"), ("--crop 10", "--crop"),
+    ("--crop 10", "--crop"),
     ("--blocks 1 1 1", "--blocks"), ("--widths 8 8 8 8 0", "--widths"), ("--workers -1", "-1"),
     ("--lr nan", "nan"), ("--lr abc", "abc"), ("--lr -1", "-1"), ("--encoder-lr -1", "-1"),
     ("--save-every -1", "-1"), ("--save-every nan", "nan"), ("--save-every inf", "inf"),
@@ -643,21 +627,21 @@ def test_signals_to_the_whole_job(trained, script, tmp_path, number):
     assert checkpoint.read(tmp_path / "run" / "last.pt").history == history(tmp_path / "run")
 
 
-def test_a_photo_that_breaks_in_a_worker_is_named_and_the_run_kept(trained, script, tmp_path):
-    """Cut short behind its header, as by a full disk; once it is mended, the run can go on."""
+def test_a_photo_that_breaks_in_a_worker_is_named_and_the_run_kept(trained, script, tmp_path,
+                                                                   monkeypatch):
+    """Cut short after all photos were checked; once it is mended, the run can go on."""
     shutil.copytree(trained / "walls", tmp_path / "walls")
     split = json.loads((trained / "runs/walls-1/split.json").read_text())
-    names = list(split["train"])
-    photo = tmp_path / "walls/images" / names[0]
-    broken = photo.with_suffix(".jpg")
-    Image.open(photo).save(broken)
-    broken.write_bytes(broken.read_bytes()[:-200])
-    photo.unlink()
-    (tmp_path / "mine.json").write_text(json.dumps(
-        {"train": [broken.name, *names[1:]], "validation": list(split["validation"])}))
-    start = ("train.py", "--data", "walls", "--split", "mine.json", "--output", "run", *TINY)
-    outcome = script(*start, "--workers", 1)
-    refused(outcome, "train.py", broken.name)
+    photo = tmp_path / "walls/images" / next(iter(split["train"]))
+    record_start = manifest.record_start
+
+    def cut(*arguments) -> None:
+        photo.write_bytes(photo.read_bytes()[:-200])
+        record_start(*arguments)
+
+    monkeypatch.setattr(manifest, "record_start", cut)
+    outcome = script("train.py", "--data", "walls", "--output", "run", *TINY, "--workers", 1)
+    refused(outcome, "train.py", photo.name)
     assert checkpoint.read(tmp_path / "run" / "last.pt").history == []
 
 

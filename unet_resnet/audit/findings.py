@@ -127,24 +127,22 @@ def judge_masks(records: Sequence[Record], unturned: bool, files: Files) -> None
     for record in records:
         if record.mask:
             depth = len(Path(record.pair.folder).parts)
-            folders[record.pair.mask.parents[depth]].append(record)
+            folders[record.pair.mask.parents[depth]].append((record, record.mask))
     for folder, inside in folders.items():
-        rule, note, unclear = infer_rule([record.mask for record in inside])
+        rule, note, unclear = infer_rule([mask for _, mask in inside])
         if unclear:
             files[AMBIGUOUS] += [(path, f"{unclear[0]}: {note}") for path in unclear]
         elif note:
             files[SPECIAL].append((folder, f"{folder}: {note}"))
-        for record in inside:
+        for record, mask in inside:
             record.pair = replace(record.pair, rule=replace(rule, unturned=unturned))
-            if record.pair.mask in unclear:
-                record.mask = None
-            else:
-                judge_mask(record)
+            if mask.path not in unclear:
+                judge_mask(record, mask)
 
 
-def judge_mask(record: Record) -> None:
+def judge_mask(record: Record, mask: MaskValues) -> None:
     """Note what is odd about a mask, now that it is known how it is read."""
-    mask, rule, photo = record.mask, record.pair.rule, record.size
+    rule, photo = record.pair.rule, record.size
     record.crack_pixels = mask.crack_pixels(rule)
     quarter = record.turn in QUARTER_TURNS
     size = mask.size[::-1] if quarter and rule.unturned and not mask.turned else mask.size

@@ -82,12 +82,9 @@ def split_for_run(paths: Sequence[Path], seed: int, split: str | None, last: Che
     `start` as trained on before.
     """
     drawn = split in (None, "groups")  # a file, which the user gave, may leave photos out
-    if last:
-        split = last.split
-    elif not drawn:
-        split = read_split(Path(split))
-    train, validation, test, notes = load_pairs(paths, seed, split, drawn and last is not None,
-                                                unturned)
+    given = read_split(Path(split)) if split and not drawn else split
+    train, validation, test, notes = load_pairs(paths, seed, last.split if last else given,
+                                                drawn and last is not None, unturned)
     described, masks = (describe_split(train, validation, part) for part in ("image", "mask"))
     for side, hashes in (last and last.masks or masks).items():
         if changed := dict(masks[side].items() - hashes.items()):

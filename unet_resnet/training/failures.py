@@ -27,7 +27,7 @@ def explain(error: Exception) -> str:
 
 
 @contextmanager
-def in_one_line() -> Iterator[None]:
+def one_line_errors() -> Iterator[None]:
     """An error in the block that a user can cause ends the program in one line."""
     print_safely()
     try:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +20,21 @@ import torch
 from unet_resnet.checkpoint import resolve
 from unet_resnet.files import atomic_write, fingerprint
 
-PACKAGES = ("unet_resnet", "torch", "torchvision", "numpy", "pillow")
+PACKAGES = ("torch", "torchvision", "numpy", "pillow")
 ROOT = Path(__file__).parents[2]  # of a clone
 
 
-def note_start(folder: Path, settings: Mapping[str, Any], split: Mapping[str, Any],
-               device: torch.device, precision: torch.dtype, processes: int) -> None:
+def record_start(folder: Path, settings: Mapping[str, Any], split: Mapping[str, Any],
+                 device: torch.device, precision: torch.dtype, processes: int) -> None:
     """Add this start to the record of the run in run.json, and write its split to split.json."""
     path = folder / "run.json"
     starts = json.loads(path.read_text("utf-8"))["starts"] if path.exists() else []
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
     start = {"date": datetime.now().astimezone().isoformat(timespec="seconds"),
-             "command": command(), "folder": os.getcwd(), "code": code_version(),
+             "command": shlex.join(["python", *sys.argv]),
+             "folder": os.getcwd(), "code": code_version(),
              "python": platform.python_version(), "system": platform.platform(),
-             **{package: package_version(package) for package in PACKAGES},
+             **{package: version(package) for package in PACKAGES},
              "threads": torch.get_num_threads(), "processes": processes, "device": str(device),
              "device_name": gpu or platform.processor() or platform.machine(),
              "precision": str(precision).removeprefix("torch."),
@@ -44,23 +45,11 @@ def note_start(folder: Path, settings: Mapping[str, Any], split: Mapping[str, An
             file.write((json.dumps(content, indent=1) + "\n").encode())
 
 
-def command() -> str:
-    return shlex.join(["python", *sys.argv])
-
-
-def package_version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:  # run from a copy that is not installed
-        return "not installed"
-
-
 def code_version() -> str:
     """The git commit of this clone, with "-dirty" if files were changed since; "" if unknown."""
-    if not (ROOT / ".git").exists():  # installed, perhaps within a clone of something else
-        return ""
+    clone = [f"--git-dir={ROOT / '.git'}", f"--work-tree={ROOT}"]  # never one that surrounds it
     try:
-        return subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty", "--abbrev=40",
+        return subprocess.run(["git", *clone, "describe", "--always", "--dirty", "--abbrev=40",
                                "--exclude=*"], capture_output=True, text=True).stdout.strip()
     except OSError:  # no git
         return ""

@@ -18,12 +18,12 @@ def estimate(model: nn.Module, side: int, micro_batch: int, precision: torch.dty
     """What a training on crops of `side` pixels will need, in one line; and what to change if that
     is more than there is. Leaves the model in eval mode."""
     state, each = state_bytes(model, precision), activation_bytes(model, side, precision)
-    free, wanted = free_bytes(next(model.parameters()).device), state + micro_batch * each
+    free, needed = free_bytes(next(model.parameters()).device), state + micro_batch * each
     line = (f"memory: weights, gradients and Adam {state / GB:.2f} GB; activations {micro_batch} x "
-            f"{each / GB:.3f} GB; together {wanted / GB:.1f} GB")
+            f"{each / GB:.3f} GB; together {needed / GB:.1f} GB")
     if free:
         line += f" of {free / GB:.1f} GB free"
-    if 0 < free < wanted:
+    if 0 < free < needed:
         line += ": may not fit; try a smaller --micro-batch, --recompute or a smaller --crop"
     return line
 

@@ -35,12 +35,12 @@ class Group:
                      (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))))
 
     @property
-    def first(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process is the one that prints and writes."""
         return self.rank == 0
 
     def silence_others(self) -> None:
-        if not self.first:
+        if not self.is_main:
             sys.stdout = open(os.devnull, "w")
 
     def join(self, device: torch.device) -> None:
@@ -57,19 +57,18 @@ class Group:
             distributed.destroy_process_group()
 
     @contextmanager
-    def first_goes_ahead(self) -> Iterator[None]:
+    def main_process_first(self) -> Iterator[None]:
         """The first process runs the block alone, then the others: they find its files."""
-        if self.size > 1 and not self.first:
+        if self.size > 1 and not self.is_main:
             distributed.barrier()
         yield
-        if self.size > 1 and self.first:
+        if self.size > 1 and self.is_main:
             distributed.barrier()
 
-    def share_norms(self, model: nn.Module, crops: int, device: torch.device) -> nn.Module:
-        """The model; with few `crops` in a forward pass, BatchNorm averages over all GPUs."""
-        if self.size == 1 or device.type != "cuda" or crops >= SMALL_BATCH:
-            return model
-        return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    def sync_batchnorm(self, model: nn.Module, crops: int, device: torch.device) -> None:
+        """With few `crops` in a forward pass, let BatchNorm average over all GPUs."""
+        if self.size > 1 and device.type == "cuda" and crops < SMALL_BATCH:
+            nn.SyncBatchNorm.convert_sync_batchnorm(model)  # in place
 
     def wrap(self, model: nn.Module, device: torch.device) -> nn.Module:
         """The model, with its gradients averaged over all processes in each backward pass."""
@@ -78,22 +77,22 @@ class Group:
         return DistributedDataParallel(model, [device] if device.type == "cuda" else None,
                                        gradient_as_bucket_view=True)  # no second copy of them
 
-    def held_back(self, network: nn.Module, last: bool) -> AbstractContextManager[None]:
+    def no_sync_unless(self, network: nn.Module, last: bool) -> AbstractContextManager[None]:
         """Gradients are exchanged once per window, when its `last` micro-batch goes backward."""
         return nullcontext() if last or self.size == 1 else network.no_sync()
 
-    def share(self, window: Sequence[int]) -> list[int]:
+    def shard(self, window: Sequence[int]) -> list[int]:
         """This process's part of a window of crops; all parts have the same length.
 
-        If the window cannot be divided, the last parts are filled up with its first crop, which
-        `weights` then counts as zero.
+        If the window cannot be divided, the last shards are filled up with its first crop, which
+        `shard_weights` then counts as zero.
         """
         each = -(-len(window) // self.size)
         mine = list(window[self.rank * each:(self.rank + 1) * each])
         return mine + [window[0]] * (each - len(mine))
 
-    def weights(self, crops: int) -> Tensor:
-        """The weight of each crop of `share` in the mean over a window of `crops`, (n,) float32.
+    def shard_weights(self, crops: int) -> Tensor:
+        """The weight of each crop of `shard` in the mean over a window of `crops`, (n,) float32.
 
         The backward pass averages over processes; the factor `size` makes that a sum.
         """
@@ -111,7 +110,7 @@ class Group:
         """Whether the condition holds in one of the processes."""
         return bool(self.sum(torch.tensor(float(condition), device=device)))
 
-    def share_buffers(self, model: nn.Module) -> None:
+    def broadcast_buffers(self, model: nn.Module) -> None:
         """Copy the first process's BatchNorm statistics to all, so that all predict the same."""
         if self.size > 1:
             for buffer in model.buffers():

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from unet_resnet.model import UNetResNet
 
-def recompute_activations(model: nn.Module) -> None:
+
+def recompute_activations(model: UNetResNet) -> None:
     """Change the model to keep only the input of each segment, and to compute the rest again in the
     backward pass, a segment at a time.
 
@@ -24,17 +26,17 @@ def recompute_activations(model: nn.Module) -> None:
     copy would compute with the parameters of the original.
     """
     encoder = model.encoder
-    encoder.stem = _forward_twice(encoder.stem, encoder.bn1)
+    encoder.stem = _checkpointed(encoder.stem, encoder.bn1)
     for module in (encoder.maxpool, *model.decoder.children()):
-        module.forward = _forward_twice(module.forward, module)
+        module.forward = _checkpointed(module.forward, module)
     for i, stage in enumerate((encoder.layer1, encoder.layer2, encoder.layer3, encoder.layer4)):
         segments = [stage[first:first + 2**i] for first in range(0, len(stage), 2**i)]
         for segment in segments:
-            segment.forward = _forward_twice(segment.forward, segment)
+            segment.forward = _checkpointed(segment.forward, segment)
         stage.forward = nn.Sequential(*segments).forward
 
 
-def _forward_twice(forward: Callable[..., Tensor], owner: nn.Module) -> Callable[..., Tensor]:
+def _checkpointed(forward: Callable[..., Tensor], owner: nn.Module) -> Callable[..., Tensor]:
     """`forward`, computed again in the backward pass, with the BatchNorms of `owner`."""
     norms = [module for module in owner.modules() if isinstance(module, _BatchNorm)]
 

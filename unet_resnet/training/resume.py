@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 from tqdm import tqdm
@@ -23,6 +22,7 @@ from tqdm import tqdm
 from unet_resnet import checkpoint
 from unet_resnet.checkpoint import Checkpoint, Split, damaged_error, match_state
 from unet_resnet.files import UNFINISHED, atomic_write, csv_lines, lock
+from unet_resnet.model import UNetResNet
 from unet_resnet.training import manifest
 from unet_resnet.training.processes import Group
 
@@ -61,7 +61,7 @@ def next_free(name: str) -> Path:
 class Progress:
     """What a training has reached. Only the first process of the group writes it."""
 
-    model: nn.Module
+    model: UNetResNet
     optimizer: Optimizer
     scaler: GradScaler
     group: Group
@@ -83,18 +83,17 @@ class Progress:
             load_optimizer(self.optimizer, last.optimizer, folder / "last.pt")
             if last.scaler:  # empty unless the run was in fp16
                 self.scaler.load_state_dict(last.scaler)
-            self.losses = last.losses
-            # The best epoch of older runs was that of the best Dice over all pixels.
-            self.history = [{"mean_dice": row["dice"]} | row for row in last.history]
-        if self.group.first:
+            self.losses, self.history = last.losses, last.history
+        if self.group.is_main:
             data = self.settings["data"]
             self.folder = folder or next_free(Path(data[0]).name if data else "sample")
             self.folder.mkdir(parents=True, exist_ok=True)
             lock(self.folder)  # against other trainings
             for file in self.folder.glob(f".*{UNFINISHED}"):  # of a killed process
                 file.unlink()
-            manifest.note_start(self.folder, self.settings, self.split,
-                                next(self.model.parameters()).device, precision, self.group.size)
+            device = next(self.model.parameters()).device
+            manifest.record_start(self.folder, self.settings, self.split, device, precision,
+                                  self.group.size)
         self.saved = time.monotonic()
         if not last:
             self.save()
@@ -102,7 +101,7 @@ class Progress:
     def save(self) -> None:
         """Write last.pt."""
         self.saved = time.monotonic()
-        if self.group.first:
+        if self.group.is_main:
             checkpoint.save(
                 self.folder / "last.pt", self.model, losses=self.losses, history=self.history,
                 threshold=self.history[-1]["threshold"] if self.history else 0.5,
@@ -112,7 +111,7 @@ class Progress:
                 masks=self.masks)
 
     def save_when_due(self) -> None:
-        """Save every few minutes, but not after a skipped window: what led to it may be spoilt."""
+        """Save every few minutes, but not after a skipped window: what led to it may be damaged."""
         due = time.monotonic() - self.saved >= 60 * self.settings["save_every"]
         if due and self.losses[-1] is not None:
             try:
@@ -129,7 +128,7 @@ class Progress:
         """Write best.pt if the epoch of that row is the best, history.csv and, after them, last.pt:
         a run that is killed before will validate again."""
         history = [*self.history, row]
-        if self.group.first:
+        if self.group.is_main:
             if self.is_best(row):
                 checkpoint.save(self.folder / "best.pt", self.model, row["threshold"], self.split,
                                 history=history, settings=self.settings)
@@ -141,9 +140,9 @@ class Progress:
         self.save()
 
     @contextmanager
-    def saved_on_failure(self) -> Iterator[None]:
+    def save_on_failure(self) -> Iterator[None]:
         """A training that is stopped or fails within the block ends with last.pt as it then is;
-        except after a FloatingPointError: what led to it may be spoilt as well."""
+        except after a FloatingPointError: what led to it may be damaged as well."""
         try:
             yield
         except KeyboardInterrupt:
@@ -151,7 +150,7 @@ class Progress:
             processes = self.group.size
             program = f"torchrun --nproc-per-node {processes}" if processes > 1 else "python"
             sys.exit(f"stopped in epoch {len(self.history) + 1}; go on with: {program} train.py "
-                     f"--resume {shlex.quote(self.folder.as_posix())}" if self.group.first else 1)
+                     f"--resume {shlex.quote(self.folder.as_posix())}" if self.group.is_main else 1)
         # A damaged photo, no memory, another process that ended: the run can go on once mended.
         except (OSError, ValueError, RuntimeError, MemoryError):
             with suppress(OSError):  # a full disk may be the error itself

@@ -27,12 +27,12 @@ DEFAULTS: Settings = {
     "masks_unturned": False}  # min_crops and threshold are no flags
 # Without --data: the synthetic set is small and easy, so a small network learns it from random
 # weights in minutes on a CPU.
-DRAWN: Settings = {
+SYNTHETIC: Settings = {
     "weights": "none", "blocks": [1, 1, 1, 1], "widths": [64, 48, 32, 24, 16], "epochs": 6,
     "batch_size": 4, "crop": 160, "lr": 2e-3}
 # With --weights of a whole network: small steps, so that it keeps what it knows, and fixed
-# BatchNorm statistics, which a few photos of one camera spoilt. A small set is repeated to 80 crops
-# an epoch.
+# BatchNorm statistics, which a few photos of one camera would distort. A small set is repeated to
+# 80 crops an epoch.
 FINE_TUNED: Settings = {
     "epochs": 20, "crop": 256, "min_crops": 80, "lr": 1e-4, "freeze_bn": "all"}
 # What --resume must not change.
@@ -57,9 +57,7 @@ def from_flags(description: str) -> tuple[
         folder = newest() if run == "newest" else Path(run)
         resumed = checkpoint.read(folder / "last.pt")
         settings = DEFAULTS | resumed.settings
-        if isinstance(settings["freeze_bn"], bool):  # of runs from before "all"
-            settings["freeze_bn"] = "encoder" if settings["freeze_bn"] else None
-        note_changes(given, settings, folder)
+        print_changes(given, settings, folder)
         settings |= given
         if (done := len(resumed.history)) >= settings["epochs"]:
             print(f"{folder} is finished (epochs: {done}); resume with a higher --epochs for more")
@@ -67,24 +65,22 @@ def from_flags(description: str) -> tuple[
     else:
         if folder and folder.is_dir() and any(folder.iterdir()):
             raise FileExistsError(f"{folder} is not empty; choose another --output, or --resume it")
-        settings, pretrained = of_new_run(given)
-    if settings["micro_batch"] > settings["batch_size"]:
-        raise ValueError(f"--micro-batch {settings['micro_batch']} is above --batch-size "
-                         f"{settings['batch_size']}: a batch is cut into micro-batches")
+        settings, pretrained = new_run_settings(given)
     if settings["compile"] and settings["recompute"]:
         raise ValueError("--compile and --recompute do not go together; omit one")
     check_folder(folder or Path("runs"))
     return argparse.Namespace(**settings), folder, resumed, pretrained
 
 
-def default_of(name: str) -> str:
+def default_text(name: str) -> str:
     """How the help of a flag ends."""
-    said = []
-    for table, when in ((DEFAULTS, ""), (DRAWN, " without --data"), (FINE_TUNED, " to fine-tune")):
+    values = []
+    for table, when in ((DEFAULTS, ""), (SYNTHETIC, " without --data"),
+                        (FINE_TUNED, " to fine-tune")):
         value = table.get(name)
         if value is not None and value is not False:
-            said.append(f"{value}{when}")
-    return f" (default: {'; '.join(said)})" if said else ""
+            values.append(f"{value}{when}")
+    return f" (default: {'; '.join(values)})" if values else ""
 
 
 def make_parser(description: str) -> Parser:
@@ -95,7 +91,7 @@ def make_parser(description: str) -> Parser:
 
     def add(flag: str, text: str, to: Any = parser, **options: Any) -> None:
         name = flag.removeprefix("--").replace("-", "_")
-        to.add_argument(flag, help=text + default_of(name), **options)
+        to.add_argument(flag, help=text + default_text(name), **options)
 
     add("--data", "data sets, each with images/ and masks/, or with train/, val/ and test/ that "
         "contain these; or a folder of photos and one of masks (default: a synthetic set)",
@@ -134,13 +130,13 @@ def make_parser(description: str) -> Parser:
     return parser
 
 
-def of_new_run(given: Settings) -> tuple[Settings, Checkpoint | None]:
+def new_run_settings(given: Settings) -> tuple[Settings, Checkpoint | None]:
     """The settings of a new run from the flags `given`, and the checkpoint that --weights means.
 
     A checkpoint sets the network's size. Raises ValueError if another was given, and what
     `checkpoint.read` raises.
     """
-    settings, pretrained = DEFAULTS | ({} if "data" in given else DRAWN) | given, None
+    settings, pretrained = DEFAULTS | ({} if "data" in given else SYNTHETIC) | given, None
     if path := checkpoint.find(settings["weights"]):
         pretrained = checkpoint.read(path)
         settings |= FINE_TUNED | given
@@ -156,7 +152,7 @@ def of_new_run(given: Settings) -> tuple[Settings, Checkpoint | None]:
     return settings, pretrained
 
 
-def note_changes(given: Settings, settings: Settings, run: Path) -> None:
+def print_changes(given: Settings, settings: Settings, run: Path) -> None:
     """Print what changes in the settings of a run; ValueError for what must not."""
     for name, new in given.items():
         old, flag = settings[name], "--" + name.replace("_", "-")

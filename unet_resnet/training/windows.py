@@ -7,9 +7,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 from torch.amp import GradScaler
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from unet_resnet.data import Crops
 from unet_resnet.device import is_out_of_memory, memory_format
 from unet_resnet.training.processes import Group
 from unet_resnet.training.signals import ignore_signals
@@ -19,7 +20,7 @@ SKIPPED = 5  # windows in a row, after which training will not recover by itself
 Window = tuple[Tensor, Tensor, Tensor]
 
 
-def of_epoch(epoch: int, crops: Dataset, size: int, done: int, workers: int, group: Group,
+def of_epoch(epoch: int, crops: Crops, size: int, done: int, workers: int, group: Group,
              device: torch.device) -> Iterator[Window]:
     """The windows of an epoch that follow the first `done`, this process's share of each.
 
@@ -29,12 +30,12 @@ def of_epoch(epoch: int, crops: Dataset, size: int, done: int, workers: int, gro
     positions = range(epoch * len(crops), (epoch + 1) * len(crops))
     left = [positions[first:first + size] for first in range(done * size, len(crops), size)]
     gpu = device.type == "cuda"
-    loader = DataLoader(crops, batch_sampler=[group.share(window) for window in left],
+    loader = DataLoader(crops, batch_sampler=[group.shard(window) for window in left],
                         num_workers=workers, worker_init_fn=ignore_signals, pin_memory=gpu)
     for window, (images, masks) in zip(left, loader):
         yield (images.to(device, memory_format=memory_format(device), non_blocking=gpu),
                masks.to(device, non_blocking=gpu),
-               group.weights(len(window)).to(device, non_blocking=gpu))
+               group.shard_weights(len(window)).to(device, non_blocking=gpu))
 
 
 @contextmanager
@@ -51,7 +52,7 @@ def all_or_nothing(network: nn.Module) -> Iterator[None]:
         raise
 
 
-def halved(micro_batch: int, error: Exception, group: Group) -> int:
+def halve_micro_batch(micro_batch: int, error: Exception, group: Group) -> int:
     """Half the micro-batch, if that may help: if memory ran out. Raises other errors."""
     # Of several processes, the others wait for this pass: only one alone can repeat it.
     if not is_out_of_memory(error) or micro_batch == 1 or group.size > 1:
@@ -60,7 +61,7 @@ def halved(micro_batch: int, error: Exception, group: Group) -> int:
     return (micro_batch + 1) // 2
 
 
-def agreed_mean(loss: Tensor, network: nn.Module, scaler: GradScaler, group: Group) -> float:
+def finite_mean(loss: Tensor, network: nn.Module, scaler: GradScaler, group: Group) -> float:
     """The mean of the loss, (), over all processes.
 
     Raises FloatingPointError, in all of them, if it, a gradient or a BatchNorm statistic is not
