@@ -146,7 +146,7 @@ def train(args: argparse.Namespace, network: nn.Module, crops: Crops,
         if group.size > 1:  # torchrun waits 30 s for processes to stop, validation may take more
             progress.save()
         histograms, shown = validate(model, validation_pairs, precision, args.workers, group, stop)
-        threshold, mean_dice = metrics.best_shared_threshold([*histograms.values()], args.threshold)
+        threshold, mean_dice = metrics.best_threshold([*histograms.values()], args.threshold)
         scores = metrics.counts_at(sum(histograms.values()), threshold)  # over all pixels
         loss = fmean(loss for loss in progress.losses if loss is not None)
         row = {"epoch": epoch + 1, "loss": loss, "seconds": seconds, "threshold": threshold,

@@ -80,7 +80,7 @@ def main() -> None:
                 photo, truth = read_pair(pair)
                 total += histogram(predictor(photo, min_area=50), truth.bool())
         scores = counts_at(total, predictor.threshold)
-        print(f"{count:6}{scores.iou:8.3f}{scores.dice:8.3f}{best_threshold(total)[1]:8.3f}"
+        print(f"{count:6}{scores.iou:8.3f}{scores.dice:8.3f}{best_threshold([total])[1]:8.3f}"
               f"{minutes:9.1f}", flush=True)
 
 

@@ -34,7 +34,7 @@ from unet_resnet.device import (
 from unet_resnet.evaluation.sheet import ScoreSheet
 from unet_resnet.files import run
 from unet_resnet.losses import crack_loss
-from unet_resnet.metrics import BINS, best_shared_threshold, counts_at
+from unet_resnet.metrics import BINS, best_threshold, counts_at
 from unet_resnet.synthetic.confusers import confuse
 from unet_resnet.synthetic.photometric import photometric
 
@@ -167,7 +167,7 @@ def evaluate(probability: Callable[[Tensor], Tensor], seen: Sequence[Pair],
              left_out: Sequence[Pair]) -> dict:
     photos = predict(probability, seen)
     sheet = score(photos, 0.5)
-    threshold, _ = best_shared_threshold([*sheet.histograms.values()])
+    threshold, _ = best_threshold([*sheet.histograms.values()])
     sheet = score(photos, threshold)
     cracked = [photo for photo in photos if photo[2].any()]
     few = cracked[::-(-len(cracked) // FEW)]  # evenly from all sources

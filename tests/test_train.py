@@ -103,7 +103,7 @@ def test_the_scores_of_best_are_those_of_its_model(trained):
     photos = [read_pair(pair) for pair in validation]
     counts = sum(histogram(tiling.predict(probability, photo), mask.bool())
                  for photo, mask in photos)
-    threshold, dice = best_threshold(counts)
+    threshold, dice = best_threshold([counts])
     row = content.history[-1]
     assert threshold == row["threshold"] and dice == pytest.approx(row["dice"], abs=1e-3)
     assert row["mean_dice"] == pytest.approx(row["dice"]), "there is one source"
@@ -250,7 +250,7 @@ def test_best_stays_when_later_epochs_are_worse(whole, tmp_path):
     for rows in (10, 2, 5):
         prediction = truth.roll(rows, dims=1)
         counts = histogram(prediction, truth.bool())
-        threshold, dice = best_threshold(counts)
+        threshold, dice = best_threshold([counts])
         row = {"epoch": len(progress.history) + 1, "threshold": threshold, "mean_dice": dice} | {
             name: getattr(counts_at(counts, threshold), name) for name in train.SCORES} | {
             "loss": 1.0}

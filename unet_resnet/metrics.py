@@ -105,23 +105,15 @@ def counts_at(histogram: Tensor, threshold: float) -> Counts:
     return Counts(tp, fp, fn, tn)
 
 
-def best_threshold(histogram: Tensor) -> tuple[float, float]:
-    """The threshold of the highest Dice among 1/256 .. 255/256, and that Dice.
-
-    Ties go to the nearest to 0.5, then to the lower one. The choice uses the truth: the Dice is an
-    oracle's on the images it was chosen on, and fair on others.
-    """
-    return best_shared_threshold([histogram])
-
-
-def best_shared_threshold(histograms: Sequence[Tensor],
-                          fixed: float | None = None) -> tuple[float, float]:
-    """The threshold of the highest mean Dice over several sources, or the `fixed` one, k/256; and
-    that mean.
+def best_threshold(histograms: Sequence[Tensor], fixed: float | None = None
+                   ) -> tuple[float, float]:
+    """The threshold of the highest mean Dice over several sources, among 1/256 .. 255/256, and that
+    mean; or the mean at a `fixed` threshold.
 
     Each source counts the same, however many pixels it has. Those without crack pixels are left
-    out, unless all are: any threshold above their highest probability would suit them. Ties are
-    resolved as in `best_threshold`.
+    out, unless all are: any threshold above their highest probability would suit them. Ties go to
+    the nearest to 0.5, then to the lower one. The choice uses the truth: the Dice is an oracle's on
+    the images it was chosen on, and fair on others.
     """
     cracked = [one for one in histograms if one[1].any()] or histograms
     dice = torch.stack([dice_at_thresholds(one) for one in cracked]).mean(0)

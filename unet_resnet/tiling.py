@@ -77,7 +77,7 @@ def predict(probability: Callable[[Tensor], Tensor], photo: Tensor, tile: int = 
     sum_columns = _overlap_add(weight_columns, lefts, width)
 
     result = torch.empty(1, height, width, dtype=dtype)
-    band = _zeros(tile_height, width)  # weighted sums of the rows still being added to
+    band = torch.zeros(tile_height, width)  # weighted sums of the rows still being added to
     for top, following in zip(tops, [*tops[1:], height]):
         for some in (lefts[i:i + batch] for i in range(0, len(lefts), batch)):
             tiles = [photo[:, top:top + tile_height, x:x + tile_width] for x in some]
@@ -89,7 +89,7 @@ def predict(probability: Callable[[Tensor], Tensor], photo: Tensor, tile: int = 
             raise ValueError("the network's answers are not all numbers: use --precision fp32")
         rows.clamp_(max=1)  # a mean of ones may round to more
         result[0, top:following] = to_bytes(rows) if dtype == torch.uint8 else rows
-        band = torch.cat((band[done:], _zeros(done, width)))
+        band = torch.cat((band[done:], torch.zeros(done, width)))
     return result
 
 
@@ -102,7 +102,7 @@ def to_bytes(probability: Tensor) -> Tensor:
 def with_tta(probability: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     """The mean over the eight flips and quarter turns of each tile, at eight times the cost."""
     def mean(tiles: Tensor) -> Tensor:
-        total = _zeros()
+        total = 0
         for turns in range(4):
             for flip in ([], [-1]):
                 turned = tiles.rot90(turns, (-2, -1)).flip(flip)
@@ -112,11 +112,7 @@ def with_tta(probability: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tens
 
 
 def _overlap_add(weights: Tensor, first: list[int], length: int) -> Tensor:
-    total = _zeros(length)
+    total = torch.zeros(length)
     for start in first:
         total[start:start + len(weights)] += weights
     return total
-
-
-def _zeros(*size: int) -> Tensor:
-    return torch.zeros(size, dtype=torch.float32)  # whatever type the program around us prefers

@@ -7,8 +7,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 
-from unet_resnet.metrics import (
-    Counts, best_shared_threshold, best_threshold, count, counts_at, histogram)
+from unet_resnet.metrics import Counts, best_threshold, count, counts_at, histogram
 
 bounded = settings(deadline=None, max_examples=100, derandomize=True)
 SHAPES = st.tuples(st.integers(1, 12), st.integers(1, 12))
@@ -83,7 +82,7 @@ def test_histogram_equals_comparing_at_every_threshold(seed, dtype):
     best = max(counts.dice for counts in every[1:])
     equal = [k for k in range(1, 256) if every[k].dice == best]
     nearest = min(equal, key=lambda k: (abs(k - 128), k))
-    assert best_threshold(bins) == (nearest / 256, best)
+    assert best_threshold([bins]) == (nearest / 256, best)
 
 
 @pytest.mark.parametrize("crack, background, expected", [
@@ -94,12 +93,12 @@ def test_histogram_equals_comparing_at_every_threshold(seed, dtype):
 ])
 def test_best_threshold_and_ties(crack, background, expected):
     bins = histogram(torch.tensor([crack, background]), torch.tensor([True, False]))
-    assert best_threshold(bins) == expected
+    assert best_threshold([bins]) == expected
 
 
 @bounded
 @given(st.integers(0, 2**32 - 1), st.integers(1, 4))
-def test_the_best_shared_threshold_against_trying_all(seed, sources):
+def test_the_best_threshold_against_trying_all(seed, sources):
     """Sources of different sizes and difficulty, one of them at times without cracks."""
     draw = torch.Generator().manual_seed(seed)
     photos = []
@@ -110,7 +109,7 @@ def test_the_best_shared_threshold_against_trying_all(seed, sources):
     photos = [(probability, truth) for probability, truth in photos if truth.any()] or photos
     means = {k: sum(count(probability >= k / 256, truth).dice for probability, truth in photos)
              / len(photos) for k in range(1, 256)}
-    found, mean = best_shared_threshold([histogram(*photo) for photo in photos])
+    found, mean = best_threshold([histogram(*photo) for photo in photos])
     assert mean == pytest.approx(max(means.values())) == pytest.approx(means[found * 256])
 
 
@@ -119,18 +118,18 @@ def test_a_small_source_counts_as_much_as_a_large_one_and_one_without_cracks_not
     large = histogram(torch.tensor([0.9] * 90 + [0.4] * 10), torch.arange(100) < 90)
     small = histogram(torch.tensor([0.25, 0.1]), torch.tensor([True, False]))
     free = histogram(torch.full((500,), 0.6), torch.zeros(500, dtype=torch.bool))
-    assert best_threshold(large + small) == (0.5, 180 / 181)
-    assert best_shared_threshold([large, small]) == (0.25, (180 / 190 + 1) / 2)
-    assert best_shared_threshold([large, small, free]) == (0.25, (180 / 190 + 1) / 2)
-    assert best_shared_threshold([free]) == (154 / 256, 1.0), "what finds nothing is right"
-    assert best_shared_threshold([large, small], fixed=0.5) == (0.5, (180 / 180 + 0) / 2)
+    assert best_threshold([large + small]) == (0.5, 180 / 181)
+    assert best_threshold([large, small]) == (0.25, (180 / 190 + 1) / 2)
+    assert best_threshold([large, small, free]) == (0.25, (180 / 190 + 1) / 2)
+    assert best_threshold([free]) == (154 / 256, 1.0), "what finds nothing is right"
+    assert best_threshold([large, small], fixed=0.5) == (0.5, (180 / 180 + 0) / 2)
 
 
 def test_of_two_equally_near_thresholds_the_lower():
     probability = torch.tensor([129, 128, 127, 127]) / 256
     bins = histogram(probability, torch.tensor([True, False, True, False]))
     assert [counts_at(bins, k / 256).dice for k in (127, 128, 129)] == [2 / 3, 2 / 4, 2 / 3]
-    assert best_threshold(bins) == (127 / 256, 2 / 3)
+    assert best_threshold([bins]) == (127 / 256, 2 / 3)
 
 
 def test_what_is_refused():

@@ -232,7 +232,7 @@ def test_the_order_of_images_does_not_matter(images):
 
 def test_the_histograms_give_the_counts_of_the_set():
     sheet = sheet_of(IMAGES)
-    threshold, dice = best_threshold(sum(sheet.histograms.values()))
+    threshold, dice = best_threshold([sum(sheet.histograms.values())])
     assert dice == sheet.summary()["total"]["pooled"]["ods_oracle"]
     for source in ("CFD", "DeepCrack", "blank"):
         direct = [count(p.flatten() >= threshold, t.flatten() > 0)

@@ -116,7 +116,8 @@ def test_the_default_type_of_the_program_around_us_does_not_matter(trained, phot
         turned = predict(network, photo, tile=32, tta=True, scales=[1, 0.5], min_area=5)
     finally:
         torch.set_default_dtype(torch.float32)
-    assert found.dtype == turned.dtype == np.float32 and np.array_equal(found, wanted)
+    assert found.dtype == turned.dtype == np.float32
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("option, value", [

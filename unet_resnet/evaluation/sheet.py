@@ -210,7 +210,7 @@ def _scores(counts: dict[str, Counts | Match], histogram: Tensor,
     scores = {name + ending: getattr(numbers, name) for ending, numbers in counts.items()
               for name in SCORES if ending != "cldice"}
     scores["cldice"] = counts["cldice"].dice
-    threshold, scores[oracle] = best_threshold(histogram)
+    threshold, scores[oracle] = best_threshold([histogram])
     scores[f"{oracle}_threshold"] = threshold
     return scores if counts[""].tp + counts[""].fn else dict.fromkeys(scores)
 
