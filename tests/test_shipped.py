@@ -15,7 +15,7 @@ from unet_resnet import UNetResNet, checkpoint, load, predict
 from unet_resnet.synthetic import pavement
 from unet_resnet.data import read_pair
 from unet_resnet.images import read_photo, write_png
-from unet_resnet.evaluation.sheet import match_within
+from unet_resnet.evaluation.matching import match_within
 from unet_resnet.metrics import Counts, count
 from unet_resnet.audit.folders import find
 
@@ -54,8 +54,8 @@ def test_the_model_card_tells_threshold_and_photos(network):
 
 
 @pytest.mark.parametrize("seed", [3, 12, 16])
-def test_drawn_cracks_are_found(network, seed):
-    """Of which it has seen none, in a picture that a program drew."""
+def test_synthetic_cracks_are_found(network, seed):
+    """The network was trained on photographs only."""
     photo, truth = pavement.draw(seed, size=448)
     found = torch.from_numpy(predict(network, photo)) >= network.threshold
     assert truth.any() and match_within(found, truth[0].bool(), 2).dice > 0.5

@@ -5,7 +5,6 @@ import json
 import math
 import operator
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unet_resnet.evaluation.thinning import dilate_disk, thin
+from unet_resnet.evaluation.matching import Match, match_skeletons, match_within
 from unet_resnet.files import align, atomic_write, csv_lines, fingerprint, one_line
 from unet_resnet.images import read_photo, write_png
 from unet_resnet.inference import overlay
-from unet_resnet.metrics import SCORES, Counts, best_threshold, check_shapes, count, histogram
+from unet_resnet.metrics import SCORES, Counts, best_threshold, count, histogram
 from unet_resnet.morphology import width_classes
 
 TOLERANCES = (2, 5)  # pixels
@@ -38,65 +37,6 @@ TABLES = (  # of the terminal: title, block of the summary, keys
     ("Images without cracks", "crack_free",
      ["images", "false_alarm_share", "false_pixels_per_megapixel"]),
     ("Pixel accuracy, background included", "pooled", ["accuracy", "all_black_accuracy"]))
-
-
-@dataclass(frozen=True)
-class Match:
-    """With a tolerance, predicted pixels that are right and true pixels found are two numbers."""
-
-    hits: int
-    predicted: int
-    found: int
-    true: int
-
-    def __add__(self, other: "Match") -> "Match":
-        return Match(*map(operator.add, vars(self).values(), vars(other).values()))
-
-    def _ratio(self, part: int, whole: int) -> float:
-        return part / whole if whole else float(self.predicted == self.true == 0)
-
-    @property
-    def precision(self) -> float:
-        return self._ratio(self.hits, self.predicted)
-
-    @property
-    def recall(self) -> float:
-        return self._ratio(self.found, self.true)
-
-    @property
-    def dice(self) -> float:  # the harmonic mean of these two
-        return self._ratio(2 * self.hits * self.found,
-                           self.hits * self.true + self.found * self.predicted)
-
-    @property
-    def iou(self) -> float:  # dice / (2 - dice)
-        both = self.hits * self.found
-        return self._ratio(both, self.hits * self.true + self.found * self.predicted - both)
-
-
-def match_within(prediction: Tensor, truth: Tensor, tolerance: int) -> Match:
-    """Pixels within `tolerance` pixels of the other mask are right: (h, w) bool, twice.
-
-    Human outlines of a thin crack differ by a pixel or two, so CrackForest (Shi et al., 2016)
-    accepts pixels within 5 pixels, others within 2. Tolerance 0 gives the plain scores.
-    """
-    near_truth, near_prediction = (dilate_disk(mask, tolerance) for mask in (truth, prediction))
-    return _match(prediction, near_truth, truth, near_prediction)
-
-
-def match_skeletons(prediction: Tensor, truth: Tensor) -> Match:
-    """Centre lines inside the other mask are right: (h, w) bool, twice; `.dice` is clDice.
-
-    Precision and recall are the topology precision and sensitivity of Shit et al., 2021. That
-    paper's loss has a soft skeleton; this is a true thinning.
-    """
-    return _match(thin(prediction), truth, thin(truth), prediction)
-
-
-def _match(predicted: Tensor, near_truth: Tensor, true: Tensor, near_prediction: Tensor) -> Match:
-    check_shapes(predicted, true)
-    return Match(*(int(pixels.count_nonzero()) for pixels in (
-        predicted & near_truth, predicted, true & near_prediction, true)))
 
 
 class ScoreSheet:

@@ -20,7 +20,7 @@ def dilate_disk(mask: Tensor, radius: int) -> Tensor:
 
 
 def _deletable() -> np.ndarray:
-    """Which neighbourhoods allow a pixel to be deleted? (2 steps, 256 neighbourhoods) bool.
+    """In which neighbourhoods may a pixel be deleted? (2 steps, 256 neighbourhoods) bool.
 
     Bits 0..7 are P2..P9 of Zhang & Suen 1984: clockwise from the upper neighbour.
     """
