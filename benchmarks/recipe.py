@@ -37,6 +37,7 @@ from unet_resnet.losses import crack_loss
 from unet_resnet.metrics import BINS, best_threshold, counts_at
 from unet_resnet.synthetic.confusers import confuse
 from unet_resnet.synthetic.photometric import photometric
+from unet_resnet.training.settings import find_checkpoint
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from train import schedule  # noqa: E402
@@ -90,7 +91,7 @@ class Peer(nn.Module):
 def make_model(args: argparse.Namespace) -> tuple[nn.Module, Split]:
     """The network to train, and the split of the checkpoint that it starts from, if any."""
     torch.manual_seed(args.seed)
-    if start := checkpoint.find(args.start):
+    if start := find_checkpoint(args.start):
         model, content = checkpoint.load(start)
         return model, content.split
     model = UNetResNet(args.blocks)

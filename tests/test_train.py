@@ -376,12 +376,13 @@ def test_photos_learned_from_before_are_left_out_of_scores(trained, script, tmp_
 
 def test_the_word_cracks_is_the_shipped_network(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert checkpoint.find("cracks") == checkpoint.SHIPPED == checkpoint.resolve(Path("cracks"))
-    assert checkpoint.find("none") is checkpoint.find("imagenet") is None
+    shipped = checkpoint.SHIPPED
+    assert settings.find_checkpoint("cracks") == shipped == checkpoint.resolve(Path("cracks"))
+    assert settings.find_checkpoint("none") is settings.find_checkpoint("imagenet") is None
     (tmp_path / "cracks").mkdir()  # a data set, say
-    assert checkpoint.find("cracks") == checkpoint.SHIPPED
+    assert settings.find_checkpoint("cracks") == shipped
     (tmp_path / "cracks" / "best.pt").touch()
-    assert checkpoint.find("cracks") == Path("cracks/best.pt")
+    assert settings.find_checkpoint("cracks") == Path("cracks/best.pt")
 
 
 def test_a_run_in_its_first_epoch_has_no_network_yet(tmp_path):

@@ -130,15 +130,6 @@ def resolve(path: Path) -> Path:
     return SHIPPED if str(path) == "cracks" and not path.is_file() else path
 
 
-def find(weights: str) -> Path | None:
-    """The path of the checkpoint, not yet checked, that --weights means; None if it means none."""
-    path = resolve(Path(weights))
-    if weights in ("imagenet", "none") or not path.is_file():
-        return None
-    with open(path, "rb") as file:
-        return path if path != Path(weights) or KIND.encode() in file.read(2**24) else None
-
-
 def read_tensors(path: Path) -> Any:
     """What torch.save wrote into a file, its tensors on the CPU; no code in it is run.
 

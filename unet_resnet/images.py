@@ -7,7 +7,7 @@ JPEG, PNG, BMP, TIFF and WebP are read. They are recognised by content, not by n
 | palette, grey, CMYK | RGB |
 | transparency | dropped: the colours under it count |
 | grey values of 10 to 16 bits, floats | scaled to 0..255, or refused (`to_bytes`) |
-| pages or frames after the first | not read (`has_pages`) |
+| pages or frames after the first | not read |
 | EXIF orientation | the picture is turned upright; damaged EXIF data are ignored |
 | more pixels than the limit | refused before they are decoded |
 | cut off, empty, another format, a pipe, a folder | refused |
@@ -103,12 +103,6 @@ def tags_of(image: Image.Image) -> dict:
     return getattr(image, "tag_v2", {})
 
 
-def has_pages(image: Image.Image) -> bool:
-    """Whether it has several pages or frames, of which only the first is read."""
-    # An MPO is a phone's JPEG with a preview or a depth map.
-    return getattr(image, "is_animated", False) and image.format != "MPO"
-
-
 def upright(image: Image.Image) -> Image.Image:
     """The decoded image as a person should see it; itself, not a copy, if it is upright."""
     image.load()  # not in `exif_turn`, which would hide that it cannot be decoded
@@ -171,8 +165,7 @@ def to_bytes(image: Image.Image) -> np.ndarray:
 
 def write_png(path: Path, pixels: Tensor) -> None:
     """Write (3, h, w) or (1, h, w) uint8 as PNG, whole or not at all."""
-    array = pixels.permute(1, 2, 0).numpy()
+    picture = Image.fromarray(pixels.permute(1, 2, 0).squeeze(2).numpy())
     with atomic_write(path) as file:
         # Level 1 is three times faster than the default and 10 to 20 % larger.
-        Image.fromarray(array.squeeze(2) if array.shape[2] == 1 else array).save(
-            file, "PNG", compress_level=1)
+        picture.save(file, "PNG", compress_level=1)

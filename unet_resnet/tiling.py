@@ -99,18 +99,6 @@ def to_bytes(probability: Tensor) -> Tensor:
     return (probability * 256).clamp(max=255).to(torch.uint8)
 
 
-def with_tta(probability: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """The mean over the eight flips and quarter turns of each tile, at eight times the cost."""
-    def mean(tiles: Tensor) -> Tensor:
-        total = 0
-        for turns in range(4):
-            for flip in ([], [-1]):
-                turned = tiles.rot90(turns, (-2, -1)).flip(flip)
-                total = total + probability(turned).flip(flip).rot90(-turns, (-2, -1)).cpu()
-        return total / 8
-    return mean
-
-
 def _overlap_add(weights: Tensor, first: list[int], length: int) -> Tensor:
     total = torch.zeros(length)
     for start in first:

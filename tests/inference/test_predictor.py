@@ -12,7 +12,8 @@ from torch.nn import functional as F
 import unet_resnet
 from unet_resnet import checkpoint, tiling
 from unet_resnet.device import probability_function
-from unet_resnet.inference.predictor import Predictor, load, lower_specks, predict, to_photo
+from unet_resnet.inference.predictor import (
+    Predictor, load, lower_specks, predict, to_photo, with_tta)
 
 CPU = torch.device("cpu")
 
@@ -153,7 +154,7 @@ def test_bytes_are_the_256ths_of_the_floats(network, photo):
 
 def test_tta_of_a_symmetric_network_changes_nothing():
     tiles = torch.randint(256, (2, 3, 8, 8), dtype=torch.uint8)
-    torch.testing.assert_close(tiling.with_tta(brightness)(tiles), brightness(tiles))
+    torch.testing.assert_close(with_tta(brightness)(tiles), brightness(tiles))
 
 
 def test_tta_makes_any_network_symmetric(network):

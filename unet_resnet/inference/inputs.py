@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unet_resnet.data import Pair, read_truth
 from unet_resnet.files import one_line
-from unet_resnet.images import SUFFIXES, has_pages, is_picture, open_image, to_rgb, unread_note
+from unet_resnet.images import SUFFIXES, is_picture, open_image, to_rgb, unread_note
 from unet_resnet.inference import index
 
 Pairs = Mapping[Path, Pair]  # of a photo's path, its pair with a true mask
@@ -107,7 +107,9 @@ class Reading(NamedTuple):
 def read(path: Path, pair: Pair | None) -> Reading:
     """Raises OSError or ValueError, naming the file, for one that cannot be read."""
     with open_image(path) as image:
-        photo, more = to_rgb(image), has_pages(image)
+        photo = to_rgb(image)
+        # An MPO is a phone's JPEG with a preview or a depth map.
+        more = getattr(image, "is_animated", False) and image.format != "MPO"
     truth, source = (read_truth(pair, photo), one_line(pair.source)) if pair else (None, "")
     return Reading(photo, truth, source, more, index.facts_of(path))
 

@@ -137,7 +137,7 @@ def new_run_settings(given: Settings) -> tuple[Settings, Checkpoint | None]:
     `checkpoint.read` raises.
     """
     settings, pretrained = DEFAULTS | ({} if "data" in given else SYNTHETIC) | given, None
-    if path := checkpoint.find(settings["weights"]):
+    if path := find_checkpoint(settings["weights"]):
         pretrained = checkpoint.read(path)
         settings |= FINE_TUNED | given
         for name in ("blocks", "widths"):
@@ -150,6 +150,16 @@ def new_run_settings(given: Settings) -> tuple[Settings, Checkpoint | None]:
     if settings["encoder_lr"] is None:
         settings["encoder_lr"] = 1.0 if settings["weights"] == "none" else 0.2
     return settings, pretrained
+
+
+def find_checkpoint(weights: str) -> Path | None:
+    """The checkpoint, not yet read, that --weights means; None for weights of an encoder alone."""
+    path = checkpoint.resolve(Path(weights))
+    if weights in ("imagenet", "none") or not path.is_file():
+        return None
+    with open(path, "rb") as file:
+        ours = path != Path(weights) or checkpoint.KIND.encode() in file.read(2**24)
+    return path if ours else None
 
 
 def print_changes(given: Settings, settings: Settings, run: Path) -> None:
