@@ -119,8 +119,8 @@ def measure_memory(folder: Path, device: str) -> None:
                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
-        print(f"{side}, {' x '.join(map(str, SIZES[size]))}: peak {usage.ru_maxrss / 1024**2:.2f} "
-              f"GiB{', failed' * bool(process.returncode)}", flush=True)
+        result = "failed" if process.returncode else f"peak {usage.ru_maxrss / 1024**2:.2f} GiB"
+        print(f"{side}, {' x '.join(map(str, SIZES[size]))}: {result}", flush=True)
 
 
 def measure_rate(folder: Path, device: str) -> None:

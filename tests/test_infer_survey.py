@@ -26,7 +26,7 @@ def test_sums_by_folder(infer_with, tmp_path):
         sum(float(row["length_mm"]) for row in photos))
     assert float(rows[2]["length_mm_below_0.35"]) == pytest.approx(10, rel=0.02)
     words = Text((tmp_path / "predictions/report.html").read_text()).words
-    assert "Folders, each with those in it" in words and "bridge/pier 2" in words
+    assert "Folders, each including its subfolders" in words and "bridge/pier 2" in words
     again = infer_with("survey", "--measure")  # the file is known as ours
     assert again.status == 0, again.err
     refused(infer_with("survey/tunnel", "--measure"), "infer.py", "holds results of")

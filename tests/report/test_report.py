@@ -450,9 +450,9 @@ def test_filters(browser, page):
     assert sorted(shown(browser)) == [1, 10, 11]
     assert browser.find_element("id", "shown").text == "3 of 12"
     browser.find_element("id", "query").clear()
-    browser.find_element("id", "least").send_keys("4.5")  # photo_10 has no width
+    browser.find_element("id", "minimum").send_keys("4.5")  # photo_10 has no width
     assert sorted(shown(browser)) == [i for i in range(12) if i != 10 and i * 7 % 12 >= 9]
-    browser.find_element("id", "least").clear()
+    browser.find_element("id", "minimum").clear()
     browser.find_element("id", "query").send_keys("no folder has this")
     assert shown(browser) == []
     browser.find_element("id", "query").clear()
@@ -488,7 +488,7 @@ def test_a_picture_that_is_gone_is_shown_small(browser, page):
     browser.execute_script("document.querySelector('#list th button').click()")  # by name
     browser.execute_script("document.querySelectorAll('#list a.picture')[6].click()")
     assert settled(browser, "document.getElementById('full').src.startsWith('data:')")
-    assert "small version" in browser.find_element("id", "missing").text
+    assert "thumbnail" in browser.find_element("id", "missing").text
     assert [line["message"] for line in browser.get_log("browser")
             if "ERR_FILE_NOT_FOUND" not in line["message"]] == []
 

@@ -138,21 +138,21 @@ def draw(photo: Tensor, found: Measurement, legend: bool = True) -> Tensor:
     radius = max(1, max(image.size) / 500)
     draw_lines(canvas, found.lines_of(wide=True), radius, None)
     draw_lines(canvas, found.lines_of(wide=False), radius, scale)
-    order = sorted(enumerate(found.cracks, start=1), key=lambda one: -one[1].length)
-    widest = max((one for one in order if not one[1].wide), default=None,
-                 key=lambda one: one[1].width_max)
+    longest = sorted(enumerate(found.cracks, start=1), key=lambda one: -one[1].length)
+    counted = [one for one in longest if not one[1].wide]
+    widest = max(counted, key=lambda one: one[1].width_max, default=None)
     labels = []
     if widest:
         number, crack = widest
-        ring = max(crack.width_max, 6 * radius)
-        place = crack.max_x, crack.max_y
-        canvas.ellipse(circle(*place, ring + radius), outline=DARK, width=round(3 * radius))
-        canvas.ellipse(circle(*place, ring), outline=LIGHT, width=round(radius))
-        labels = [(*place, ring + 2 * radius,
-                   f"{number}: widest, {scale.text(crack.width_max)}")]
-    labels += [(crack.max_x, crack.max_y, crack.width_max / 2 + 3 * radius,
-                f"{number}: wide" if crack.wide else str(number))
-               for number, crack in order[:NUMBERED] if (number, crack) != widest]
+        x, y, ring = crack.max_x, crack.max_y, max(crack.width_max, 6 * radius)
+        canvas.ellipse(circle(x, y, ring + radius), outline=DARK, width=round(3 * radius))
+        canvas.ellipse(circle(x, y, ring), outline=LIGHT, width=round(radius))
+        text = f"{number}: widest, {scale.text(crack.width_max)}"
+        labels.append((x, y, ring + 2 * radius, text))
+    for number, crack in longest[:NUMBERED]:
+        if (number, crack) != widest:
+            text = f"{number}: wide" if crack.wide else str(number)
+            labels.append((crack.max_x, crack.max_y, crack.width_max / 2 + 3 * radius, text))
     draw_labels(canvas, labels, font)
     if legend:
         image = add_legend(image, found, scale, font)

@@ -205,7 +205,7 @@ def measure(mask: Tensor, mm_per_pixel: float | None = None, width_classes: Sequ
     found = []
     for number, box in enumerate(find_objects(numbers), start=1):
         own = numbers[box] == number
-        if np.count_nonzero(own) * math.sqrt(2) < MIN_LENGTH:
+        if np.count_nonzero(own) * math.sqrt(2) < MIN_LENGTH:  # saves a millisecond each
             continue
         # Lee et al. (1994): Zhang and Suen's thinning can eat a whole arm along a diagonal.
         layers = own, skeletonize(own, method="lee") > 0, own & edge[box]

@@ -1,4 +1,4 @@
-"""What does a person open after a run? One HTML page: the sums, then the photos, the worst first.
+"""What does a user open after a run? One HTML page: the sums, then the photos, the worst first.
 
 The page is a single file that needs no network and runs no script but its own: numbers, thumbnails
 (inside it, as data) and links to the full pictures beside it. Its looks are in report.html.
@@ -36,8 +36,8 @@ Number = float | int | None  # None: not defined; shown as a dash, sorted last
 
 
 class Report:
-    """The page at `path`, gathered photo by photo and written by `write`. In memory, a photo takes
-    as much as in the page: about 60 kB."""
+    """The page at `path`, collected photo by photo and written by `write`. A photo takes about
+    60 kB, in memory as in the page."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -49,7 +49,7 @@ class Report:
 
         files: the photo, its overlay and, if measured, the picture of its widths, to be linked.
         numbers: more columns, by label; photos need not have the same ones. The page starts with
-        the sum of "length (mm)" and the most of "greatest width (mm)", or of those in (px).
+        the sum of "length (mm)" and is sorted by "greatest width (mm)", or by those in (px).
         """
         crack, truth = (None if mask is None else mask.bool().cpu() for mask in (crack, truth))
         numbers = {SHARE: 100 * int(crack.count_nonzero()) / crack.numel(), **numbers}
@@ -69,10 +69,10 @@ class Report:
               folders: Sequence[Mapping[str, Any]] = ()) -> None:
         """Write the page, whole or not at all.
 
-        about: facts of the run (command, checkpoint, threshold, date ...), in order. scores: lines
+        about: facts of the run (command, checkpoint, threshold, date ...), in order. scores: rows
         of a table, all with the columns of the first; may be empty. widths: length by width of all
-        cracks, as `measure.tables.Histogram`. failed: photos without results, and why.
-        folders: the sums of each, as `measure.folders.Folders.rows`; shown if there are several.
+        cracks, a `measure.tables.Histogram`. failed: photos without results, and the reasons.
+        folders: the sums of each, from `measure.folders.Folders.rows`; shown if there are several.
         """
         numbers = [row["numbers"] for row in self.rows]
         labels = dict.fromkeys([SHARE, *(label for row in numbers for label in row)])
@@ -97,14 +97,14 @@ class Report:
 
 
 def figures(value: Number | str) -> str:
-    """Text as it is, a number with about three digits that matter."""
+    """Text as it is, a number with about three significant digits."""
     if value is None or isinstance(value, str):
         return value or "–"
     return f"{value:,.0f}" if isinstance(value, int) or abs(value) >= 100 else f"{value:.3g}"
 
 
 def link(file: Path, folder: Path) -> str:
-    """The URL that leads from a page in the folder to the file."""
+    """The URL of the file, relative to a page in the folder."""
     try:
         return quote(os.fsencode(Path(os.path.relpath(file, folder)).as_posix()))
     except ValueError:  # another drive of Windows
@@ -133,5 +133,5 @@ def thumbnails(photo: Tensor, crack: Tensor, truth: Tensor | None, files: Sequen
 def data_url(picture: Image.Image) -> str:
     """The picture as JPEG, in the text of a URL."""
     file = io.BytesIO()
-    picture.save(file, "JPEG", quality=QUALITY, subsampling=0)  # else thin cracks would blur
+    picture.save(file, "JPEG", quality=QUALITY, subsampling=0)  # otherwise thin cracks blur
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
