@@ -4,22 +4,19 @@ import hashlib
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 from torch import Generator, Tensor
 from torch.utils.data import Dataset
-from tqdm import tqdm
+from tqdm.contrib.concurrent import thread_map
 
 from unet_resnet.images import read_photo
 from unet_resnet.masks import Rule, size_mismatch
 from unet_resnet.morphology import width_classes
 
-T = TypeVar("T")
 Transform = Callable[[Tensor, Tensor, Generator], tuple[Tensor, Tensor]]
 
 WIDTHS = (5, 10, 20, 50)  # pixels: the borders of the classes that `balance` evens out
@@ -61,26 +58,22 @@ def read_truth(pair: Pair, image: Tensor) -> Tensor:
     return truth
 
 
-def in_threads(function: Callable[[Pair], T], pairs: Sequence[Pair], title: str) -> list[T]:
-    with ThreadPoolExecutor(THREADS) as pool:
-        return list(tqdm(pool.map(function, pairs), title, len(pairs), unit="pair", leave=False))
-
-
-def balance(pairs: Sequence[Pair], least: int = 1) -> list[Pair]:
+def balance(pairs: Sequence[Pair], minimum: int = 1) -> list[Pair]:
     """The pairs of an epoch: those of a rare kind repeated, up to six times their number; then all
-    of them repeated until there are at least `least`.
+    of them repeated until there are at least `minimum`.
 
     The widest place of a mask gives its width class (`WIDTHS`); each class is brought to a fifth of
     its source's photos (repeat factor sampling; Gupta et al., LVIS, 2019). Photos without cracks,
-    if there are any, are brought to a third of the epoch: they teach what is not
-    a crack.
+    if there are any, are brought to a third of the epoch: they teach what is not a crack.
     """
-    def widest(pair: Pair) -> int:
+    def widest_class(pair: Pair) -> int:
         mask = pair.rule.read(pair.mask, pair.image)
         return int((mask + width_classes(mask, WIDTHS)).max())  # 0: no crack
 
     alike = defaultdict(list)
-    for pair, width in zip(pairs, in_threads(widest, pairs, "measuring cracks")):
+    classes = thread_map(widest_class, pairs, max_workers=THREADS, desc="measuring cracks",
+                         leave=False)
+    for pair, width in zip(pairs, classes):
         alike[pair.source, width].append(pair)
     photos = Counter(pair.source for pair in pairs)
     free = [pair for (_, width), members in alike.items() if not width for pair in members]
@@ -89,7 +82,7 @@ def balance(pairs: Sequence[Pair], least: int = 1) -> list[Pair]:
         if width:
             epoch += repeats(members, photos[source] // 5)
     epoch += repeats(free, (len(epoch) - len(free)) // 2)
-    return epoch * -(-least // len(epoch))
+    return epoch * -(-minimum // len(epoch))
 
 
 def repeats(members: Sequence[Pair], target: int) -> Iterator[Pair]:

@@ -14,6 +14,10 @@ from unet_resnet.audit.mask_rules import read_values
 from unet_resnet.masks import Rule
 
 
+# The filter that images.py sets when it is imported is not in force under pytest's own.
+pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
+
+
 def read_mask(path: Path) -> torch.Tensor:
     return Rule().read(path, path)
 
