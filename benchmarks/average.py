@@ -3,9 +3,9 @@
     python benchmarks/average.py cracks=0.4 runs/one=0.3 runs/two=0.3 --threshold 0.68 \
         --output mean.pt
 
-Networks fine-tuned from one start lie in one valley of the loss, and their mean is often better on
-photos that none of them has seen than each of them (Wortsman et al., Model soups and Robust
-fine-tuning, 2022). The split is that of the last one: the others' photos must be among its own.
+The mean of networks that were fine-tuned from the same weights is often better on unseen photos
+than each of them (Wortsman et al., Model soups and Robust fine-tuning, 2022). The result gets the
+split of the last network, which must include the photos of the others.
 """
 
 import argparse
@@ -31,7 +31,7 @@ def main() -> None:
         for name, tensor in content.model.items():
             mean[name] = mean.get(name, 0) + float(share) * tensor.double()
     if strangers := set().union(*known) - known[-1]:
-        raise ValueError(f"{min(strangers)}: trained on before, but not in the last one's split")
+        raise ValueError(f"{min(strangers)}: in the split of a network, but not of the last one")
     network.load_state_dict({name: tensor.to(content.model[name].dtype)
                              for name, tensor in mean.items()})
     checkpoint.save(args.output, network, args.threshold, content.split,

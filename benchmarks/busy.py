@@ -3,8 +3,8 @@
     python benchmarks/busy.py
 
 OpenMP threads wait for each other by spinning, by default through 300,000 rounds (GCC's libgomp,
-which PyTorch's Linux builds use). While another process has their cores, they spin in vain. Each
-row predicts 448x448 pixels in a process of its own, alone and beside a process that multiplies
+which PyTorch's Linux builds use). While another process uses their cores, this only wastes time.
+Each row predicts 448x448 pixels in a separate process, alone and beside a process that multiplies
 matrices on all cores.
 """
 

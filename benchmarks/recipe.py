@@ -1,10 +1,10 @@
-"""Which recipe holds up outside its training set? One run of the study, added as a line of JSON.
+"""Which recipe works outside its training set? One run of the study, added as a line of JSON.
 
     python benchmarks/recipe.py --sets crackmix confusers morecams --without SUT --start cracks \
         --scales 0.5 3 --crop 256 --steps 600 --seed 0
 
-Trains on all sources but those left out and scores photos that the network has not seen: validation
-photos at one threshold for all sources, some of them enlarged, and the sources left out.
+Trains on all sources except those left out and scores photos that the network has not seen:
+validation photos at one threshold for all sources, some of them enlarged, and the sources left out.
 """
 
 import argparse
@@ -52,7 +52,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--sets", type=Path, nargs="+", required=True, metavar="FOLDER", help="data sets")
-    add("--without", nargs="+", default=[], metavar="SOURCE", help="left out of training")
+    add("--without", nargs="+", default=[], metavar="SOURCE", help="sources left out of training")
     add("--start", default="imagenet", help="a checkpoint, cracks, or ImageNet weights")
     add("--blocks", type=int, nargs=4, default=[3, 4, 6, 3], help="unless --start is a checkpoint")
     add("--peer", action="store_true", help="segmentation_models_pytorch's decoder, from ImageNet")

@@ -10,7 +10,7 @@ from typing import Any
 
 Row = dict[str, Any]  # a line of recipe.jsonl
 
-UNIQUE = ("seed", "workers", "device", "output")  # settings that make no other recipe
+UNIQUE = ("seed", "workers", "device", "output")  # settings that do not define a recipe
 
 
 def unseen(row: Row, score: str) -> float | None:

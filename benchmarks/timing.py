@@ -1,4 +1,4 @@
-"""How are programs compared on a machine with a drifting speed? In turn, in one process."""
+"""How are programs compared on a machine of varying speed? In turn, in one process."""
 
 import statistics
 import time
@@ -9,7 +9,7 @@ import torch
 
 def interleave(sides: dict[str, Callable[[], object]], rounds: int,
                warmup: int = 2) -> dict[str, float]:
-    """The median seconds of each side over `rounds`, A B C A B C ..., after `warmup` more."""
+    """The median seconds of each side over `rounds`, A B C A B C ..., after `warmup` rounds."""
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(warmup + rounds):
         for name, side in sides.items():

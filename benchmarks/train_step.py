@@ -4,9 +4,9 @@
 
 Four sides take the same step (our loss, Adam) on the same crops, in turn: the peer as its users run
 it (float32, contiguous, plain Adam), the peer treated as ours (the precision that the hardware is
-fast at, channels_last, fused Adam), ours, and ours with --recompute. Beside them, a step of the
-encoder alone, which both networks share: what no decoder, loss or head can go below. Bytes kept for
-the backward pass are counted, not measured: they are the same on any machine.
+fast at, channels_last, fused Adam), ours, and ours with --recompute. A step of the encoder alone,
+which both networks share, shows the lower limit. Bytes kept for the backward pass are counted, not
+measured: they are the same on any machine.
 """
 
 import argparse

@@ -49,7 +49,7 @@ def trace(skeleton: Iterable[Pixel]) -> list[Branch]:
     return branches
 
 
-def degrees(branches: list[Branch]) -> Counter[Pixel]:
+def node_degrees(branches: list[Branch]) -> Counter[Pixel]:
     """How many branches meet at each node: 1 at a free end, 3 or more at a junction."""
     return Counter(node for branch in branches for node in (branch.start, branch.end))
 
@@ -61,7 +61,7 @@ def spurious(branches: list[Branch], radius: dict[Pixel, float]) -> list[Branch]
     junction are spurs, the two longest stay. A ring is small if it is no longer than the circle
     inscribed there; its longer side goes.
     """
-    degree, gone = degrees(branches), []
+    degree, gone = node_degrees(branches), []
     spurs, sides = defaultdict(list), defaultdict(list)
     for branch in sorted(branches, key=lambda branch: branch.length):
         first, last = sorted((branch.start, branch.end), key=degree.__getitem__)
@@ -89,7 +89,7 @@ def prune(radius: dict[Pixel, float]) -> list[Branch]:
         gone = {pixel for branch in spurious(branches, radius) for pixel in branch.pixels}
         if not gone:
             return branches
-        gone -= {node for node, degree in degrees(branches).items() if degree > 2}
+        gone -= {node for node, degree in node_degrees(branches).items() if degree > 2}
         skeleton = [pixel for pixel in skeleton if pixel not in gone]
 
 
@@ -99,7 +99,7 @@ def join_forks(branches: list[Branch], radius: dict[Pixel, float]
 
     Returns the branches except those between merged junctions, and the pixels of each node.
     """
-    degree = degrees(branches)
+    degree = node_degrees(branches)
     members = {node: [node] for node in degree}  # what has become one node shares one list
     rest = []
     for branch in branches:

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import cKDTree
 
-from unet_resnet.measure.branches import Branch, Pixel, degrees, join_forks, prune
+from unet_resnet.measure.branches import Branch, Pixel, join_forks, node_degrees, prune
 
 # Set by a sweep over synthetic lines, curves and forks; the tests state the remaining error.
 SIGMA_PIXELS, SIGMA_WIDTHS = 2.0, 0.15  # of the smoothing: the larger of the two
@@ -119,7 +119,7 @@ def centre_lines(skeleton: np.ndarray, radii: np.ndarray, pixels: np.ndarray) ->
     """
     radius = dict(zip(map(tuple, skeleton.tolist()), radii.tolist()))
     pruned = prune(radius)
-    degree = degrees(pruned)
+    degree = node_degrees(pruned)
     branches, members = join_forks(pruned, radius)
     nodes = {}
     for node, group in members.items():

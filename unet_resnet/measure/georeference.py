@@ -40,11 +40,6 @@ def world_file(photo: Path) -> Path | None:
     return None
 
 
-def from_world_file(path: Path) -> np.ndarray:
-    """The matrix (2, 3) in a world file. Raises OSError, or ValueError for anything else."""
-    return np.array(path.read_text("utf-8").split()[:6], float).reshape(3, 2).T
-
-
 def from_tags(tags: Mapping[int, Sequence[float]], keys: Mapping[int, int]) -> np.ndarray | None:
     """The matrix (2, 3) in GeoTIFF tags, None without one. Raises ValueError for too few numbers.
     """
@@ -82,7 +77,7 @@ def position_of(photo: Path) -> Position | None:
         matrix = from_tags(tags, keys)
         if matrix is None and beside:
             source = beside  # which the message names
-            matrix = from_world_file(beside)
+            matrix = np.array(beside.read_text("utf-8").split()[:6], float).reshape(3, 2).T
         if matrix is None:
             return None
         if not (np.abs(matrix).max() < 1e12 and abs(np.linalg.det(matrix[:, :2])) > 1e-24):

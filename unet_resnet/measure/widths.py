@@ -82,8 +82,8 @@ class Measurement:
 
     def lines_of(self, wide: bool) -> list[np.ndarray]:
         """Those of all cracks that are wide, or of all others."""
-        return [line for crack, own in zip(self.cracks, self.lines) if crack.wide == wide
-                for line in own]
+        return [line for crack, lines in zip(self.cracks, self.lines) if crack.wide == wide
+                for line in lines]
 
 
 def widths(lines: list[Line], pixels: np.ndarray) -> list[np.ndarray]:
@@ -204,11 +204,11 @@ def measure(mask: Tensor, mm_per_pixel: float | None = None, width_classes: Sequ
     numbers, count = label(whole, np.ones((3, 3)))
     found = []
     for number, box in enumerate(find_objects(numbers), start=1):
-        own = numbers[box] == number
-        if np.count_nonzero(own) * math.sqrt(2) < MIN_LENGTH:  # saves a millisecond each
+        region = numbers[box] == number
+        if np.count_nonzero(region) * math.sqrt(2) < MIN_LENGTH:  # saves a millisecond each
             continue
         # Lee et al. (1994): Zhang and Suen's thinning can eat a whole arm along a diagonal.
-        layers = own, skeletonize(own, method="lee") > 0, own & edge[box]
+        layers = region, skeletonize(region, method="lee") > 0, region & edge[box]
         corner = [side.start for side in box]
         pixels, skeleton, outline = (np.argwhere(layer) + corner for layer in layers)
         crack, tracks = crack_of(pixels, skeleton, outline, whole.shape, limits)
