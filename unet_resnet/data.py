@@ -70,18 +70,18 @@ def balance(pairs: Sequence[Pair], minimum: int = 1) -> list[Pair]:
         mask = pair.rule.read(pair.mask, pair.image)
         return int((mask + width_classes(mask, WIDTHS)).max())  # 0: no crack
 
-    alike = defaultdict(list)
+    groups = defaultdict(list)
     classes = thread_map(widest_class, pairs, max_workers=THREADS, desc="measuring cracks",
                          leave=False)
     for pair, width in zip(pairs, classes):
-        alike[pair.source, width].append(pair)
+        groups[pair.source, width].append(pair)
     photos = Counter(pair.source for pair in pairs)
-    free = [pair for (_, width), members in alike.items() if not width for pair in members]
+    crack_free = [pair for (_, width), members in groups.items() if not width for pair in members]
     epoch = [*pairs]
-    for (source, width), members in alike.items():
+    for (source, width), members in groups.items():
         if width:
             epoch += repeats(members, photos[source] // 5)
-    epoch += repeats(free, (len(epoch) - len(free)) // 2)
+    epoch += repeats(crack_free, (len(epoch) - len(crack_free)) // 2)
     return epoch * -(-minimum // len(epoch))
 
 

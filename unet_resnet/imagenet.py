@@ -25,7 +25,7 @@ def load_encoder(encoder: ResNetEncoder, weights: str) -> str:
     """
     if weights == "none":
         return "encoder: random weights"
-    state = _imagenet(encoder.blocks) if weights == "imagenet" else read_tensors(Path(weights))
+    state = _download(encoder.blocks) if weights == "imagenet" else read_tensors(Path(weights))
     if not (has_type(state, State) and "layer4.0.conv3.weight" in state):
         raise ValueError(f"{weights}: not the state dict of a bottleneck ResNet with torchvision's "
                          "names (50, 101 or 152 layers)")
@@ -45,7 +45,7 @@ def load_encoder(encoder: ResNetEncoder, weights: str) -> str:
         f", grown to {want} with identities" if have != want else "")
 
 
-def _imagenet(blocks: tuple[int, ...]) -> State:
+def _download(blocks: tuple[int, ...]) -> State:
     """torchvision's weights, from torch's cache or the network."""
     if blocks not in IMAGENET:
         raise ValueError(f"no ImageNet weights exist for blocks {blocks}; use one of "

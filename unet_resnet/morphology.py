@@ -31,7 +31,7 @@ def width_classes(mask: Tensor, limits: Sequence[int]) -> Tensor:
 
 
 def min_filter(image: Tensor, side: int) -> Tensor:
-    """(..., h, w) -> (..., h - side + 1, w - side + 1): the least value of each square."""
+    """(..., h, w) -> (..., h - side + 1, w - side + 1): the minimum of each square."""
     reached = 1
     while reached < side:
         step = min(reached, side - reached)  # squares that overlap or touch make a larger one
@@ -59,5 +59,5 @@ def skeletons(masks: Tensor) -> Tensor:
 
 
 def dilate(masks: Tensor, reach: int) -> Tensor:
-    """Each area of masks (..., h, w) uint8 with all pixels up to `reach` rows and columns away."""
+    """Masks (..., h, w) uint8 of 0 and 1, dilated by a square of 2 * reach + 1 pixels."""
     return 1 - min_filter(pad(1 - masks, [reach] * 4, value=1), 2 * reach + 1)

@@ -78,17 +78,17 @@ def predict(probability: Callable[[Tensor], Tensor], photo: Tensor, tile: int = 
 
     result = torch.empty(1, height, width, dtype=dtype)
     band = torch.zeros(tile_height, width)  # weighted sums of the rows still being added to
-    for top, following in zip(tops, [*tops[1:], height]):
-        for some in (lefts[i:i + batch] for i in range(0, len(lefts), batch)):
-            tiles = [photo[:, top:top + tile_height, x:x + tile_width] for x in some]
-            for x, one in zip(some, probability(torch.stack(tiles)).cpu()):
-                band[:, x:x + tile_width] += one[0] * weight
-        done = following - top  # no later tile reaches these rows
-        rows = band[:done] / (sum_rows[top:following, None] * sum_columns)
+    for top, next_top in zip(tops, [*tops[1:], height]):
+        for columns in (lefts[i:i + batch] for i in range(0, len(lefts), batch)):
+            tiles = [photo[:, top:top + tile_height, x:x + tile_width] for x in columns]
+            for x, predicted in zip(columns, probability(torch.stack(tiles)).cpu()):
+                band[:, x:x + tile_width] += predicted[0] * weight
+        done = next_top - top  # no later tile reaches these rows
+        rows = band[:done] / (sum_rows[top:next_top, None] * sum_columns)
         if not rows.isfinite().all():  # as bytes, NaN would look like no crack
             raise ValueError("the network's answers are not all numbers: use --precision fp32")
         rows.clamp_(max=1)  # a mean of ones may round to more
-        result[0, top:following] = to_bytes(rows) if dtype == torch.uint8 else rows
+        result[0, top:next_top] = to_bytes(rows) if dtype == torch.uint8 else rows
         band = torch.cat((band[done:], torch.zeros(done, width)))
     return result
 
