@@ -113,14 +113,14 @@ def save(run: Run, name: str, path: Path, read: inputs.Reading, probability: Ten
 
 
 def save_photo(run: Run, name: str, path: Path, read: inputs.Reading, probability: Tensor) -> None:
-    with run.folder.reporting(path):
+    with run.folder.report_errors(path):
         run.folder.finish(name, path, read, save(run, name, path, read, probability))
 
 
 def predict_video(run: Run, name: str, path: Path) -> None:
     """Mark the cracks in a video, or treat every N-th frame as a photo; tabulate the frames."""
     from unet_resnet.video import frames  # an extra
-    facts = index.facts_of(path)
+    facts = index.file_state(path)
     with frames.open_results(path, run.args.output / name, run.args.every) as video:
         for frame in video:
             still, read = f"{name}/{frame.index:06d}", inputs.Reading(frame.pixels)
@@ -142,7 +142,7 @@ def predict_all(run: Run, photos: dict[str, Path], pairs: inputs.Pairs) -> None:
         last = saver.submit(int)  # nothing to save yet
         for name, path, reading in tqdm(inputs.read_ahead(photos, pairs), total=len(photos),
                                         unit="photo", leave=False):
-            with run.folder.reporting(path):
+            with run.folder.report_errors(path):
                 if inputs.is_video(path):
                     last.result()
                     predict_video(run, name, path)
@@ -173,7 +173,7 @@ def main() -> int:
     print(why_not_cuda(args.device, network.device), end="")
     pairs: inputs.Pairs = {}
     if args.masks:
-        found, pairs = pairs_to_score(args.masks, inputs.without_videos(found), root,
+        found, pairs = pairs_to_score(args.masks, inputs.exclude_videos(found), root,
                                       network.split, args.masks_unturned)
     folder = outputs.Folder(args.output, files.fingerprint(checkpoint.resolve(args.checkpoint)))
     photos = folder.claim(found, root, [pair.mask for pair in pairs.values()], args.every,
@@ -186,14 +186,14 @@ def main() -> int:
         predict_all(run, photos, pairs)
         about = {"command": shlex.join(["python", *sys.argv]), "date": time.ctime(),
                  "seconds": round(time.perf_counter() - began), "device": str(network.device),
-                 "photos": inputs.counted([*photos.values()]), "checkpoint": str(args.checkpoint),
+                 "photos": inputs.describe([*photos.values()]), "checkpoint": str(args.checkpoint),
                  "threshold": network.threshold}
         if report:
             widths, sums = (tables.histogram(), tables.folders.rows()) if tables else (None, ())
             report.write(about, run.sheet.main_scores(), widths, folder.failed.items(), sums)
         if run.sheet.rows:
             write_scores(run.sheet, photos, args.output, about, network.split["validation"])
-    return folder.conclude([*photos.values()])
+    return folder.print_summary([*photos.values()])
 
 
 if __name__ == "__main__":

@@ -229,8 +229,9 @@ def show(row: dict[str, float], epochs: int, histograms: Mapping[str, Tensor],
     if 2 <= len(cracked) <= 12:
         print("dice by source", *(f"{source} {metrics.counts_at(one, row['threshold']).dice:.3f}"
                                   for source, one in cracked.items()), sep="  ")
-    pictures = [overlay.compared(*corner, row["threshold"]) for corner in shown]
-    write_png(progress.folder / "preview.png", overlay.sheet(pictures, headings=overlay.COMPARED))
+    pictures = [overlay.comparison(*corner, row["threshold"]) for corner in shown]
+    write_png(progress.folder / "preview.png",
+              overlay.contact_sheet(pictures, headings=overlay.HEADINGS))
 
 
 def score_test(progress: Progress, pairs: Sequence[Pair], precision: torch.dtype,

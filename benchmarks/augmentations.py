@@ -46,7 +46,7 @@ def main() -> None:
         lit = transform(image, strength, Generator().manual_seed(args.seed))
         cells.append((transform.__name__.replace("_", " "), to_photo(lit.clamp(0, 1))))
     captioned = [overlay.caption(overlay.fit(picture, SIDE), name) for name, picture in cells]
-    write_png(args.output, overlay.sheet(
+    write_png(args.output, overlay.contact_sheet(
         [captioned[i:i + COLUMNS] for i in range(0, len(captioned), COLUMNS)], SIDE))
 
 

@@ -18,10 +18,10 @@ TIMED = """
 import time, torch
 from unet_resnet import UNetResNet
 from unet_resnet.device import pick_precision
-from unet_resnet.inference.predictor import Predictor, fast_function
+from unet_resnet.inference.predictor import Predictor, optimized_function
 cpu = torch.device("cpu")
 precision = pick_precision("auto", cpu)
-predict = Predictor(fast_function(UNetResNet().eval(), cpu, precision), 0.5, {}, cpu)
+predict = Predictor(optimized_function(UNetResNet().eval(), cpu, precision), 0.5, {}, cpu)
 photo = torch.zeros(3, 448, 448, dtype=torch.uint8)
 for turn in range(9):
     began = time.perf_counter()

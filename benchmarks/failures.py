@@ -62,7 +62,7 @@ def main() -> None:
         print(f"{name}: {result}")
         cells += [overlay.caption(overlay.fit(photo, SIDE), name),
                   overlay.caption(overlay.fit(overlay.overlay(photo, found, truth), SIDE), result)]
-    write_png(args.output, overlay.sheet(
+    write_png(args.output, overlay.contact_sheet(
         [cells[i:i + 2 * COLUMNS] for i in range(0, len(cells), 2 * COLUMNS)], SIDE))
 
 

@@ -35,7 +35,7 @@ from unet_resnet import UNetResNet, checkpoint, load, tiling
 from unet_resnet.device import autocast, pick_device, pick_precision
 from unet_resnet.export.onnx import export
 from unet_resnet.images import read_photo, write_png
-from unet_resnet.inference.predictor import Predictor, fast_function
+from unet_resnet.inference.predictor import Predictor, optimized_function
 from unet_resnet.synthetic import pavement
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,7 +55,7 @@ def write_photo(path: Path, height: int, width: int) -> Path:
 
 
 def make_ours(device: torch.device, precision: torch.dtype) -> Callable[[Path], None]:
-    probability = fast_function(UNetResNet().eval(), device, precision)
+    probability = optimized_function(UNetResNet().eval(), device, precision)
     return end_to_end(Predictor(probability, 0.5, {}, device))
 
 
@@ -75,7 +75,7 @@ def end_to_end(predictor: Predictor) -> Callable[[Path], None]:
 def make_forward(device: torch.device, precision: torch.dtype,
                  size: tuple[int, int]) -> Callable[[Path], None]:
     """As many pixels as a photo of that size has, in pieces of at most 1000x1000."""
-    probability = fast_function(UNetResNet().eval(), device, precision)
+    probability = optimized_function(UNetResNet().eval(), device, precision)
     height, width = size
     pieces = -(-height // 1000) * -(-width // 1000)
     tile = torch.zeros(1, 3, -(-height // -(-height // 1000)), -(-width // -(-width // 1000)),

@@ -85,7 +85,7 @@ def main() -> None:
         print(f"Dice {count(found, mask).dice:.3f}")
         marked = overlay.overlay(photo, found)
         rows.append([photo, marked, drawing.draw(marked, widths.measure(found), legend=False)])
-    picture = overlay.sheet(rows, CELL).permute(1, 2, 0).numpy()
+    picture = overlay.contact_sheet(rows, CELL).permute(1, 2, 0).numpy()
     Image.fromarray(picture).save(args.output, quality=90)
 
 

@@ -296,7 +296,7 @@ def test_pictures_that_cannot_be_read_are_counted(infer_with, trained, tmp_path)
     line, = [line for line in outcome.err.splitlines() if line.startswith("infer.py: ")]
     assert line.startswith("infer.py: walls/photo.jpg: not a picture in a format that can be read")
     assert "such as HEIC" in line
-    assert "6 of 7 photos predicted" in outcome.out
+    assert "6 photos predicted, 1 failed" in outcome.out
 
 
 @pytest.mark.parametrize("masks", ["masks", "images"])

@@ -104,14 +104,14 @@ def test_skip_existing_predicts_what_is_missing(infer_with, tmp_path):
     (out / "b_overlay.png").unlink()  # written last: interrupted before it, the photo is not done
     (out / "a_mask.png").write_bytes(kept := (out / "a_mask.png").read_bytes() + b" ")
     outcome = infer_with("photos", "--skip-existing")
-    assert outcome.status == 0 and "2 of 3 photos left out" in outcome.out
+    assert outcome.status == 0 and "2 photos left out" in outcome.out
     assert (out / "b_overlay.png").exists() and (out / "a_mask.png").read_bytes() == kept
     assert [line for line in outcome.out.splitlines() if "% crack" in line] == [
         line for line in outcome.out.splitlines() if line.startswith("photos/b.png")]
     outcome = infer_with("photos", "--skip-existing")
-    assert outcome.status == 0 and "3 of 3" in outcome.out
+    assert outcome.status == 0 and "3 photos left out" in outcome.out
     painted(tmp_path / "photos/c.png", width=8)  # another photo in its place
-    assert "2 of 3 photos left out" in infer_with("photos", "--skip-existing").out
+    assert "2 photos left out" in infer_with("photos", "--skip-existing").out
 
 
 # Measurements
@@ -266,12 +266,12 @@ def test_stills_of_a_video(infer_with, tmp_path):
     assert [row["frame"] for row in rows] == ["0", "4"] and "cracks" in rows[0]
     for every, left_out in ((["--every", 4], 1), ([], 0), ([], 1), (["--every", 4], 1)):
         outcome = infer_with("drone.mp4", "--skip-existing", *every)
-        assert outcome.status == 0 and f"{left_out} of 1 video left out" in outcome.out
+        assert outcome.status == 0 and ("1 video left out" in outcome.out) == left_out
     assert infer_with("drone.mp4", "--every", 3).status == 0
     (out / "drone_every3_cracks.csv").unlink()  # as if it had been stopped
     for every, left_out in ((3, 0), (3, 1), (2, 0)):
         outcome = infer_with("drone.mp4", "--skip-existing", "--every", every)
-        assert outcome.status == 0 and f"{left_out} of 1 video left out" in outcome.out
+        assert outcome.status == 0 and ("1 video left out" in outcome.out) == left_out
 
 
 @needs_av
@@ -293,7 +293,7 @@ def test_scores_and_report_say_that_they_are_of_photos(infer_with, tmp_path):
     Image.new("1", (120, 80)).save(tmp_path / "masks/a.png")
     outcome = infer_with("a.png", "c.mp4", "--masks", "masks")
     assert outcome.status == 0 and "1 video left out: --masks scores photos" in outcome.out
-    refused(infer_with("c.mp4", "--masks", "masks"), "infer.py", "masks", "wanted photos")
+    refused(infer_with("c.mp4", "--masks", "masks"), "infer.py", "masks", "found only videos")
     outcome = infer_with("c.mp4", "--report", "--output", "out")
     assert outcome.status == 0 and "only the stills of --every" in outcome.out
     assert "--report shows" not in infer_with("c.mp4", "--report", "--every", 2).out

@@ -144,8 +144,8 @@ def test_two_processes_step_as_one(tmp_path):
     before = {name: value.clone() for name, value in model.state_dict().items()}
     SGD(model.parameters(), lr=64.0).step()
     for name, parameter in model.named_parameters():
-        step, wanted = found["model"][name] - before[name], parameter.detach() - before[name]
-        assert (step - wanted).norm() < 1e-4 * wanted.norm(), name
+        step, expected = found["model"][name] - before[name], parameter.detach() - before[name]
+        assert (step - expected).norm() < 1e-4 * expected.norm(), name
     (tmp_path / "step.pt").unlink()
 
 

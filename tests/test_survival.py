@@ -67,14 +67,14 @@ def walls(whole: Path, tmp_path: Path) -> None:
     (tmp_path / "walls").symlink_to(whole / "walls")
 
 
-def assert_same_end(run: Path, wanted: Path) -> None:
+def assert_same_end(run: Path, expected: Path) -> None:
     """Model, optimizer, history, best.pt: bit by bit. And nothing half written lies about."""
     for name in ("last.pt", "best.pt"):
-        found, goal = (strip(vars(checkpoint.read(folder / name))) for folder in (run, wanted))
+        found, goal = (strip(vars(checkpoint.read(folder / name))) for folder in (run, expected))
         assert found["history"] == goal["history"]
         assert same(found, goal), name
-    assert strip(history(run)) == strip(history(wanted))
-    assert {path.name for path in run.iterdir()} == {path.name for path in wanted.iterdir()}
+    assert strip(history(run)) == strip(history(expected))
+    assert {path.name for path in run.iterdir()} == {path.name for path in expected.iterdir()}
 
 
 # Killed

@@ -174,13 +174,13 @@ def test_micro_batches_add_up_to_the_gradient_of_the_window(whole, micro_batch):
     model.zero_grad()
     loss = crack_loss(model(images), masks)
     loss.backward()
-    wanted = torch.cat([value.grad.flatten() for value in model.parameters()])
+    expected = torch.cat([value.grad.flatten() for value in model.parameters()])
     model.zero_grad()
     optimizer = Watched(model.parameters(), lr=0.0)  # 0, so that the model stays as it is
     for _ in range(2):  # a gradient left over from the first window would show in the second
         mean, fits = update(model, optimizer, window, micro_batch)
         assert mean == pytest.approx(loss.item(), rel=1e-5) and fits == micro_batch
-        assert (optimizer.seen - wanted).norm() < 1e-4 * wanted.norm()
+        assert (optimizer.seen - expected).norm() < 1e-4 * expected.norm()
 
 
 def test_running_out_of_memory_halves_the_micro_batch_and_loses_nothing(whole, monkeypatch):
@@ -215,13 +215,13 @@ def test_compiled_gradients_are_the_same():
     compiled = torch.compile(fused, backend="aot_eager")
     for crops in (2, 1):
         images, masks = torch.rand(crops, 3, 64, 64), torch.rand(crops, 1, 64, 64).round()
-        wanted, found = (crack_loss(network(images), masks) for network in (plain, compiled))
-        torch.testing.assert_close(found, wanted)
-        wanted.backward(), found.backward()
-    for (name, wanted), found in zip(plain.named_parameters(), fused.parameters()):
-        assert (found.grad - wanted.grad).norm() <= 1e-3 * wanted.grad.norm(), name
-    for wanted, found in zip(plain.buffers(), fused.buffers()):
-        torch.testing.assert_close(found, wanted)
+        expected, found = (crack_loss(network(images), masks) for network in (plain, compiled))
+        torch.testing.assert_close(found, expected)
+        expected.backward(), found.backward()
+    for (name, expected), found in zip(plain.named_parameters(), fused.parameters()):
+        assert (found.grad - expected.grad).norm() <= 1e-3 * expected.grad.norm(), name
+    for expected, found in zip(plain.buffers(), fused.buffers()):
+        torch.testing.assert_close(found, expected)
 
 
 def test_what_compile_cannot_do_is_refused(trained, script):
@@ -327,10 +327,10 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(trained, script, tmp_
     command = re.search(r"python (train\.py .*)", stopped.err).group(1)  # as it says, quotes too
     assert script(*shlex.split(command)).status == 0
     for file in ("last.pt", "best.pt"):
-        wanted, found = (strip(vars(checkpoint.read(run / file)))
-                         for run in (trained / "runs" / "walls-1", tmp_path / "a b"))
-        assert wanted["history"] == found["history"]
-        assert same(wanted, found)
+        expected, found = (strip(vars(checkpoint.read(run / file)))
+                           for run in (trained / "runs" / "walls-1", tmp_path / "a b"))
+        assert expected["history"] == found["history"]
+        assert same(expected, found)
     assert strip(history(tmp_path / "a b")) == strip(history(trained / "runs" / "walls-1"))
 
 

@@ -27,7 +27,7 @@ FLAT, SPLIT, TEST = [("images", "masks"), ("train/images", "train/masks"),
                      ("test/images", "test/masks")]
 
 
-@pytest.mark.parametrize("present, given, wanted", [
+@pytest.mark.parametrize("present, given, expected", [
     (FLAT, ["."], {"train": FLAT}),
     (SPLIT, ["."], {"train": SPLIT}),
     (SPLIT + TEST, ["."], {"train": SPLIT, "test": TEST}),
@@ -36,12 +36,12 @@ FLAT, SPLIT, TEST = [("images", "masks"), ("train/images", "train/masks"),
     (("photos", "labels"), ["photos", "labels"], {"train": ("photos", "labels")}),
     (FLAT + ("mine",), ["images", "mine"], {"train": ("images", "mine")}),
 ])
-def test_layouts(tmp_path, present, given, wanted):
+def test_layouts(tmp_path, present, given, expected):
     for folder in present:
         fill(tmp_path / folder)
     found = layout([tmp_path / folder for folder in given])
     assert found == {part: [tuple(tmp_path / folder for folder in folders)]
-                     for part, folders in wanted.items()}
+                     for part, folders in expected.items()}
 
 
 def test_several_data_sets_are_one(tmp_path):
@@ -171,20 +171,20 @@ def test_a_sub_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("form", ["{0}/{1}", "{1}/{0}"])
-@pytest.mark.parametrize("present, wanted", [
+@pytest.mark.parametrize("present, expected", [
     (("train", "val"), {"train": "train", "validation": "val"}),
     (("train", "valid"), {"train": "train", "validation": "valid"}),
     (("train", "test"), {"train": "train", "test": "test"}),
     (("train", "validation", "test"), {"train": "train", "validation": "validation",
                                        "test": "test"}),
 ])
-def test_parts_by_their_names(tmp_path, form, present, wanted):
+def test_parts_by_their_names(tmp_path, form, present, expected):
     for part in present:
         for what in ("images", "masks"):
             fill(tmp_path / form.format(part, what), f"{part}.png")
     parts = find([tmp_path])
     assert {part: [pair.image.stem for pair in parts[part].pairs] for part in parts} == {
-        part: [name] for part, name in wanted.items()}
+        part: [name] for part, name in expected.items()}
     assert notes(parts) == []
 
 
@@ -218,16 +218,16 @@ def test_masks_may_say_that_they_are_masks(tmp_path, end):
     assert not part.without_mask and not part.without_image
 
 
-@pytest.mark.parametrize("photos, masks, wanted, alone", [
+@pytest.mark.parametrize("photos, masks, expected, alone", [
     (["a.jpg"], ["a.png", "a_mask.png"], {"a.jpg": "a.png"}, ["a_mask.png"]),
     (["a.jpg"], ["a_label.png", "a_mask.png"], {"a.jpg": "a_label.png"}, ["a_mask.png"]),
     (["a.jpg", "a_mask.jpg"], ["a.png", "a_mask.png"],
      {"a.jpg": "a.png", "a_mask.jpg": "a_mask.png"}, []),
 ])
-def test_the_photos_own_name_comes_first(tmp_path, photos, masks, wanted, alone):
+def test_the_photos_own_name_comes_first(tmp_path, photos, masks, expected, alone):
     fill(tmp_path / "images", *photos), fill(tmp_path / "masks", *masks)
     part = find([tmp_path])["train"]
-    assert {pair.image.name: pair.mask.name for pair in part.pairs} == wanted
+    assert {pair.image.name: pair.mask.name for pair in part.pairs} == expected
     assert [path.name for path in part.without_image] == alone and not part.without_mask
 
 

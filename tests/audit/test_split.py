@@ -138,15 +138,15 @@ def test_what_is_no_picture_for_us_is_named_where_nothing_else_is_there(tmp_path
         load_pairs([tmp_path])
 
 
-@pytest.mark.parametrize("name, wanted", [
+@pytest.mark.parametrize("name, expected", [
     ("images/road_0_crop1.jpg", "photo cannot be read: .*HEIC or GIF, save it as JPEG or PNG"),
     ("images/road_0_crop1.heic", "mask without photo: .*not read: 1 .heic"),
     ("masks/road_0_crop1.gif", "photo without mask: .*not read: 1 .gif")])
-def test_a_photo_or_mask_of_another_kind_is_refused_with_advice(tmp_path, name, wanted):
+def test_a_photo_or_mask_of_another_kind_is_refused_with_advice(tmp_path, name, expected):
     make_set(tmp_path, NAMES[:9])
     (tmp_path / name).with_suffix(".png").unlink()
     (tmp_path / name).write_bytes(b"GIF89a" if "gif" in name else b"\0\0\0\x10ftypheic\0\0\0\0")
-    with pytest.raises(ValueError, match=wanted):
+    with pytest.raises(ValueError, match=expected):
         load_pairs([tmp_path])
 
 

@@ -8,7 +8,7 @@ import torch
 from scipy.ndimage import label
 from torch import Generator, Tensor
 
-from unet_resnet.inference.components import without_specks
+from unet_resnet.inference.components import remove_small_areas
 
 
 def by_labels(mask: Tensor, least: int) -> Tensor:
@@ -26,7 +26,7 @@ def test_specks_are_those_of_scipy(share):
         mask = torch.rand(height, width, generator=generator) < share
         before = mask.clone()
         for least in (0, 1, 2, 5, 30):
-            assert torch.equal(without_specks(mask, least), by_labels(mask, least))
+            assert torch.equal(remove_small_areas(mask, least), by_labels(mask, least))
         assert torch.equal(mask, before)
 
 
@@ -36,11 +36,11 @@ def test_a_long_crack_and_one_across_the_border():
     for row in range(0, 200, 4):
         mask[row] = True
         mask[row:row + 4, -1 if row % 8 else 0] = True
-    assert torch.equal(without_specks(mask, int(mask.sum())), mask)
+    assert torch.equal(remove_small_areas(mask, int(mask.sum())), mask)
     mask = torch.zeros(4, 9, dtype=torch.bool)
     mask[1, -1] = mask[2, 0] = True
-    assert not without_specks(mask, 2).any()
-    assert torch.equal(without_specks(mask.t(), 1), mask.t())
+    assert not remove_small_areas(mask, 2).any()
+    assert torch.equal(remove_small_areas(mask.t(), 1), mask.t())
 
 
 def test_memory_follows_the_photo():
@@ -50,7 +50,7 @@ def test_memory_follows_the_photo():
     mask |= torch.rand(mask.shape, generator=Generator().manual_seed(0)) < 0.01
     tracemalloc.start()
     try:
-        found = without_specks(mask, 9)
+        found = remove_small_areas(mask, 9)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unet_resnet.inference import index
-from unet_resnet.inference.index import Index, facts_of
+from unet_resnet.inference.index import Index, file_state
 
 PHOTOS, FILES = ("a", "b", "c"), ("1.png", "2.png", "all.csv")
 few = settings(max_examples=150, derandomize=True, deadline=None, database=None)
@@ -57,8 +57,8 @@ def tell(story: list[tuple], folder: Path) -> None:
                 whose[what] = set()
             continue
         ours = Index(folder / "out", "hash")
-        wanted = {file for files in what.values() for file in files}
-        allowed = all(whose[file] and whose[file] <= {*what} for file in wanted & {*whose})
+        expected = {file for files in what.values() for file in files}
+        allowed = all(whose[file] and whose[file] <= {*what} for file in expected & {*whose})
         before = files_in(folder)
         claim = ({name: folder / name for name in what},
                  {name: sorted(files) for name, files in what.items()}, [])
@@ -72,7 +72,7 @@ def tell(story: list[tuple], folder: Path) -> None:
             for name, files in what.items():
                 for file in files:
                     (folder / "out" / file).write_text(name)
-                ours.finish(name, facts_of(folder / name))
+                ours.finish(name, file_state(folder / name))
         for name, files in what.items():
             for file in files:
                 whose[file] = whose.get(file, set()) | {name}
@@ -103,7 +103,7 @@ def test_what_is_done(tmp_path, change, done):
         for file in files:
             (tmp_path / "out" / file).write_text("result")
         assert not Index(tmp_path / "out", "hash").is_done("a", photo, files[:1]), "not finished"
-        ours.finish("a", facts_of(photo))
+        ours.finish("a", file_state(photo))
     change(photo)
     ours = Index(tmp_path / "out", "hash")
     assert ours.is_done("a", photo, files[:1]) == done
@@ -156,7 +156,7 @@ def test_results_of_earlier_runs_are_no_photos(infer_with, tmp_path):
     assert infer_with("walls/images", "--output", "walls/old/run").status == 0
     (tmp_path / "walls/images/index.json").write_text('{"files": ["wall_0.png"]}')
     outcome = infer_with("walls", "--output", "new")
-    assert outcome.status == 0 and "4 of 4 photos predicted" in outcome.out, "images and masks"
+    assert outcome.status == 0 and "4 photos predicted, 0 failed" in outcome.out, "images and masks"
 
 
 def test_a_run_that_is_killed_can_be_repeated(trained, tmp_path):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from unet_resnet.inference.inputs import Reading, part_of
+from unet_resnet.inference.inputs import Reading, describe
 from unet_resnet.inference.outputs import Folder
 
 
@@ -18,13 +18,13 @@ from unet_resnet.inference.outputs import Folder
     (RuntimeError("DefaultCPUAllocator: not enough memory: you tried"), "use a smaller --tile")])
 def test_a_photo_that_fails_is_one_line(tmp_path, capsys, error, words):
     folder = Folder(tmp_path, "hash")
-    with folder.reporting(Path("a.png")):
+    with folder.report_errors(Path("a.png")):
         raise error
     printed = capsys.readouterr().err
     assert words in printed and printed.count("\n") == 1
     assert folder.failed == {Path("a.png"): printed.strip().removeprefix("infer.py: ")}
-    assert folder.conclude([Path("a.png"), Path("b.png")]) == 1
-    assert capsys.readouterr().out.startswith("1 of 2 photos predicted, 1 failed")
+    assert folder.print_summary([Path("a.png"), Path("b.png")]) == 1
+    assert capsys.readouterr().out.startswith("1 photo predicted, 1 failed")
 
 
 @pytest.mark.parametrize("error", [
@@ -32,9 +32,9 @@ def test_a_photo_that_fails_is_one_line(tmp_path, capsys, error, words):
     TypeError("a mistake of ours")], ids=repr)
 def test_other_faults_end_the_run(tmp_path, error):
     folder = Folder(tmp_path, "hash")
-    with pytest.raises(type(error)), folder.reporting(Path("a.png")):
+    with pytest.raises(type(error)), folder.report_errors(Path("a.png")):
         raise error
-    assert not folder.failed and folder.conclude([]) == 0
+    assert not folder.failed and folder.print_summary([]) == 0
 
 
 @pytest.mark.parametrize("path, name, numbers, has_pages, printed", [
@@ -52,8 +52,7 @@ def test_what_is_printed_of_a_photo(tmp_path, capsys, path, name, numbers, has_p
     assert capsys.readouterr().out == printed
 
 
-def test_parts_are_of_a_whole():
-    photos, films = [Path("a.jpg"), Path("b.jpg")], [Path(f"{i}.mp4") for i in range(21)]
-    assert part_of(1, photos) == "1 of 2 photos"
-    assert part_of(23, photos + films) == "23 of 23 photos and videos"
-    assert part_of(0, films) == "0 of 21 videos"
+def test_photos_and_videos_are_counted_apart():
+    photos, videos = [Path("a.jpg"), Path("b.jpg")], [Path("c.mp4")]
+    assert describe(photos + videos) == "2 photos and 1 video"
+    assert describe(videos) == "1 video" and describe([]) == "0 photos"

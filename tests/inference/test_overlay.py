@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 from unet_resnet.inference.overlay import (
-    COMPARED, FALSE, FOUND, MISSED, PREDICTED, caption, compared, fit, grey, overlay, sheet)
+    FALSE, FOUND, HEADINGS, MISSED, PREDICTED, caption, comparison, contact_sheet, fit, grey,
+    overlay)
 
 DARK, WHITE = 32, 255
 
@@ -74,18 +75,19 @@ def test_fit_leaves_a_picture_of_the_right_size_alone():
 def test_sheet_places_every_picture():
     """Three columns of 16 pixels with gaps of 4, the first row with a single picture."""
     pictures = [[flat(1, 1, 40)], [flat(16, 16, 10), flat(5, 5, 20), flat(50, 50, 30)]]
-    page = sheet(pictures, side=16)
+    page = contact_sheet(pictures, side=16)
     assert page.shape == (3, 16 + 4 + 16, 16 + 4 + 16 + 4 + 16) and page.dtype == torch.uint8
     expected = torch.full_like(page, WHITE)
     for row, column, value in ((0, 0, 40), (1, 0, 10), (1, 1, 20), (1, 2, 30)):
         expected[:, row * 20:row * 20 + 16, column * 20:column * 20 + 16] = value
     assert torch.equal(page, expected)
-    assert sheet(pictures[:1], side=7).shape == (3, 7, 7)
+    assert contact_sheet(pictures[:1], side=7).shape == (3, 7, 7)
 
 
 def test_headings_stand_above_their_columns():
     pictures = [[torch.full((3, 9, 9), grey, dtype=torch.uint8) for grey in (60, 200)]] * 2
-    plain, page = sheet(pictures, side=64), sheet(pictures, side=64, headings=("one", "two"))
+    plain = contact_sheet(pictures, side=64)
+    page = contact_sheet(pictures, side=64, headings=("one", "two"))
     band = page.shape[1] - plain.shape[1]
     assert torch.equal(page[:, band:], plain)
     for left in (0, 68):  # white on black
@@ -97,10 +99,10 @@ def test_headings_stand_above_their_columns():
 def test_a_row_of_comparison_has_its_headings():
     photo = torch.full((3, 4, 4), 100, dtype=torch.uint8)
     truth, probability = torch.eye(4)[None], torch.full((1, 4, 4), 0.5)
-    row = compared(photo, truth, probability, 0.5)
-    assert len(row) == len(COMPARED) and all(picture.shape == (3, 4, 4) for picture in row)
+    row = comparison(photo, truth, probability, 0.5)
+    assert len(row) == len(HEADINGS) and all(picture.shape == (3, 4, 4) for picture in row)
     assert torch.equal(row[3], overlay(photo, torch.ones(1, 4, 4), truth))
-    assert torch.equal(compared(photo, truth, probability, 0.6)[3],
+    assert torch.equal(comparison(photo, truth, probability, 0.6)[3],
                        overlay(photo, torch.zeros(1, 4, 4), truth))
 
 

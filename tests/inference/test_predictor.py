@@ -13,7 +13,7 @@ import unet_resnet
 from unet_resnet import checkpoint, tiling
 from unet_resnet.device import probability_function
 from unet_resnet.inference.predictor import (
-    Predictor, load, lower_specks, predict, to_photo, with_tta)
+    Predictor, load, predict, suppress_small_areas, to_photo, with_tta)
 
 CPU = torch.device("cpu")
 
@@ -41,19 +41,19 @@ def test_the_package_offers_both_by_name():
 
 def test_equals_the_unfolded_model(network, trained, photo):
     model, content = checkpoint.load(trained / "runs/walls-1/best.pt")
-    wanted = probability_function(model, CPU, torch.float32)(photo[None])[0]
-    torch.testing.assert_close(network(photo), wanted, rtol=0, atol=1e-5)
+    expected = probability_function(model, CPU, torch.float32)(photo[None])[0]
+    torch.testing.assert_close(network(photo), expected, rtol=0, atol=1e-5)
     assert network.threshold == content.threshold and network.split == content.split
 
 
 def test_every_kind_of_picture(network, photo, tmp_path):
     array = photo.permute(1, 2, 0).numpy()
     Image.fromarray(array).save(tmp_path / "x.png")
-    wanted = predict(network, photo)
-    assert wanted.shape == (70, 45) and wanted.dtype == np.float32
+    expected = predict(network, photo)
+    assert expected.shape == (70, 45) and expected.dtype == np.float32
     for picture in (str(tmp_path / "x.png"), tmp_path / "x.png", Image.fromarray(array), array,
                     np.float32(array) / 255, photo / 255):
-        np.testing.assert_array_equal(predict(network, picture), wanted)
+        np.testing.assert_array_equal(predict(network, picture), expected)
     grey = array[..., 0].copy()
     np.testing.assert_array_equal(predict(network, grey),
                                   predict(network, np.stack([grey] * 3, -1)))
@@ -64,13 +64,13 @@ def test_several_pictures_give_a_list(network, photo, tmp_path):
     """Of any sizes; an array or a tensor of four dimensions is several of one size."""
     array = photo.permute(1, 2, 0).numpy()
     small = photo[:, :40, :30]
-    wanted = [predict(network, photo, min_area=9), predict(network, small, min_area=9)]
+    expected = [predict(network, photo, min_area=9), predict(network, small, min_area=9)]
     for pictures in ([photo, small], (array, Image.fromarray(array[:40, :30]))):
-        for found, result in zip(predict(network, pictures, min_area=9), wanted, strict=True):
+        for found, result in zip(predict(network, pictures, min_area=9), expected, strict=True):
             np.testing.assert_array_equal(found, result)
     for batch in (torch.stack([photo, photo]), np.stack([array, array])):
         found = predict(network, batch, min_area=9)
-        np.testing.assert_array_equal(found, wanted[:1] * 2)
+        np.testing.assert_array_equal(found, expected[:1] * 2)
         assert isinstance(found, list)
     assert predict(network, []) == []
     with pytest.raises(FileNotFoundError, match="none.jpg"):
@@ -86,9 +86,9 @@ def test_the_readmes_lines_run(trained, network, photo, tmp_path, monkeypatch):
         assert given in block
         block = block.replace(given, ours)
     exec(compile(block, "README.md", "exec"), names := {})
-    wanted = predict(network, photo)  # but for small areas, which are put below the threshold
-    kept = np.isclose(names["probability"], wanted, atol=0.02)
-    assert kept.mean() > 0.8 and (wanted >= network.threshold)[~kept].all()
+    expected = predict(network, photo)  # but for small areas, which are put below the threshold
+    kept = np.isclose(names["probability"], expected, atol=0.02)
+    assert kept.mean() > 0.8 and (expected >= network.threshold)[~kept].all()
     assert not names["crack"][~kept].any()
     assert np.array_equal(names["crack"], names["probability"] >= network.threshold)
 
@@ -109,7 +109,7 @@ def test_pictures_are_read_as_their_files_are(network, tmp_path):
 
 
 def test_the_default_type_of_the_program_around_us_does_not_matter(trained, photo):
-    wanted = predict(load(trained / "runs/walls-1/best.pt", "cpu", "fp32"), photo, tile=32)
+    expected = predict(load(trained / "runs/walls-1/best.pt", "cpu", "fp32"), photo, tile=32)
     torch.set_default_dtype(torch.float64)
     try:
         network = load(trained / "runs/walls-1/best.pt", "cpu", "fp32")
@@ -118,14 +118,14 @@ def test_the_default_type_of_the_program_around_us_does_not_matter(trained, phot
     finally:
         torch.set_default_dtype(torch.float32)
     assert found.dtype == turned.dtype == np.float32
-    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("option, value", [
     ("scales", []), ("scales", [0]), ("scales", [1, -1]), ("scales", [math.nan]), ("batch", 0),
     ("batch", -1), ("tile", 0), ("overlap", 1), ("overlap", -0.1)])
 def test_options_without_sense_are_refused(network, option, value):
-    """In place of an empty answer."""
+    """Instead of an empty answer."""
     with pytest.raises(ValueError, match=option.removesuffix("s")):
         network(torch.zeros(3, 40, 50, dtype=torch.uint8), **{option: value})
 
@@ -161,9 +161,10 @@ def test_tta_makes_any_network_symmetric(network):
     """The mean over all views of a photo turns and flips with it."""
     draw = torch.Generator().manual_seed(1)
     photo = torch.randint(256, (3, 64, 96), dtype=torch.uint8, generator=draw)
-    plain, wanted = network(photo), network(photo, tta=True)
+    plain, expected = network(photo), network(photo, tta=True)
     for view in (lambda x: x.flip(-1), lambda x: x.rot90(1, (-2, -1)), lambda x: x.flip(-2)):
-        torch.testing.assert_close(network(view(photo), tta=True), view(wanted), rtol=0, atol=1e-5)
+        found = network(view(photo), tta=True)
+        torch.testing.assert_close(found, view(expected), rtol=0, atol=1e-5)
     assert not torch.allclose(network(photo.flip(-1)), plain.flip(-1), atol=1e-4)
 
 
@@ -180,8 +181,8 @@ def test_scales_are_predicted_apart_and_averaged(photo, dtype):
     assert torch.equal(network(photo, scales=[0.5], dtype=dtype).float(), at(35, 22))
     both = network(photo, scales=[1, 2], dtype=dtype)
     assert both.dtype == dtype and both.shape == (1, 70, 45)
-    wanted = (tiling.predict(brightness, photo, dtype=dtype).float() + at(140, 90)) / 2
-    torch.testing.assert_close(both.float(), wanted, rtol=0, atol=0.5 * (dtype == torch.uint8))
+    expected = (tiling.predict(brightness, photo, dtype=dtype).float() + at(140, 90)) / 2
+    torch.testing.assert_close(both.float(), expected, rtol=0, atol=0.5 * (dtype == torch.uint8))
     assert network(photo[:, :1, :1], scales=[0.1]).shape == (1, 1, 1)
 
 
@@ -190,10 +191,10 @@ def test_lowered_specks_are_just_below_the_threshold(dtype):
     probability = torch.zeros(1, 6, 9, dtype=dtype)
     high = 200 if dtype == torch.uint8 else 0.9
     probability[0, 0, :4], probability[0, 3, 5], probability[0, 4, 6] = high, high, high
-    lowered = lower_specks(probability.clone(), 0.5, 3)
+    lowered = suppress_small_areas(probability.clone(), 0.5, 3)
     assert torch.equal(lowered[0, 0], probability[0, 0])
     below = 127 if dtype == torch.uint8 else 127 / 256
     assert lowered[0, 3, 5] == lowered[0, 4, 6] == below
-    assert torch.equal(lower_specks(probability.clone(), 0.5, 2), probability)
-    everywhere = lower_specks(probability.clone(), 0.0, 100)  # where every pixel is crack
+    assert torch.equal(suppress_small_areas(probability.clone(), 0.5, 2), probability)
+    everywhere = suppress_small_areas(probability.clone(), 0.0, 100)  # where every pixel is crack
     assert torch.equal(everywhere, probability)

@@ -37,9 +37,9 @@ def test_the_same_probabilities_as_from_the_checkpoint(folder):
     draw = torch.Generator().manual_seed(0)
     photo = torch.randint(256, (3, 90, 140), dtype=torch.uint8, generator=draw)
     for options in ({}, {"tile": 64, "batch": 3}, {"tta": True}, {"scales": [0.5, 1]}):
-        wanted = ours(photo, **options)
-        assert wanted.std() > 1e-3  # a constant would prove nothing
-        torch.testing.assert_close(exported(photo, **options), wanted, rtol=0, atol=1e-5)
+        expected = ours(photo, **options)
+        assert expected.std() > 1e-3  # a constant would prove nothing
+        torch.testing.assert_close(exported(photo, **options), expected, rtol=0, atol=1e-5)
 
 
 def test_infer_writes_and_scores_the_same(folder):

@@ -80,14 +80,14 @@ def test_distance_against_brute_force():
     ends = torch.tensor([[[5., 8., 1.], [60., 40., 3.]], [[-20., 50., 2.], [30., 70., 2.]]])
     segments = curve(g, ends, bend=0.1, smooth=1.2, uneven=0.2)
     grid = torch.cartesian_prod(torch.arange(64.), torch.arange(64.))
-    wanted = torch.full((len(grid),), torch.inf)
+    expected = torch.full((len(grid),), torch.inf)
     for start, end in segments:
         axis = torch.lerp(start, end, torch.linspace(0, 1, 200)[:, None])
         gap, nearest = (grid[:, None] - axis[:, :2]).norm(dim=-1).min(1)
-        wanted = torch.minimum(wanted, gap - axis[nearest, 2])
-    found, close = distance(segments, 64, reach=4).flatten(), wanted < 4
-    assert close.sum() > 500 and (wanted < 0).sum() > 100
-    assert torch.allclose(found[close], wanted[close], atol=0.02)
+        expected = torch.minimum(expected, gap - axis[nearest, 2])
+    found, close = distance(segments, 64, reach=4).flatten(), expected < 4
+    assert close.sum() > 500 and (expected < 0).sum() > 100
+    assert torch.allclose(found[close], expected[close], atol=0.02)
     assert (found[~close] >= 3.98).all()
 
 

@@ -29,8 +29,8 @@ def roughness(image: Tensor) -> Tensor:
     return image.diff(dim=1).abs().mean() + image.diff(dim=2).abs().mean()
 
 
-def near(value: Tensor, wanted: Tensor | float, **tolerance: float) -> bool:
-    return float(value) == pytest.approx(float(wanted), **tolerance)
+def near(value: Tensor, expected: Tensor | float, **tolerance: float) -> bool:
+    return float(value) == pytest.approx(float(expected), **tolerance)
 
 
 LAWS = {  # what holds between an image and the same image in another light
@@ -94,7 +94,7 @@ def test_blur_equals_scipy():
 
 
 def test_motion_blurs_along_one_direction():
-    """A dot becomes a line of the wanted length, its light spread, its middle in place."""
+    """A dot becomes a line of the expected length, its light spread, its middle in place."""
     image = torch.zeros(3, 31, 31)
     image[:, 15, 15] = 1
     for seed in range(10):

@@ -50,12 +50,12 @@ def test_the_recorded_command_gives_the_same_bits(trained, script, tmp_path):
     start = json.loads((trained / "runs/walls-1/run.json").read_text())["starts"][0]
     command = shlex.split(start["command"])[1:]
     assert script(*command).status == 0
-    wanted = state(trained / "runs/walls-1")
-    assert same(state(tmp_path / "runs/walls-1"), wanted)
+    expected = state(trained / "runs/walls-1")
+    assert same(state(tmp_path / "runs/walls-1"), expected)
     assert script(*command, "--output", "crowd", "--workers", 2).status == 0
-    assert same(state(tmp_path / "crowd"), wanted), "workers make a difference"
+    assert same(state(tmp_path / "crowd"), expected), "workers make a difference"
     assert script(*command, "--output", "other", "--seed", 1).status == 0
-    assert not same(state(tmp_path / "other")["model"], wanted["model"])
+    assert not same(state(tmp_path / "other")["model"], expected["model"])
 
 
 def test_each_start_is_noted(trained, script, tmp_path):

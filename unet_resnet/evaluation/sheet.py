@@ -201,4 +201,4 @@ def worst_photos(sheet: ScoreSheet, photos: dict[str, Path], output: Path) -> Te
         photo, painted = (overlay.fit(read_photo(path), CELL) for path in (
             photos[row["name"]], output / f"{row['name']}_overlay.png"))
         cells += [overlay.caption(photo, text), painted]
-    return overlay.sheet([cells[i:i + 6] for i in range(0, len(cells), 6)], CELL)
+    return overlay.contact_sheet([cells[i:i + 6] for i in range(0, len(cells), 6)], CELL)

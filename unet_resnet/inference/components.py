@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 
-def without_specks(mask: Tensor, least: int) -> Tensor:
-    """The mask (h, w) bool without its components (8-connected) of fewer than `least` pixels."""
+def remove_small_areas(mask: Tensor, min_area: int) -> Tensor:
+    """The mask (h, w) bool without its components (8-connected) of fewer than `min_area` pixels."""
     padded = np.pad(mask.numpy(), ((0, 0), (1, 1)))  # so that no run goes on in the next row
     flat, row = padded.ravel(), padded.shape[1]
     starts, ends = (np.flatnonzero(flat[1:] != flat[:-1]) + 1).reshape(-1, 2).T.copy()
@@ -21,13 +21,13 @@ def without_specks(mask: Tensor, least: int) -> Tensor:
         first = np.searchsorted(ends, starts + step).clip(max=max(starts.size - 1, 0))
         touch = (starts[first] <= ends + step) & (ends[first] >= starts + step)
         pairs.append(np.stack((index[touch], first[touch])))
-    component = joined(np.concatenate(pairs, 1), starts.size)
-    large = np.bincount(component, ends - starts, starts.size)[component] >= least
+    component = connected_components(np.concatenate(pairs, 1), starts.size)
+    large = np.bincount(component, ends - starts, starts.size)[component] >= min_area
     flat[flat] = np.repeat(large, ends - starts)
     return torch.from_numpy(padded[:, 1:-1].copy())
 
 
-def joined(pairs: np.ndarray, count: int) -> np.ndarray:
+def connected_components(pairs: np.ndarray, count: int) -> np.ndarray:
     """For each number below `count`, the lowest that pairs (2, n) connect it with.
 
     The higher of a pair points to the lowest partner, then to where that points, until pairs agree

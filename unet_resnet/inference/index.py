@@ -19,18 +19,19 @@ import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 
 from unet_resnet.files import atomic_write, fingerprint, lock, one_line
 
 NAME = "index.json"
 HEAD = b'{"software": "infer.py of unet_resnet",'
-PAUSE = 30.0  # seconds between two savings
+SAVE_INTERVAL = 30.0  # seconds between two savings
 
-Facts = tuple[int, int, str]  # size, time and hash, by which a file is recognised
+FileState = tuple[int, int, str]  # size, time and hash, by which a file is recognised
 
 
-def facts_of(path: Path) -> Facts:
+def file_state(path: Path) -> FileState:
     """Raises OSError."""
     found = path.stat()
     return found.st_size, found.st_mtime_ns, fingerprint(path)
@@ -49,13 +50,15 @@ class Entry:
     files: list[str]
 
     def is_of(self, photo: Path, unchanged: bool = False) -> bool:
-        """Whether this is said of the photo: it lies where that was, `unchanged` since then if so
-        wanted; or it is, by its hash, the same file moved."""
+        """Whether the entry is of this photo: of its path (with `unchanged`, only if size and time
+        are the same, too), or by its hash, since the same file may have moved."""
         if self.photo == os.path.abspath(photo):
-            found = photo.stat() if photo.exists() else None
-            if not unchanged or found and (self.size, self.time) == (found.st_size,
-                                                                     found.st_mtime_ns):
+            if not unchanged:
                 return True
+            if photo.exists():
+                found = photo.stat()
+                if (self.size, self.time) == (found.st_size, found.st_mtime_ns):
+                    return True
         return self.hash != "" and self.hash == fingerprint(photo)
 
 
@@ -128,7 +131,7 @@ class Index:
         known = {name for name, photo in photos.items()
                  if name in self.entries and self.entries[name].is_of(photo)}
         given = {os.path.realpath(path) for path in inputs}
-        for file in dict.fromkeys(file for wanted in files.values() for file in wanted):
+        for file in dict.fromkeys(chain(*files.values())):
             path = self.folder / file
             if not os.path.lexists(path):
                 continue
@@ -146,9 +149,9 @@ class Index:
             self.entries[name] = Entry(os.path.abspath(photo), 0, 0, "", self.checkpoint, False,
                                        list(dict.fromkeys((*before, *files[name]))))
 
-    def finish(self, name: str, facts: Facts) -> None:
+    def finish(self, name: str, facts: FileState) -> None:
         """Note that all results of this photo are written."""
         entry = self.entries[name]
         (entry.size, entry.time, entry.hash), entry.done = facts, True
-        if time.monotonic() - self.saved > PAUSE:
+        if time.monotonic() - self.saved > SAVE_INTERVAL:
             self.save()

@@ -25,18 +25,12 @@ def is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES
 
 
-def counted(paths: Sequence[Path]) -> str:
+def describe(paths: Sequence[Path]) -> str:
     """Such as "2 photos and 1 video"."""
     videos = sum(map(is_video, paths))
     parts = {"photo": len(paths) - videos, "video": videos}
     return " and ".join(f"{number} {what}{'s' * (number != 1)}" for what, number in parts.items()
                         if number) or "0 photos"
-
-
-def part_of(number: int, paths: Sequence[Path]) -> str:
-    """Such as "1 of 2 photos" or "3 of 5 photos and videos"."""
-    mixed = 0 < sum(map(is_video, paths)) < len(paths)
-    return f"{number} of {f'{len(paths)} photos and videos' if mixed else counted(paths)}"
 
 
 def find_photos(names: Sequence[str | Path]) -> tuple[list[Path], Path]:
@@ -84,13 +78,13 @@ def _below(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def without_videos(paths: Sequence[Path]) -> list[Path]:
+def exclude_videos(paths: Sequence[Path]) -> list[Path]:
     """The photos among these; prints how many videos are left out. ValueError without a photo."""
     photos = [path for path in paths if not is_video(path)]
     if films := [path for path in paths if is_video(path)]:
-        print(f"{counted(films)} left out: --masks scores photos")
+        print(f"{describe(films)} left out: --masks scores photos")
     if not photos:
-        raise ValueError("--masks scores photos, and there are only videos; wanted photos")
+        raise ValueError("--masks scores photos: expected some, found only videos")
     return photos
 
 
@@ -101,7 +95,7 @@ class Reading(NamedTuple):
     truth: Tensor | None = None  # (1, h, w) uint8 0/1
     source: str = ""  # of a photo with a true mask
     has_pages: bool = False  # after the first, which are not read
-    facts: index.Facts | None = None  # of a photo that is a file
+    facts: index.FileState | None = None  # of a photo that is a file
 
 
 def read(path: Path, pair: Pair | None) -> Reading:
@@ -111,7 +105,7 @@ def read(path: Path, pair: Pair | None) -> Reading:
         # An MPO is a phone's JPEG with a preview or a depth map.
         more = getattr(image, "is_animated", False) and image.format != "MPO"
     truth, source = (read_truth(pair, photo), one_line(pair.source)) if pair else (None, "")
-    return Reading(photo, truth, source, more, index.facts_of(path))
+    return Reading(photo, truth, source, more, index.file_state(path))
 
 
 def read_ahead(photos: Mapping[str, Path], pairs: Pairs

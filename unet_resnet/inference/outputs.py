@@ -16,7 +16,7 @@ from unet_resnet.device import is_out_of_memory
 from unet_resnet.files import one_line
 from unet_resnet.images import write_png
 from unet_resnet.inference.index import Index
-from unet_resnet.inference.inputs import Reading, is_video, part_of
+from unet_resnet.inference.inputs import Reading, describe, is_video
 
 # Of all photos together.
 MEASURED = ("cracks.csv", "photos.csv", "folders.csv", "measurements.json", "cracks.geojson",
@@ -77,10 +77,10 @@ class Folder:
         photos = dict(zip(name_results(found, root, every), found))
         files = {name: files_of(name, photo, every, measured) for name, photo in photos.items()}
         if skip_existing:
-            photos = {name: photo for name, photo in photos.items()
-                      if not self.index.is_done(name, photo, files[name])}
-            print(f"{part_of(len(found) - len(photos), found)} left out: their results are in "
-                  f"{self.path}")
+            done = {name: photo for name, photo in photos.items()
+                    if self.index.is_done(name, photo, files[name])}
+            print(f"{describe([*done.values()])} left out: their results are in {self.path}")
+            photos = {name: photo for name, photo in photos.items() if name not in done}
         tables = [*MEASURED * measured, *SCORED * bool(masks), *REPORTED * reported]
         self.index.claim(photos, {name: files[name] + tables for name in photos}, [*found, *masks])
         return photos
@@ -94,7 +94,7 @@ class Folder:
         return files
 
     @contextmanager
-    def reporting(self, path: Path) -> Iterator[None]:
+    def report_errors(self, path: Path) -> Iterator[None]:
         """Print in one line what is wrong with a photo; the others go on."""
         try:
             yield
@@ -120,8 +120,8 @@ class Folder:
         pages = " (only the first of its pages or frames is read)" * read.has_pages
         tqdm.write(one_line(", ".join(parts) + pages))
 
-    def conclude(self, photos: Sequence[Path]) -> int:
+    def print_summary(self, photos: Sequence[Path]) -> int:
         """Print the sums; returns the exit status, 1 if photos have failed."""
-        done = part_of(len(photos) - len(self.failed), photos)
-        print(f"{done} predicted, {len(self.failed)} failed; results are in {self.path}")
+        done = [photo for photo in photos if photo not in self.failed]
+        print(f"{describe(done)} predicted, {len(self.failed)} failed; results are in {self.path}")
         return int(bool(self.failed))

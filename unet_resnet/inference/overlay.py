@@ -12,8 +12,8 @@ from torch.nn import functional as F
 ORANGE, SKY, GREEN, PURPLE = (230, 159, 0), (86, 180, 233), (0, 158, 115), (204, 121, 167)
 FOUND, FALSE, MISSED, PREDICTED = GREEN, ORANGE, SKY, PURPLE
 OPACITY = 0.65
-GAP, HEADING = 4, 18  # pixels between the pictures of a sheet, and of a line above them
-COMPARED = ("photo", "truth", "probability", "green: found, orange: false, blue: missed")
+GAP, HEADING_HEIGHT = 4, 18  # pixels between the pictures of a sheet, and of a line above them
+HEADINGS = ("photo", "truth", "probability", "green: found, orange: false, blue: missed")
 
 
 def overlay(photo: Tensor, prediction: Tensor, truth: Tensor | None = None) -> Tensor:
@@ -22,16 +22,17 @@ def overlay(photo: Tensor, prediction: Tensor, truth: Tensor | None = None) -> T
 
     Photo (3, h, w) uint8; masks (1, h, w), anything non-zero is crack.
     """
-    layers, prediction = [(PREDICTED, prediction.bool())], prediction.bool()
+    prediction = prediction.bool()
+    layers = [(PREDICTED, prediction)]
     if truth is not None:
         truth = truth.bool()
         layers = [(FOUND, prediction & truth), (FALSE, prediction & ~truth),
                   (MISSED, truth & ~prediction)]
-    painted = photo.clone()
+    result = photo.clone()
     for colour, mask in layers:
         ink, where = torch.tensor(colour).view(3, 1), mask[0]
-        painted[:, where] = (photo[:, where] * (1 - OPACITY) + ink * OPACITY).to(torch.uint8)
-    return painted
+        result[:, where] = (photo[:, where] * (1 - OPACITY) + ink * OPACITY).to(torch.uint8)
+    return result
 
 
 def grey(mask: Tensor) -> Tensor:
@@ -51,16 +52,16 @@ def fit(picture: Tensor, side: int) -> Tensor:
     return square
 
 
-def compared(photo: Tensor, truth: Tensor, probability: Tensor, threshold: float) -> list[Tensor]:
-    """A row under `COMPARED`: of a photo (3, h, w) uint8, its truth and probability (1, h, w)."""
+def comparison(photo: Tensor, truth: Tensor, probability: Tensor, threshold: float) -> list[Tensor]:
+    """A row under `HEADINGS`: of a photo (3, h, w) uint8, its truth and probability (1, h, w)."""
     return [photo, grey(truth), grey(probability), overlay(photo, probability >= threshold, truth)]
 
 
-def sheet(rows: Sequence[Sequence[Tensor]], side: int = 320,
-          headings: Sequence[str] = ()) -> Tensor:
+def contact_sheet(rows: Sequence[Sequence[Tensor]], side: int = 320,
+                  headings: Sequence[str] = ()) -> Tensor:
     """Rows of pictures of any size as one picture, each in a square of `side` pixels; above them
     the headings of the columns."""
-    columns, top = max(len(row) for row in rows), HEADING if headings else 0
+    columns, top = max(len(row) for row in rows), HEADING_HEIGHT if headings else 0
     step = side + GAP
     page = torch.full((3, top + len(rows) * step - GAP, columns * step - GAP), 255,
                       dtype=torch.uint8)

@@ -24,7 +24,7 @@ from unet_resnet.checkpoint import Split
 from unet_resnet.device import memory_format, pick_device, pick_precision, probability_function
 from unet_resnet.images import check_megapixels, read_photo, to_rgb
 from unet_resnet.inference import runtime
-from unet_resnet.inference.components import without_specks
+from unet_resnet.inference.components import remove_small_areas
 from unet_resnet.inference.fuse import fuse_batchnorm
 from unet_resnet.model import UNetResNet
 
@@ -56,7 +56,7 @@ class Predictor:
         limit of megapixels, and what `tiling.predict` raises.
         """
         if not scales or not all(0 < scale < math.inf for scale in scales):
-            raise ValueError(f"scales {list(scales)}; wanted one or more above 0, such as [1.0]")
+            raise ValueError(f"scales {list(scales)}; expected one or more above 0, e.g. [1.0]")
         probability = with_tta(self.probability) if tta else self.probability
         results = []
         for scale in scales:
@@ -67,12 +67,9 @@ class Predictor:
             found = tiling.predict(probability, scaled, tile, overlap, batch, dtype)
             results.append(resize(found, photo.shape[1:]))
         mean = results[0]
-        if len(results) > 1 and dtype == torch.uint8:  # summed in 16 bits
-            total = sum(result.short() for result in results)
-            mean = total.div(len(results), rounding_mode="floor").byte()
-        elif len(results) > 1:
-            mean = sum(results) / len(results)
-        return lower_specks(mean, self.threshold, min_area)
+        if len(results) > 1:  # for uint8, the mean is rounded down
+            mean = torch.stack(results).mean(0, dtype=torch.float32).to(dtype)
+        return suppress_small_areas(mean, self.threshold, min_area)
 
 
 def with_tta(probability: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
@@ -94,13 +91,13 @@ def resize(picture: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(picture[None], tuple(size), mode="bilinear", antialias=True)[0]
 
 
-def lower_specks(probability: Tensor, threshold: float, min_area: int) -> Tensor:
+def suppress_small_areas(probability: Tensor, threshold: float, min_area: int) -> Tensor:
     """Put small areas that reach the threshold 1/256 below it, in place; (1, h, w), of floats in
     0..1 or of uint8 in 256ths."""
     if min_area > 1 and threshold > 0:
         unit = 256 if probability.dtype == torch.uint8 else 1
         crack = probability >= threshold * unit
-        specks = crack & ~without_specks(crack[0], min_area)
+        specks = crack & ~remove_small_areas(crack[0], min_area)
         probability[specks] = threshold * unit - unit / 256
     return probability
 
@@ -119,19 +116,20 @@ def load(path: str | Path = checkpoint.SHIPPED, device: str = "auto", precision:
     if Path(path).suffix == ".onnx":
         if precision != "auto":
             raise ValueError(f"--precision {precision}: an ONNX file has its own; omit it")
-        probability, known, split, place = runtime.load(Path(path), device)
+        probability, best, split, place = runtime.load(Path(path), device)
     else:
         place = pick_device(device)
         dtype = pick_precision(precision, place)
         model, content = checkpoint.load(Path(path))
-        known, split = content.threshold, content.split
-        probability = fast_function(model, place, dtype)
-    least = known if threshold is None else min(round(threshold * 256), 255) / 256
-    return Predictor(probability, least, split, place)
+        best, split = content.threshold, content.split
+        probability = optimized_function(model, place, dtype)
+    if threshold is not None:
+        best = min(round(threshold * 256), 255) / 256
+    return Predictor(probability, best, split, place)
 
 
-def fast_function(model: UNetResNet, device: torch.device,
-                  precision: torch.dtype) -> Callable[[Tensor], Tensor]:
+def optimized_function(model: UNetResNet, device: torch.device,
+                       precision: torch.dtype) -> Callable[[Tensor], Tensor]:
     """`probability_function` of the model as it predicts fastest, changed in place: it can be
     neither trained nor saved afterwards."""
     # In float32, whatever type the program around us prefers.
@@ -167,10 +165,10 @@ def to_photo(picture: Picture) -> Tensor:
         photo = torch.from_numpy(picture.copy())  # torch wants it writable and in order
         photo = photo.expand(3, -1, -1) if photo.dim() == 2 else photo.movedim(-1, 0)
     if not isinstance(photo, Tensor) or photo.dim() != 3 or len(photo) != 3 or not photo.numel():
-        raise ValueError(f"a picture of {shape}; wanted a path, a PIL image, an array (h, w, 3) or "
-                         "(h, w), or a tensor (3, h, w)")
+        raise ValueError(f"a picture of {shape}; expected a path, a PIL image, an array (h, w, 3) "
+                         "or (h, w), or a tensor (3, h, w)")
     if photo.is_floating_point() and ((photo >= 0) & (photo <= 1)).all():
         return (photo * 255).round().to(torch.uint8)
     if photo.dtype != torch.uint8:
-        raise ValueError(f"a picture of {photo.dtype}; wanted bytes, or floats in 0..1")
+        raise ValueError(f"a picture of {photo.dtype}; expected bytes, or floats in 0..1")
     return photo
