@@ -22,26 +22,22 @@ class Match:
     def __add__(self, other: "Match") -> "Match":
         return Match(*map(operator.add, vars(self).values(), vars(other).values()))
 
-    def _ratio(self, part: int, whole: int) -> float:
-        return part / whole if whole else float(self.predicted == self.true == 0)
-
     @property
     def precision(self) -> float:
-        return self._ratio(self.hits, self.predicted)
+        return self.hits / self.predicted if self.predicted else float(self.true == 0)
 
     @property
     def recall(self) -> float:
-        return self._ratio(self.found, self.true)
+        return self.found / self.true if self.true else float(self.predicted == 0)
 
     @property
-    def dice(self) -> float:  # the harmonic mean of these two
-        return self._ratio(2 * self.hits * self.found,
-                           self.hits * self.true + self.found * self.predicted)
+    def dice(self) -> float:
+        both = self.precision + self.recall
+        return 2 * self.precision * self.recall / both if both else 0.0
 
     @property
-    def iou(self) -> float:  # dice / (2 - dice)
-        both = self.hits * self.found
-        return self._ratio(both, self.hits * self.true + self.found * self.predicted - both)
+    def iou(self) -> float:
+        return self.dice / (2 - self.dice)
 
 
 def match_within(prediction: Tensor, truth: Tensor, tolerance: int) -> Match:
