@@ -29,7 +29,7 @@ def main() -> None:
     args = parser.parse_args()
     if len(args.pair) not in (0, 2):
         parser.error("give a photo and its mask, or none")
-    photo, mask = pavement.draw(args.seed, size=SIDE)
+    photo, mask = pavement.render(args.seed, size=SIDE)
     if args.pair:
         photo, mask = read_pair(*resolve_masks([Pair(*args.pair, "")]))
     side = min(photo.shape[1:])

@@ -37,9 +37,9 @@ def examples(seed: int) -> Iterator[tuple[str, Tensor, Tensor]]:
         photo = to_photo(getattr(data, name)())
         yield name, photo, torch.zeros_like(photo[:1])
     for number in BARE:
-        yield "drawn, no crack", *pavement.draw(number, size=448)
-    photo, mask = pavement.draw(seed, size=448)
-    yield "drawn", photo, mask
+        yield "synthetic, no crack", *pavement.render(number, size=448)
+    photo, mask = pavement.render(seed, size=448)
+    yield "synthetic", photo, mask
     for confuser in CONFUSERS:
         image, truth = confuser(photo / 255, mask.float(), Generator().manual_seed(seed))
         yield confuser.__name__.replace("_", " "), to_photo(image.clamp(0, 1)), truth.byte()

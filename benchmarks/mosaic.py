@@ -77,7 +77,7 @@ def main() -> None:
     predictor = load()
     names = predictor.split["validation"].keys()
     pairs = validation_pairs(args.data, names) if args.data else []
-    kinds = {"synthetic": cycle(pavement.draw(index, 1, 448) for index in range(80))}
+    kinds = {"synthetic": cycle(pavement.render(index, 1, 448) for index in range(80))}
     if pairs:
         random.Random(0).shuffle(pairs)
         kinds["photos"] = map(read_pair, cycle(pairs))

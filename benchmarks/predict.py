@@ -47,7 +47,7 @@ TILE, OVERLAP = 640, 0.5
 
 def write_photo(path: Path, height: int, width: int) -> Path:
     """A JPEG of synthetic pavement, tiled to the size."""
-    pattern, _ = pavement.draw(0, size=448)
+    pattern, _ = pavement.render(0, size=448)
     rows, columns = (torch.arange(side) % 448 for side in (height, width))
     picture = pattern[:, rows][:, :, columns].permute(1, 2, 0).numpy()
     Image.fromarray(picture).save(path, quality=90)

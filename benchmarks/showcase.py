@@ -23,7 +23,7 @@ from unet_resnet.inference import overlay
 from unet_resnet.inference.predictor import to_photo
 from unet_resnet.measure import drawing, widths
 from unet_resnet.metrics import count
-from unet_resnet.synthetic.pavement import ahead, curve, distance, rand, texture
+from unet_resnet.synthetic.pavement import move, curve, distance, rand, texture
 
 SIDE, CELL = 448, 300  # pixels: of a photo, and in the picture
 GRAIN = 3.2  # how much gravel is reduced, to look like asphalt
@@ -58,7 +58,7 @@ def crack(photo: Tensor, ends: list[list[float]], width: float, branches: int, s
     for _ in range(branches):
         start = tree[0][torch.randint(len(tree[0]), (1,), generator=g), 0]
         start = start * torch.tensor([1, 1, 0.55])
-        end = ahead(start, rand(g, 0, 2 * math.pi, 1), rand(g, 0.1, 0.3, 1) * size)
+        end = move(start, rand(g, 0, 2 * math.pi, 1), rand(g, 0.1, 0.3, 1) * size)
         end = end * torch.tensor([1, 1, 0.4])
         tree.append(curve(g, torch.stack((start, end), 1), bend=0.06, smooth=1.1, uneven=0.3))
     gap = distance(torch.cat(tree), size, reach=12)

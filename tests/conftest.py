@@ -72,11 +72,11 @@ def refused(outcome: Outcome, script: str, *named: str) -> None:
 
 
 def write_pairs(folder: Path, first: int, count: int, size: int = 64) -> Path:
-    """Drawn photos images/wall_3.png ... and their masks, from picture `first` on."""
+    """Synthetic photos images/wall_3.png ... and their masks, from picture `first` on."""
     for part in ("images", "masks"):
         (folder / part).mkdir(parents=True)
     for index in range(first, first + count):
-        photo, mask = pavement.draw(index, size=size)
+        photo, mask = pavement.render(index, size=size)
         Image.fromarray(photo.permute(1, 2, 0).numpy()).save(folder / f"images/wall_{index}.png")
         Image.fromarray(255 * mask[0].numpy()).save(folder / f"masks/wall_{index}.png")
     return folder

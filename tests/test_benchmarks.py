@@ -170,7 +170,7 @@ NAMES = ["as it is", *stress.STRESS, *stress.SCALES]
 
 @pytest.fixture(scope="module")
 def photo() -> torch.Tensor:
-    return pavement.draw(0, size=64)[0]
+    return pavement.render(0, size=64)[0]
 
 
 @pytest.mark.parametrize("name", stress.STRESS)

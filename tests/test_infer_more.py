@@ -45,7 +45,7 @@ def film(path: Path, frames: int = 6, height: int = 48, width: int = 64) -> Path
         stream = container.add_stream("libx264", rate=10, options={"crf": "10"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for i in range(frames):
-            photo, _ = pavement.draw(i, size=64)
+            photo, _ = pavement.render(i, size=64)
             array = photo[:, :height, :width].permute(1, 2, 0).contiguous().numpy()
             container.mux(stream.encode(av.VideoFrame.from_ndarray(array, "rgb24")))
         container.mux(stream.encode(None))

@@ -20,10 +20,10 @@ def names(tmp_path, monkeypatch) -> dict:
     """What the blocks of the page, run one after the other beside a few photos, have defined."""
     (tmp_path / "photos").mkdir()
     for seed, name in enumerate(("bridge", "photos/a", "photos/b")):
-        photo, mask = pavement.draw(seed, size=256)
+        photo, mask = pavement.render(seed, size=256)
         photo = photo[:, :200 + 20 * seed]
         Image.fromarray(photo.permute(1, 2, 0).numpy()).save(tmp_path / f"{name}.jpg", quality=95)
-    write_png(tmp_path / "bridge_mask.png", 255 * pavement.draw(0, size=256)[1][:, :200])
+    write_png(tmp_path / "bridge_mask.png", 255 * pavement.render(0, size=256)[1][:, :200])
     monkeypatch.chdir(tmp_path)
     found = {}
     for block in re.findall(r"^```py\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL):

@@ -56,7 +56,7 @@ def test_the_model_card_tells_threshold_and_photos(network):
 @pytest.mark.parametrize("seed", [3, 12, 16])
 def test_synthetic_cracks_are_found(network, seed):
     """The network was trained on photographs only."""
-    photo, truth = pavement.draw(seed, size=448)
+    photo, truth = pavement.render(seed, size=448)
     found = torch.from_numpy(predict(network, photo)) >= network.threshold
     assert truth.any() and match_within(found, truth[0].bool(), 2).dice > 0.5
 
@@ -74,7 +74,7 @@ def test_an_empty_picture_has_no_crack(network, grey):
 
 def test_infer_works_right_after_the_install(tmp_path):
     """As its own process, with a photo and nothing else."""
-    photo, _ = pavement.draw(12, size=300)
+    photo, _ = pavement.render(12, size=300)
     write_png(tmp_path / "photo.png", photo)
     done = subprocess.run([sys.executable, str(ROOT / "infer.py"), "photo.png", "--device", "cpu"],
                           cwd=tmp_path, capture_output=True, text=True)

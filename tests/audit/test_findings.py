@@ -219,7 +219,7 @@ def test_command_names_masks_without_photos(folder):
 @pytest.mark.parametrize("index", [11, 15, 30, 34, 211, 378, 399])
 def test_drawn_cracks_are_not_frayed(index):
     """Those of the first 400 that come nearest to it: ragged, thin and branching."""
-    crack = pavement.draw(index)[1][0].numpy() > 0
+    crack = pavement.render(index)[1][0].numpy() > 0
     assert crack.any() and not is_frayed(crack)
 
 

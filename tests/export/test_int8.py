@@ -49,7 +49,7 @@ def files(request, tmp_path_factory):
     photos = []
     for number, size in enumerate((64, 90, 700)) if request.param == "photos" else ():
         photos.append(folder / f"{number}.png")
-        picture, _ = pavement.draw(50 + number, size=size)
+        picture, _ = pavement.render(50 + number, size=size)
         Image.fromarray(picture.permute(1, 2, 0).numpy()).save(photos[-1])
     exporter.export(folder / "best.pt", folder / "exact.onnx")
     said = exporter.export(folder / "best.pt", folder / "small.onnx", photos)
@@ -61,7 +61,7 @@ def test_int8_predicts_nearly_the_same_at_any_size(files):
     exact, small = (onnxruntime.InferenceSession(files / name)
                     for name in ("exact.onnx", "small.onnx"))
     for size in ((64, 64), (97, 127), (1, 33)):
-        image = (pavement.draw(9, size=128)[0][None, :, :size[0], :size[1]] / 255).numpy()
+        image = (pavement.render(9, size=128)[0][None, :, :size[0], :size[1]] / 255).numpy()
         (a,), (b,) = (session.run(None, {"image": image}) for session in (exact, small))
         assert b.shape == (1, 1, *size) and abs(a - b).mean() < 0.02
     assert a.std() > 0.005  # a constant would prove nothing

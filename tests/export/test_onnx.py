@@ -103,7 +103,7 @@ def test_the_command_says_what_it_wrote(folder):
 def test_the_documented_lines_run(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("cracks.onnx").symlink_to(folder / "cracks.onnx")
-    photo, _ = pavement.draw(0, size=90)
+    photo, _ = pavement.render(0, size=90)
     Image.fromarray(photo[:, :75].permute(1, 2, 0).numpy()).save("bridge.png")
     names = {}
     block, = re.findall(r"^```py\n(.*?)^```$", (ROOT / "docs/export.md").read_text(), re.M | re.S)

@@ -67,7 +67,7 @@ class Page(HTMLParser):
 
 
 def drawn(index: int, size: int = 64) -> tuple[Tensor, Tensor]:
-    photo, mask = pavement.draw(index, size=size)
+    photo, mask = pavement.render(index, size=size)
     return photo, mask.bool()
 
 

@@ -1,10 +1,10 @@
-"""Is what confusers paint background, and is a crack on the same surface still one?"""
+"""Is what confusers add background, and is a crack on the same surface still one?"""
 
 import pytest
 import torch
 from torch import Generator, Tensor
 
-from unet_resnet.synthetic.confusers import CONFUSERS, axes, bend, confuse, covered, streak
+from unet_resnet.synthetic.confusers import CONFUSERS, axes, bend, confuse, coverage, streak
 
 SURFACE = {"lane_marking", "line", "joints", "shadow_edge", "stain", "streak", "lettering"}
 NAMES = {confuser.__name__: confuser for confuser in CONFUSERS}
@@ -28,13 +28,13 @@ def test_a_confuser_changes_the_picture_and_adds_no_crack(crop, name):
     image, mask = crop
     before, state, changed = (image.clone(), mask.clone()), torch.get_rng_state(), 0
     for seed in range(40):
-        painted, labels = NAMES[name](image, mask, seeded(seed))
-        assert painted.shape == image.shape and labels.shape == mask.shape
-        assert painted.isfinite().all() and labels.unique().tolist() in ([0], [0, 1])
+        result, labels = NAMES[name](image, mask, seeded(seed))
+        assert result.shape == image.shape and labels.shape == mask.shape
+        assert result.isfinite().all() and labels.unique().tolist() in ([0], [0, 1])
         assert ((labels == 1) <= (mask == 1)).all()
         again = NAMES[name](image, mask, seeded(seed))
-        assert torch.equal(painted, again[0]) and torch.equal(labels, again[1])
-        changed += (painted - image).abs().max() > 0.05
+        assert torch.equal(result, again[0]) and torch.equal(labels, again[1])
+        changed += (result - image).abs().max() > 0.05
     assert changed > 25
     assert torch.equal(image, before[0]) and torch.equal(mask, before[1])
     assert torch.equal(torch.get_rng_state(), state)
@@ -45,10 +45,10 @@ def test_on_a_surface_the_crack_stays_a_crack_and_dark(crop, name):
     image, mask = crop
     crack = mask[0] == 1
     for seed in range(40):
-        painted, labels = NAMES[name](image, mask, seeded(seed))
+        result, labels = NAMES[name](image, mask, seeded(seed))
         assert torch.equal(labels, mask)
         if name not in ("shadow_edge", "stain", "streak"):  # these change the light on a crack too
-            assert torch.equal(painted[:, crack], image[:, crack])
+            assert torch.equal(result[:, crack], image[:, crack])
 
 
 def test_a_streak_takes_light_away_and_least_of_green(crop):
@@ -65,11 +65,11 @@ def test_what_hides_a_crack_hides_it_from_the_mask(crop, name):
     image, mask = crop
     hidden = 0
     for seed in range(60):
-        painted, labels = NAMES[name](image, mask, seeded(seed))
+        result, labels = NAMES[name](image, mask, seeded(seed))
         gone = (mask - labels)[0] == 1
         hidden += bool(gone.any())
         if name != "cable":  # whose shadow may fall on a crack
-            assert ((painted - image)[:, labels[0] == 1].abs() < 0.5).all()
+            assert ((result - image)[:, labels[0] == 1].abs() < 0.5).all()
     assert 10 < hidden
 
 
@@ -87,7 +87,7 @@ def test_a_line_covers_what_its_width_says():
     whole = 0
     for seed in range(20):
         along, across = axes(torch.zeros(3, 200, 200), seeded(seed))
-        share = covered(across, 2.5) * (along.abs() < 30)
+        share = coverage(across, 2.5) * (along.abs() < 30)
         if share[[0, -1]].max() == 0 and share[:, [0, -1]].max() == 0:  # within the picture
             assert share.sum() == pytest.approx(60 * 5, rel=0.05)
             whole += 1

@@ -1,4 +1,4 @@
-"""Does the drawn data set keep its promises: the same each time, truly labelled, not trivial?"""
+"""Is the synthetic data set the same each time, truly labelled, and not trivial?"""
 
 import numpy as np
 import pytest
@@ -6,12 +6,12 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from unet_resnet.synthetic.pavement import SOURCES, curve, distance, draw, write
+from unet_resnet.synthetic.pavement import SOURCES, curve, distance, render, write
 
 
 @pytest.fixture(scope="module")
 def pictures() -> list[tuple[torch.Tensor, torch.Tensor]]:
-    return [draw(index) for index in range(48)]
+    return [render(index) for index in range(48)]
 
 
 def same(one, other) -> bool:
@@ -21,23 +21,23 @@ def same(one, other) -> bool:
 def test_seed_and_index_alone_decide(pictures):
     torch.manual_seed(1)
     state = torch.get_rng_state()
-    assert all(same(draw(index), pictures[index]) for index in (7, 3, 0))
+    assert all(same(render(index), pictures[index]) for index in (7, 3, 0))
     assert torch.equal(torch.get_rng_state(), state), "the global generator was used"
-    assert not same(draw(0, seed=1), pictures[0]) and not same(pictures[0], pictures[2])
+    assert not same(render(0, seed=1), pictures[0]) and not same(pictures[0], pictures[2])
 
 
 @pytest.mark.parametrize("size", (32, 100, 256))
 def test_shapes_and_ranges(size):
-    image, mask = draw(1, size=size)
+    image, mask = render(1, size=size)
     assert image.shape == (3, size, size) and image.dtype == torch.uint8
     assert mask.shape == (1, size, size) and mask.dtype == torch.uint8 and mask.max() <= 1
     assert image.float().std() > 3
 
 
 def test_labels_are_where_the_cracks_darken(pictures):
-    """Against the same picture drawn without cracks, where everything else is equal."""
+    """Against the same picture rendered without cracks, where everything else is equal."""
     for index, (image, mask) in enumerate(pictures[:16]):
-        bare, nothing = draw(index, cracks=False)
+        bare, nothing = render(index, cracks=False)
         assert not nothing.any(), "a joint, cable or shadow was labelled"
         darker = bare.int().sum(0) - image.int().sum(0)
         assert (darker >= 0).all()
@@ -96,7 +96,7 @@ def test_write_round_trip(tmp_path):
     write(folder, count=3, seed=5, size=64)
     names = [f"{SOURCES[i % 2]}_{i:04d}.png" for i in range(3)]
     for index, name in enumerate(names):
-        image, mask = draw(index, seed=5, size=64)
+        image, mask = render(index, seed=5, size=64)
         with Image.open(folder / "images" / name) as picture, \
                 Image.open(folder / "masks" / name) as label:
             assert picture.mode == "RGB" and label.mode == "L"
@@ -124,7 +124,7 @@ def test_write_never_replaces_anything(tmp_path):
 def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt
-    monkeypatch.setattr("unet_resnet.synthetic.pavement.draw", stop)
+    monkeypatch.setattr("unet_resnet.synthetic.pavement.render", stop)
     with pytest.raises(KeyboardInterrupt):
         write(tmp_path / "set", count=2, size=64)
     assert not list(tmp_path.iterdir())

@@ -74,7 +74,7 @@ def export(checkpoint_path: Path, onnx_path: Path, photos: Sequence[Path] | None
     model, content = checkpoint.load(checkpoint_path)
     size = (DEEPNESS_TILE, DEEPNESS_TILE) if resolution else None
     height, width = size or (127, 97)  # odd sizes, to be padded
-    image = pavement.draw(0, size=max(height, width))[0][None, :, :height, :width] / 255
+    image = pavement.render(0, size=max(height, width))[0][None, :, :height, :width] / 255
     with torch.no_grad():
         expected = model(image).sigmoid()
     model, about = fuse_batchnorm(model), describe(content, resolution)
@@ -82,7 +82,7 @@ def export(checkpoint_path: Path, onnx_path: Path, photos: Sequence[Path] | None
         graph = to_onnx(model, about, size)
     else:
         calibration = [*map(read_photo, photos)] or [
-            pavement.draw(number)[0] for number in range(1, 1 + int8.SYNTHETIC)]
+            pavement.render(number)[0] for number in range(1, 1 + int8.SYNTHETIC)]
         graph = int8.quantize(to_onnx(int8.replace_upconvs(model), about, size), calibration, size)
     difference = (run(graph, image) - expected).abs()
     most, mean = difference.max().item(), difference.mean().item()

@@ -1,1 +1,1 @@
-"""What a program draws: pavement for the first run, confusers, light and weather."""
+"""Synthetic data: pavement for the first run, confusers, light and weather."""

@@ -1,4 +1,4 @@
-"""Where do cracks come from when nothing may be downloaded? A program draws them.
+"""What does a first training learn from, without photos? Cracks on pavement, rendered here.
 
 Cracks and stones are strokes: points (row, column, radius) on a bent line, then a signed distance.
 What only looks like a crack, such as joints, cables and shadows, comes from confusers.py.
@@ -19,10 +19,10 @@ from unet_resnet.synthetic.confusers import (
     cable, joints, lane_marking, leaves, line, shadow_edge, stain)
 
 SOURCES = ("asphalt", "concrete")  # in turn; the word before the first "_" of a file name
-VERSION = 2  # raise it when the same seed draws other pictures
+VERSION = 2  # raise it when the same seed gives other pictures
 CHANCE = 0.25  # of each of these to be in a picture
-PAINTED = (lane_marking, line, joints, stain)  # before the cracks, which run through it
-LYING = (cable, leaves, shadow_edge)  # after the cracks, which run under it
+BELOW_CRACKS = (lane_marking, line, joints, stain)  # before the cracks, which run through it
+ABOVE_CRACKS = (cable, leaves, shadow_edge)  # after the cracks, which run under it
 
 
 def rand(g: Generator, low: float, high: float, *shape: int) -> Tensor:
@@ -38,7 +38,7 @@ def texture(g: Generator, size: int, *grain: float) -> Tensor:
     return down @ torch.randn(down.shape[1], across.shape[1], generator=g) @ across.T
 
 
-def ahead(points: Tensor, angle: Tensor, length: Tensor) -> Tensor:
+def move(points: Tensor, angle: Tensor, length: Tensor) -> Tensor:
     """Points (k, 3) moved by a length in pixels; their radius stays."""
     step = torch.stack((angle.sin(), angle.cos(), torch.zeros_like(angle)), -1)
     return points + length[:, None] * step
@@ -66,7 +66,7 @@ def distance(segments: Tensor, size: int, reach: float) -> Tensor:
     """Signed distance (size, size) in pixels to the edge of the nearest stroke, negative inside.
 
     Each of the segments (s, 2, 3) is measured in a window around it: the cost grows with the length
-    drawn, not with the picture. Beyond `reach`, distances are too large or infinite.
+    of the strokes, not with the picture. Beyond `reach`, distances are too large or infinite.
     """
     start, end = segments.permute(1, 2, 0).contiguous()  # (3, s) each
     way, middle = end - start, ((start + end)[:2] / 2).round()
@@ -112,10 +112,10 @@ def branching(g: Generator, size: int) -> Tensor:
     """A crack that enters the picture, its branches, and theirs: segments (s, 2, 3)."""
     angle, length = rand(g, 0, 2 * math.pi, 1), rand(g, 0.7, 1.8, 1) * size
     target = torch.cat((rand(g, 0.25, 0.75, 1, 2) * size, rand(g, 0.5, 4, 1, 1)), -1)
-    start = ahead(target, angle, torch.tensor([-0.75 * size]))
+    start = move(target, angle, torch.tensor([-0.75 * size]))
     rough, tree = float(rand(g, 1.0, 1.4)), []
     for branches in (3, 5, 0):
-        end = ahead(start, angle, length) * torch.tensor([1, 1, 0.3])
+        end = move(start, angle, length) * torch.tensor([1, 1, 0.3])
         tree.append(curve(g, torch.stack((start, end), 1), 0.06, rough, uneven=0.2))
         pick = torch.randint(len(tree[-1]), (branches,), generator=g)
         parent = pick // (len(tree[-1]) // len(start))
@@ -142,7 +142,8 @@ def crazing(g: Generator, size: int) -> Tensor:
     return curve(g, ends, 0.08, smooth=1.2, uneven=0.3)
 
 
-def draw(index: int, seed: int = 0, size: int = 256, cracks: bool = True) -> tuple[Tensor, Tensor]:
+def render(index: int, seed: int = 0, size: int = 256, cracks: bool = True
+           ) -> tuple[Tensor, Tensor]:
     """One picture: image (3, size, size) uint8 RGB, mask (1, size, size) uint8, 1 where crack.
 
     A pixel is crack if at least half of it is crack that nothing hides; one picture in six has
@@ -150,14 +151,14 @@ def draw(index: int, seed: int = 0, size: int = 256, cracks: bool = True) -> tup
     """
     g = Generator().manual_seed((seed * 1_000_003 + index) % 2**32)  # torch uses 32 bits
     image, kind = ground(g, size, SOURCES[index % len(SOURCES)]), rand(g, 0, 1)
-    for confuser in PAINTED:
+    for confuser in BELOW_CRACKS:
         if happens(CHANCE, g):
             image, _ = confuser(image, torch.zeros(1, size, size), g)
     gap = distance((crazing if kind > 0.8 else branching)(g, size), size, reach=2)
     cover = (0.5 - gap - 0.4 * texture(g, size, 2)).clamp(0, 1) * (cracks and kind > 1 / 6)
     depth = rand(g, 0.35, 0.85) * (1 + 0.2 * texture(g, size, 30))
     image, mask = image * (1 - depth.clamp(0.3, 0.95) * cover), (cover >= 0.5).float()[None]
-    for confuser in LYING:
+    for confuser in ABOVE_CRACKS:
         if happens(CHANCE, g):
             image, mask = confuser(image, mask, g)
     image = image * rand(g, 0.75, 1.2) * (1 + rand(g, 0, 0.2) * texture(g, size, size / 2))
@@ -170,23 +171,23 @@ def draw(index: int, seed: int = 0, size: int = 256, cracks: bool = True) -> tup
 def write(folder: Path, count: int = 200, seed: int = 0, size: int = 256) -> None:
     """Write images/asphalt_0000.png ... and masks/ of the same names (0 or 255), all or nothing.
 
-    The same set is not drawn again; raises FileExistsError if `folder` is anything else.
+    The same set is not rendered again; raises FileExistsError if `folder` is anything else.
     """
-    wanted = f"unet_resnet sample, version {VERSION}: count {count}, seed {seed}, size {size}"
+    content = f"unet_resnet sample, version {VERSION}: count {count}, seed {seed}, size {size}"
     note = folder / "sample.txt"
-    if note.is_file() and note.read_text() == wanted:
+    if note.is_file() and note.read_text() == content:
         return
     if folder.exists():
-        raise FileExistsError(f"{folder} exists and is not this: {wanted}; name another folder")
+        raise FileExistsError(f"{folder} exists and is not this: {content}; name another folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
         new = Path(scratch, "new")
         for part in ("images", "masks"):
             (new / part).mkdir(parents=True)
-        for index in tqdm(range(count), "drawing", unit="picture", leave=False):
-            image, mask = draw(index, seed, size)
+        for index in tqdm(range(count), "rendering", unit="picture", leave=False):
+            image, mask = render(index, seed, size)
             name = f"{SOURCES[index % len(SOURCES)]}_{index:04d}.png"
             Image.fromarray(image.permute(1, 2, 0).numpy()).save(new / "images" / name)
             Image.fromarray(255 * mask[0].numpy()).save(new / "masks" / name)
-        (new / "sample.txt").write_text(wanted)
+        (new / "sample.txt").write_text(content)
         new.rename(folder)
