@@ -76,7 +76,8 @@ def load(path: Path) -> tuple[UNetResNet, Checkpoint]:
             raise ValueError(f"blocks {found.blocks}, widths {found.widths} and {claimed} weights "
                              "are more than it has bytes for")
         network = UNetResNet(found.blocks, found.widths)
-        network.load_state_dict(match_state(dequantize(found.model), network.state_dict()))
+        network.load_state_dict(dequantize(found.model))  # strict: all names and shapes
+        check_finite(network.state_dict())
     except Exception as error:  # anything may stand in a file
         raise damaged_error(path, error) from error
     found.model = network.state_dict()
@@ -120,6 +121,7 @@ def has_type(value: Any, hint: Any) -> bool:
 
 def damaged_error(path: Path | str, error: Exception) -> ValueError:
     reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+    reason = " ".join(reason.split())  # those of load_state_dict have many lines
     return ValueError(f"{path}: damaged or incompatible: {one_line(reason):.300}")
 
 
@@ -152,25 +154,11 @@ def read_tensors(path: Path) -> Any:
                 "download it again, or save a module's state_dict()") from error
 
 
-def match_state(state: State, expected: State) -> State:
-    """`state` in the precision of `expected`.
-
-    Raises ValueError, naming the tensor, unless names, shapes and types are those of `expected` and
-    all numbers are finite.
-    """
-    if odd := state.keys() ^ expected.keys():
-        name = min(odd)
-        raise ValueError(f"{name!r:.80} is {'missing' if name in expected else 'not a part of it'}")
-    cast = {}
-    for name, like in expected.items():
-        found = state[name]
-        if found.shape != like.shape or found.is_floating_point() != like.is_floating_point():
-            raise ValueError(f"{name} is {[*found.shape]} of {found.dtype}, expected "
-                             f"{[*like.shape]} of {like.dtype}")
-        cast[name] = found.to(like.dtype)
-        if not cast[name].isfinite().all():
+def check_finite(state: State) -> None:
+    """Raise ValueError, naming the tensor, for a NaN or an infinity."""
+    for name, tensor in state.items():
+        if not tensor.isfinite().all():
             raise ValueError(f"NaN or infinity in {name}")
-    return cast
 
 
 def dequantize(state: State) -> State:
@@ -179,5 +167,5 @@ def dequantize(state: State) -> State:
     for name, tensor in state.items():
         if tensor.dtype == torch.int8:
             scale = restored.pop(name + SCALE)  # one number per output channel
-            restored[name] = tensor * scale.view(-1, *[1] * (tensor.dim() - 1))
+            restored[name] = tensor * scale.view(len(tensor), *[1] * (tensor.dim() - 1))
     return restored

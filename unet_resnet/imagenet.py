@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torchvision import models
 
-from unet_resnet.checkpoint import State, damaged_error, has_type, match_state, read_tensors
+from unet_resnet.checkpoint import State, check_finite, damaged_error, has_type, read_tensors
 from unet_resnet.encoder import ResNetEncoder
 
 # The first training recipe, not the newer "V2": longer training with stronger regularisation
@@ -33,12 +33,12 @@ def load_encoder(encoder: ResNetEncoder, weights: str) -> str:
     if any(old > new or old == 1 < new for old, new in zip(have, want)):
         raise ValueError(f"{weights}: blocks {have} cannot be grown to {want}: no stage can be "
                          "cut, and one of a single block cannot be grown")
-    expected = ResNetEncoder(have).state_dict()
-    # torchvision's own files lack the counts of batches, which nothing here reads.
-    counts = {name: tensor for name, tensor in expected.items() if name.endswith("batches_tracked")}
-    state = counts | {name: state[name] for name in state if not name.startswith("fc.")}
+    state = {name: state[name] for name in state if not name.startswith("fc.")}  # the classifier
+    shallow = ResNetEncoder(have)
     try:
-        encoder.load_state_dict(grow(match_state(state, expected), want))
+        shallow.load_state_dict(state)  # strict: all names and shapes
+        check_finite(shallow.state_dict())
+        encoder.load_state_dict(grow(shallow.state_dict(), want))
     except Exception as error:  # sparse tensors, say
         raise damaged_error(weights, error) from error
     return f"encoder: {weights}, blocks {have}" + (

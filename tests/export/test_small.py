@@ -83,15 +83,15 @@ DAMAGED = {
                          SCALES),
     # Broadcast, they would fill the memory with 40 GB.
     "scales to multiply": (lambda state: state | {
-        "encoder.conv1.weight": torch.ones(10**5, 1, dtype=torch.int8),
-        SCALES: torch.ones(1, 10**5)}, "encoder.conv1.weight is"),
+        "encoder.conv1.weight": torch.ones(1, 10**5, dtype=torch.int8),
+        SCALES: torch.ones(10**5, 1)}, "is invalid for input of size 100000"),
     "one number for all": (lambda state: state | {
         "encoder.conv1.weight": torch.ones(1, dtype=torch.int8).expand(10**10, 1),
         SCALES: torch.ones(1).expand(10**10, 1)}, "more than it has bytes"),
     "no channels": (lambda state: state | {
-        "encoder.conv1.weight": torch.ones(0, dtype=torch.int8)}, "size of tensor"),
+        "encoder.conv1.weight": torch.ones(0, dtype=torch.int8)}, "is invalid for input of size 64"),
     "no dimensions": (lambda state: state | {
-        "encoder.conv1.weight": torch.ones((), dtype=torch.int8)}, "encoder.conv1.weight is"),
+        "encoder.conv1.weight": torch.ones((), dtype=torch.int8)}, "0-d tensor"),
 }
 
 

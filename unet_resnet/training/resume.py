@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 from tqdm import tqdm
 
 from unet_resnet import checkpoint
-from unet_resnet.checkpoint import Checkpoint, Split, damaged_error, match_state
+from unet_resnet.checkpoint import Checkpoint, Split, damaged_error
 from unet_resnet.files import UNFINISHED, atomic_write, csv_lines, lock
 from unet_resnet.model import UNetResNet
 from unet_resnet.training import manifest
@@ -39,10 +39,12 @@ def load_optimizer(optimizer: Optimizer, saved: dict, path: Path) -> None:
     """Give Adam the averages of a checkpoint; ValueError, naming `path`, if they do not fit."""
     try:
         parameters = [one for group in optimizer.param_groups for one in group["params"]]
-        if state := saved["state"]:  # empty before the first update
-            state = {i: match_state(
-                state[i], {"step": torch.zeros(()), "exp_avg": one, "exp_avg_sq": one})
-                for i, one in enumerate(parameters)}
+        state = saved["state"]  # empty before the first update
+        for i, parameter in enumerate(parameters if state else ()):
+            for name in ("exp_avg", "exp_avg_sq"):
+                if state[i][name].shape != parameter.shape:
+                    raise ValueError(f"{name} of parameter {i} has another shape")
+            checkpoint.check_finite(state[i])
         optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
     except Exception as error:  # anything may stand in a file
         raise damaged_error(path, error) from error
