@@ -2,7 +2,7 @@
 
 A checkpoint is a plain dict of tensors, numbers and strings, from which the network is rebuilt.
 PyTorch reads it with `weights_only=True`, so that it cannot run code. What PyTorch leaves unchecked
-is checked here: checksums, types, names, shapes, and that all weights are finite.
+is checked here: checksums, types, sizes, and that all weights are finite.
 """
 
 import zipfile

@@ -89,7 +89,8 @@ DAMAGED = {
         "encoder.conv1.weight": torch.ones(1, dtype=torch.int8).expand(10**10, 1),
         SCALES: torch.ones(1).expand(10**10, 1)}, "more than it has bytes"),
     "no channels": (lambda state: state | {
-        "encoder.conv1.weight": torch.ones(0, dtype=torch.int8)}, "is invalid for input of size 64"),
+        "encoder.conv1.weight": torch.ones(0, dtype=torch.int8)},
+                    "is invalid for input of size 64"),
     "no dimensions": (lambda state: state | {
         "encoder.conv1.weight": torch.ones((), dtype=torch.int8)}, "0-d tensor"),
 }
