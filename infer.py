@@ -120,7 +120,7 @@ def save_photo(run: Run, name: str, path: Path, read: inputs.Reading, probabilit
 def predict_video(run: Run, name: str, path: Path) -> None:
     """Mark the cracks in a video, or treat every N-th frame as a photo; tabulate the frames."""
     from unet_resnet.video import frames  # an extra
-    facts = index.file_state(path)
+    state = index.file_state(path)
     with frames.open_results(path, run.args.output / name, run.args.every) as video:
         for frame in video:
             still, read = f"{name}/{frame.index:06d}", inputs.Reading(frame.pixels)
@@ -132,7 +132,7 @@ def predict_video(run: Run, name: str, path: Path) -> None:
                 if measured:
                     run.tables.add(still, measured)
                 video.add(frame, numbers, pictures["widths" if measured else "overlay"])
-    run.folder.index.finish(name, facts)
+    run.folder.index.finish(name, state)
     tqdm.write(files.one_line(f"{path}: {video.count} frames, results in {name}*"))
 
 

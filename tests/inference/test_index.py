@@ -139,7 +139,7 @@ def test_a_table_is_replaced_only_with_all_its_photos(infer_with, tmp_path):
     assert infer_with("walls/images", "--measure").status == 0
     before = files_in(tmp_path)
     refused(infer_with("walls/images/wall_0.png", "--measure"), "infer.py",
-            "predictions/cracks.csv", "wall_1.png", "left alone")
+            "predictions/cracks.csv", "wall_2.png", "left alone")
     assert files_in(tmp_path) == before
     assert infer_with("walls/images/wall_0.png", "--report").status == 0, "a table of its own"
     (walls / "wall_2.png").rename(walls / "wall_3.png")  # the photos have changed

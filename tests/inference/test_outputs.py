@@ -48,7 +48,7 @@ def test_what_is_printed_of_a_photo(tmp_path, capsys, path, name, numbers, has_p
     folder.claim([tmp_path / path], tmp_path)
     folder.index.entries[name] = next(iter(folder.index.entries.values()))
     folder.finish(name, Path(path), Reading(torch.zeros(3, 1, 1), has_pages=has_pages,
-                                            facts=(1, 2, "3")), numbers)
+                                            state=(1, 2, "3")), numbers)
     assert capsys.readouterr().out == printed
 
 

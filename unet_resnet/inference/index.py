@@ -16,7 +16,6 @@ stills. A table or a report is a file of every photo in it.
 import json
 import os
 import time
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
@@ -124,34 +123,29 @@ class Index:
         Raises FileExistsError, with nothing changed, where one of the files exists and is an input
         or is not in the index, or where the index says that it holds another photo, too.
         """
-        owners = defaultdict(set)
-        for name, entry in self.entries.items():
-            for file in entry.files:
-                owners[file].add(name)
         known = {name for name, photo in photos.items()
                  if name in self.entries and self.entries[name].is_of(photo)}
+        ours = {file for name in known for file in self.entries[name].files}
+        others = {file: entry.photo for name, entry in self.entries.items() if name not in known
+                  for file in entry.files}
         given = {os.path.realpath(path) for path in inputs}
         for file in dict.fromkeys(chain(*files.values())):
             path = self.folder / file
-            if not os.path.lexists(path):
-                continue
-            if file not in owners:
-                reason = f"is not in {NAME}"
-            elif os.path.realpath(path) in given:
-                reason = "is an input of this run"
-            elif others := owners[file] - known:
-                reason = f"holds results of {self.entries[min(others)].photo}, not predicted now"
-            else:
-                continue
-            raise FileExistsError(f"{path} {reason}; it is left alone: choose another --output")
+            replaceable = (file in ours and file not in others
+                           and os.path.realpath(path) not in given)
+            if os.path.lexists(path) and not replaceable:
+                content = (f"results of {others[file]}" if file in others
+                           else "no results of these photos")
+                raise FileExistsError(f"{path} holds {content}; it is left alone: choose another "
+                                      "--output")
         for name, photo in photos.items():
             before = self.entries[name].files if name in known else []
             self.entries[name] = Entry(os.path.abspath(photo), 0, 0, "", self.checkpoint, False,
                                        list(dict.fromkeys((*before, *files[name]))))
 
-    def finish(self, name: str, facts: FileState) -> None:
+    def finish(self, name: str, state: FileState) -> None:
         """Note that all results of this photo are written."""
         entry = self.entries[name]
-        (entry.size, entry.time, entry.hash), entry.done = facts, True
+        (entry.size, entry.time, entry.hash), entry.done = state, True
         if time.monotonic() - self.saved > SAVE_INTERVAL:
             self.save()

@@ -95,7 +95,7 @@ class Reading(NamedTuple):
     truth: Tensor | None = None  # (1, h, w) uint8 0/1
     source: str = ""  # of a photo with a true mask
     has_pages: bool = False  # after the first, which are not read
-    facts: index.FileState | None = None  # of a photo that is a file
+    state: index.FileState = (0, 0, "")  # of a photo that is a file
 
 
 def read(path: Path, pair: Pair | None) -> Reading:

@@ -111,7 +111,7 @@ class Folder:
     def finish(self, name: str, path: Path, read: Reading, numbers: Mapping[str, float | None]
                ) -> None:
         """All results of a photo are written: note that, and print it."""
-        self.index.finish(name, read.facts)
+        self.index.finish(name, read.state)
         share, *others = numbers.items()
         parts = [f"{path}: {share[1]:.2%} crack", *(
             f"{label} {value:.4g}" for label, value in others if value is not None)]

@@ -35,7 +35,7 @@ def newest() -> Path:
     raise FileNotFoundError("--resume: no runs/*/last.pt here; name the run's folder")
 
 
-def load_optimizer(optimizer: Optimizer, saved: dict, path: Path) -> None:
+def load_optimizer(optimizer: Optimizer, saved: dict | None, path: Path) -> None:
     """Give Adam the averages of a checkpoint; ValueError, naming `path`, if they do not fit."""
     try:
         parameters = [one for group in optimizer.param_groups for one in group["params"]]
