@@ -123,7 +123,7 @@ def examine(pair: Pair) -> Record:
 
 
 def judge_masks(records: Sequence[Record], unturned: bool, files: Files) -> None:
-    """Decide how the masks of each folder, with its sub-folders, are read, and note what is odd."""
+    """Decide how the masks of each folder, with its sub-folders, are read, and note findings."""
     folders = defaultdict(list)
     for record in records:
         if record.mask:
@@ -142,7 +142,7 @@ def judge_masks(records: Sequence[Record], unturned: bool, files: Files) -> None
 
 
 def judge_mask(record: Record, mask: MaskValues) -> None:
-    """Note what is odd about a mask, now that it is known how it is read."""
+    """Note findings on a mask, now that its rule is known."""
     rule, photo = record.pair.rule, record.size
     record.crack_pixels = mask.crack_pixels(rule)
     quarter = record.turn in QUARTER_TURNS

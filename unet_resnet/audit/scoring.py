@@ -67,7 +67,7 @@ def find_masks(folder: Path, photos: Sequence[Path], root: Path) -> list[Pair]:
 
 
 def resolve_masks(pairs: Sequence[Pair], unturned: bool = False) -> list[Pair]:
-    """The pairs with the rule by which their masks are read; prints what is odd about it.
+    """The pairs with the rule by which their masks are read; prints notes on it.
 
     Files that cannot be read stay: reading them says why. Raises ValueError, naming a mask, if the
     masks are ambiguous, inverted or too dark.

@@ -1,4 +1,4 @@
-"""What is a user told when a training fails?"""
+"""What does a training print when it fails?"""
 
 import re
 import sys

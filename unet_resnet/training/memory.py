@@ -42,7 +42,7 @@ def activation_bytes(model: nn.Module, side: int, precision: torch.dtype) -> int
     one: that leaves out what a forward pass keeps once, such as the weights in 16 bits.
     """
     device = next(model.parameters()).device
-    model.eval()  # BatchNorm's statistics shall not see blank crops
+    model.eval()  # blank crops must not enter BatchNorm's statistics
 
     def forward(crops: int) -> None:
         images, truth = (torch.zeros(crops, channels, PROBE, PROBE, device=device)

@@ -43,7 +43,7 @@ class Stop:
 
 
 def ignore_signals(worker: int) -> None:
-    """For workers: signals reach all processes, and only the main process shall answer."""
+    """For workers: signals reach all processes, but only the main process reacts to them."""
     for number in NUMBERS:
         signal.signal(number, signal.SIG_IGN)
 
