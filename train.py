@@ -34,7 +34,7 @@ from unet_resnet.training.processes import Group
 from unet_resnet.training.resume import Progress
 from unet_resnet.training.signals import Stop, ignore_signals
 
-DRAWN_SET, DRAWN_COUNT = Path("sample_set"), 240
+SAMPLE_SET, SAMPLE_COUNT = Path("sample_set"), 240
 WARMUP, PREVIEWS = 0.05, 6  # share of all updates; validation photos in preview.png
 FEW = 10  # validation photos; chosen on fewer, a threshold would be chance
 SCORES = (*metrics.SCORES, "accuracy", "black_accuracy")  # in history.csv
@@ -52,9 +52,9 @@ def main() -> None:
 
     if not args.data:
         with group.main_process_first():
-            pavement.write(DRAWN_SET, DRAWN_COUNT)
+            pavement.write(SAMPLE_SET, SAMPLE_COUNT)
     train_pairs, validation_pairs, test_pairs, split, masks = split_for_run(
-        [Path(data) for data in args.data or [DRAWN_SET]], args.seed, args.split, resumed,
+        [Path(data) for data in args.data or [SAMPLE_SET]], args.seed, args.split, resumed,
         pretrained, args.masks_unturned)
     augment = Augment(args.crop, confusers.confuse, photometric.photometric)
     crops = Crops(balance(train_pairs, args.min_crops), augment, args.seed)
@@ -204,7 +204,7 @@ def validate(model: UNetResNet, pairs: Sequence[Pair], precision: torch.dtype, w
     sources, device = sorted({pair.source for pair in pairs}), next(model.parameters()).device
     histograms, shown = torch.zeros(len(sources), 2, metrics.BINS, dtype=torch.int64), []
     pairs = pairs[group.rank::group.size]
-    wanted = {round(i * (len(pairs) - 1) / (PREVIEWS - 1)) for i in range(PREVIEWS)}
+    previewed = {round(i * (len(pairs) - 1) / (PREVIEWS - 1)) for i in range(PREVIEWS)}
     probability = probability_function(model.eval(), device, precision)
     read = DataLoader(pairs, None, collate_fn=read_pair, num_workers=workers,
                       worker_init_fn=ignore_signals)
@@ -213,7 +213,7 @@ def validate(model: UNetResNet, pairs: Sequence[Pair], precision: torch.dtype, w
         stop.check()
         prediction = tiling.predict(probability, photo)
         histograms[sources.index(pairs[i].source)] += metrics.histogram(prediction, mask.bool())
-        if i in wanted:
+        if i in previewed:
             shown.append([tensor[:, :tiling.TILE, :tiling.TILE].clone()
                           for tensor in (photo, mask, prediction)])
     return dict(zip(sources, group.sum(histograms.to(device)).cpu())), shown

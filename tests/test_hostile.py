@@ -30,10 +30,9 @@ from PIL import Image, ImageFilter
 
 from unet_resnet import UNetResNet, checkpoint
 from unet_resnet.files import one_line
-from unet_resnet.images import LIMIT, read_photo
+from unet_resnet.images import LIMIT, MaskRule, read_photo
 from unet_resnet.inference.inputs import find_photos
 from unet_resnet.audit.mask_rules import read_values
-from unet_resnet.masks import Rule
 
 # The filter that images.py sets when it is imported is not in force under pytest's own.
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
@@ -42,7 +41,7 @@ Make = Callable[[Path], object]
 
 
 def read_mask(path: Path) -> torch.Tensor:
-    return Rule().read(path, path)
+    return MaskRule().read(path, path)
 
 
 INFER = ("--device", "cpu", "--precision", "fp32", "--checkpoint")

@@ -550,7 +550,7 @@ def test_defaults_with_data(monkeypatch):
     assert 0 < args.encoder_lr < 1, "a trained encoder learns at a lower rate"
 
 
-def test_the_drawn_set_has_defaults_of_its_own(monkeypatch):
+def test_the_synthetic_set_has_defaults_of_its_own(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train.py", "--crop", "96"])
     args, *_ = settings.from_flags("")
     assert (args.weights, args.blocks, args.epochs) == ("none", [1, 1, 1, 1], 6)
@@ -578,6 +578,16 @@ def test_frozen_batchnorm_keeps_its_statistics(trained, script, tmp_path, which,
     changed = {name.partition(".")[0] for name in before if "running" in name
                and not torch.equal(before[name], after[name])}
     assert changed == {"encoder", "decoder"} - set(kept)
+
+
+@pytest.mark.parametrize("stored, means", [(False, "none"), (True, "encoder"), ("all", "all")])
+def test_batchnorm_of_a_resumed_run_stays_frozen(trained, monkeypatch, tmp_path, stored, means):
+    last = torch.load(trained / "runs/walls-1/last.pt", weights_only=True)
+    last["settings"]["freeze_bn"] = stored  # True and False: what older versions stored
+    torch.save(last, tmp_path / "last.pt")
+    monkeypatch.setattr(sys, "argv", ["train.py", "--resume", str(tmp_path), "--epochs", "9"])
+    args, *_ = settings.from_flags("")
+    assert args.freeze_bn == means
 
 
 def test_an_encoder_by_name(monkeypatch):

@@ -13,8 +13,7 @@ from torch import Generator, Tensor
 from torch.utils.data import Dataset
 from tqdm.contrib.concurrent import thread_map
 
-from unet_resnet.images import read_photo
-from unet_resnet.masks import Rule, size_mismatch
+from unet_resnet.images import MaskRule, read_photo, size_mismatch
 from unet_resnet.morphology import width_classes
 
 Transform = Callable[[Tensor, Tensor, Generator], tuple[Tensor, Tensor]]
@@ -33,7 +32,7 @@ class Pair:
     source: str
     folder: str = ""  # of the photo, below the images/ of its data set
     fingerprints: dict[str, str] = field(default_factory=dict, compare=False)  # of image and mask
-    rule: Rule = field(default=Rule(), compare=False)  # by which the mask is read
+    rule: MaskRule = field(default=MaskRule(), compare=False)  # by which the mask is read
 
     @property
     def name(self) -> str:

@@ -1,4 +1,4 @@
-"""How is a picture file read as a tensor, whatever its format, and a tensor written as a file?
+"""How is a photo or a mask read as a tensor, whatever its format, and a tensor written as a file?
 
 JPEG, PNG, BMP, TIFF and WebP are read. They are recognised by content, not by name.
 
@@ -12,6 +12,9 @@ JPEG, PNG, BMP, TIFF and WebP are read. They are recognised by content, not by n
 | more pixels than the limit | refused before they are decoded |
 | cut off, empty, another format, a pipe, a folder | refused |
 
+Masks have no standard: cracks are 255, or 1, or red. The audit looks at a whole folder and makes a
+`MaskRule`, by which each of its files is read here.
+
 A refusal is a ValueError or an OSError whose text is one line and names the file. (For a damaged
 compressed TIFF, libtiff prints lines of its own to stderr, past Python.)
 """
@@ -20,13 +23,15 @@ import logging
 import os
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageChops
 from torch import Tensor
 
 from unet_resnet.files import atomic_write, one_line
@@ -46,6 +51,9 @@ WHITES = (1, 255, 1023, 4095, 16383, 65535)  # grey values that may stand for wh
 MIN_SPAN = 1 / 32  # of that range in a photo: 8 of 256 levels
 BITS, PHOTOMETRIC, PLANES = 258, 262, 284  # TIFF tags
 REMEDY = "save it as 8 bits"
+WHITE = 255
+MASK_REMEDY = f"save cracks as {WHITE} and all else as 0"
+UNTURNED = "if masks fit the photos as stored, before EXIF turns them, add --masks-unturned"
 
 Image.MAX_IMAGE_PIXELS = None  # 179 megapixels otherwise; `check_megapixels` sets the limit
 # Pillow warns of damaged EXIF data and logs what it then raises: our one line says more.
@@ -161,6 +169,52 @@ def to_bytes(image: Image.Image) -> np.ndarray:
         raise ValueError(f"its grey values, {low:g} to {high:g}, have no known range: "
                          f"floats from 0 to 1 or 255, or 8, 10, 12, 14 or 16 bits; {REMEDY}")
     return np.rint(values * (255 / white)).clip(0, 255).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class MaskRule:
+    """How the masks of a folder are read: crack is brighter than `threshold`."""
+
+    threshold: int = WHITE // 2
+    unturned: bool = False  # masks are drawn on the stored pixels of photos that EXIF turns
+
+    def read(self, mask: Path, photo: Path) -> Tensor:
+        """The mask of a photo, upright, as (1, h, w) uint8: 1 for crack, else 0.
+
+        Raises OSError or ValueError, naming the file, if it cannot be read.
+        """
+        with open_image(mask) as image:
+            turned = exif_turn(image) is not None
+            crack = np.uint8(brightness(decode_mask(image)) > self.threshold)
+        if self.unturned and not turned:
+            with open_image(photo) as image:
+                turn = exif_turn(image)
+            if turn is not None:
+                crack = np.array(Image.fromarray(crack).transpose(turn))
+        return torch.from_numpy(crack)[None]
+
+
+def decode_mask(image: Image.Image) -> Image.Image:
+    """A mask in mode L or RGB, upright, on black where it is transparent."""
+    image = upright(image)
+    if is_deep(image):
+        raise ValueError(f"a mask of more than 8 bits; {MASK_REMEDY}")
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", layer.size, "black"), layer)
+    return image.convert("L" if image.mode in ("1", "L") else "RGB")
+
+
+def brightness(image: Image.Image) -> np.ndarray:
+    """(h, w) uint8: the highest channel of each pixel."""
+    return np.array(reduce(ImageChops.lighter, image.split()))
+
+
+def size_mismatch(mask: Sequence[int], photo: Sequence[int]) -> str:
+    """That a mask (h, w) does not fit its photo (h, w), and what to do."""
+    swapped = tuple(mask) == tuple(photo)[::-1]
+    return (f"{mask[1]}x{mask[0]} pixels, but its photo has {photo[1]}x{photo[0]}; "
+            + (UNTURNED if swapped else "export the mask at the photo's size"))
 
 
 def write_png(path: Path, pixels: Tensor) -> None:

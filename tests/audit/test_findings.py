@@ -18,7 +18,7 @@ from unet_resnet.audit.findings import KINDS, audit
 from unet_resnet.files import fingerprint
 from unet_resnet.audit.folders import find
 from unet_resnet.audit.mask_rules import is_frayed
-from unet_resnet.masks import Rule
+from unet_resnet.images import MaskRule
 from unet_resnet.synthetic import pavement
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -237,4 +237,5 @@ def test_frayed_masks_of_the_11k_set_are_told_from_its_thin_ones():
     for mask in masks:
         source = mask.name.split("_")[0]
         if source in frayed:
-            assert is_frayed(Rule().read(mask, mask)[0].numpy() > 0) == frayed[source], mask.name
+            crack = MaskRule().read(mask, mask)[0].numpy() > 0
+            assert is_frayed(crack) == frayed[source], mask.name

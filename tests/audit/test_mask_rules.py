@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from unet_resnet.audit.mask_rules import fault_of, infer_rule, read_values
 from unet_resnet.audit.scoring import resolve_masks
 from unet_resnet.data import Pair
-from unet_resnet.masks import Rule
+from unet_resnet.images import MaskRule
 
 SIDE = 96
 Draw = Callable[[np.ndarray, np.ndarray], Image.Image]  # of a crack and something beside it, bool
@@ -107,7 +107,7 @@ def write(folder: Path, draw: Draw, suffix: str = ".png", **options: object) -> 
     return paths
 
 
-def rule_in(folder: Path) -> tuple[Rule, str]:
+def rule_in(folder: Path) -> tuple[MaskRule, str]:
     """Raises ValueError for ambiguous masks, and names the first."""
     rule, note, unclear = infer_rule([read_values(path) for path in sorted(folder.iterdir())])
     if unclear:
@@ -172,9 +172,9 @@ def test_noise_of_jpeg_is_neither_crack_nor_class(tmp_path, quality, colour, sai
 @pytest.mark.parametrize("change", [smooth, *map(resized, (0.3, 0.5, 0.7))])
 def test_soft_edges_are_cut_at_half_white(tmp_path, change):
     for path in write(tmp_path, then(WHITE, change)):
-        assert rule_in(tmp_path) == (Rule(), "")
+        assert rule_in(tmp_path) == (MaskRule(), "")
         grey = np.array(Image.open(path))
-        assert np.array_equal(Rule().read(path, path)[0], grey > 127)
+        assert np.array_equal(MaskRule().read(path, path)[0], grey > 127)
 
 
 def photo(seed: int) -> Image.Image:
@@ -263,7 +263,7 @@ def test_zero_and_one_are_noise_beside_noise(tmp_path):
     paths = write(tmp_path, then(WHITE, as_jpeg(60)))
     values(1)(*SCENES[0]).save(paths[-1])
     rule, note = rule_in(tmp_path)
-    assert (rule, note) == (Rule(), "") and not rule.read(paths[-1], paths[-1]).any()
+    assert (rule, note) == (MaskRule(), "") and not rule.read(paths[-1], paths[-1]).any()
 
 
 def test_a_tint_makes_no_other_kind(tmp_path):
@@ -272,7 +272,7 @@ def test_a_tint_makes_no_other_kind(tmp_path):
     tinted = Image.open(paths[0]).convert("RGB")
     tinted.putpixel((0, 0), (0, 1, 0))
     tinted.save(paths[0])
-    assert rule_in(tmp_path) == (Rule(), "")
+    assert rule_in(tmp_path) == (MaskRule(), "")
 
 
 def test_of_many_values_a_few_are_named(tmp_path):
@@ -283,7 +283,7 @@ def test_of_many_values_a_few_are_named(tmp_path):
 
 def test_masks_that_are_all_black_are_black(tmp_path):
     write(tmp_path, lambda *_: Image.new("L", (SIDE, SIDE)))
-    assert rule_in(tmp_path) == infer_rule([])[:2] == (Rule(), "")
+    assert rule_in(tmp_path) == infer_rule([])[:2] == (MaskRule(), "")
 
 
 # EXIF

@@ -9,9 +9,8 @@ import torch
 from PIL import Image
 
 from unet_resnet import images
-from unet_resnet.images import is_picture, read_photo, unread_note, write_png
+from unet_resnet.images import MaskRule, is_picture, read_photo, unread_note, write_png
 from unet_resnet.audit.mask_rules import read_values
-from unet_resnet.masks import Rule
 
 
 # The filter that images.py sets when it is imported is not in force under pytest's own.
@@ -19,7 +18,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
 
 
 def read_mask(path: Path) -> torch.Tensor:
-    return Rule().read(path, path)
+    return MaskRule().read(path, path)
 
 
 RANDOM = np.random.default_rng(0)

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unet_resnet.masks import Rule, size_mismatch
+from unet_resnet.images import MaskRule, size_mismatch
 
 
 def test_a_ramp_is_cut_at_half_white(tmp_path):
     Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)).save(tmp_path / "ramp.png")
-    read = Rule().read(tmp_path / "ramp.png", tmp_path / "ramp.png")
+    read = MaskRule().read(tmp_path / "ramp.png", tmp_path / "ramp.png")
     assert read.flatten().tolist() == [0] * 128 + [1] * 128
 
 
@@ -22,13 +22,13 @@ def test_a_mask_on_the_stored_pixels_is_turned_with_its_photo(tmp_path, orientat
     picture, mask = Image.fromarray(crack), tmp_path / "mask.png"
     for path in (tmp_path / "x.jpg", tmp_path / "x.png", tmp_path / "x.tif"):
         picture.save(path, exif=exif)
-        upright = Rule().read(path, path)
+        upright = MaskRule().read(path, path)
         picture.save(mask)
         if path.suffix != ".jpg":
-            assert (Rule(unturned=True).read(mask, path) == upright).all()
-        assert Rule(unturned=True).read(mask, path).shape == upright.shape
+            assert (MaskRule(unturned=True).read(mask, path) == upright).all()
+        assert MaskRule(unturned=True).read(mask, path).shape == upright.shape
         picture.save(mask, exif=exif)  # the mask is turned by an orientation of its own
-        assert (Rule(unturned=True).read(mask, path) == Rule().read(mask, path)).all()
+        assert (MaskRule(unturned=True).read(mask, path) == MaskRule().read(mask, path)).all()
 
 
 def test_the_size_error_explains_exif():
@@ -40,4 +40,4 @@ def test_the_size_error_explains_exif():
 def test_more_than_8_bits_are_refused(tmp_path, kind):
     Image.fromarray(np.eye(9, dtype=kind)).save(tmp_path / "mask.tif")
     with pytest.raises(ValueError, match="mask.tif: a mask of more than 8 bits; save cracks as"):
-        Rule().read(tmp_path / "mask.tif", tmp_path / "mask.tif")
+        MaskRule().read(tmp_path / "mask.tif", tmp_path / "mask.tif")

@@ -15,8 +15,7 @@ from unet_resnet.audit.groups import BLANK, near_duplicates, perceptual_hash, sa
 from unet_resnet.audit.mask_rules import FAULTS, MaskValues, fault_of, infer_rule, read_values
 from unet_resnet.data import THREADS, Pair
 from unet_resnet.files import fingerprint, one_line
-from unet_resnet.images import TURNS, exif_turn, open_image, to_rgb
-from unet_resnet.masks import UNTURNED, size_mismatch
+from unet_resnet.images import TURNS, UNTURNED, exif_turn, open_image, size_mismatch, to_rgb
 
 QUARTER_TURNS = [TURNS[orientation] for orientation in (5, 6, 7, 8)]  # exchange the sides
 AMBIGUOUS, SPECIAL = "masks are ambiguous", "masks are not 0 and 255"

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageChops, ImageFilter
 
-from unet_resnet.images import exif_turn, open_image
-from unet_resnet.masks import REMEDY, WHITE, Rule, brightness, decode_mask
+from unet_resnet.images import (
+    MASK_REMEDY, WHITE, MaskRule, brightness, decode_mask, exif_turn, open_image)
 
 Label = int | tuple[int, int, int]  # a grey value, or a colour
 NEAR = 48  # values this close to black or white may be noise of a JPEG or of resampling
@@ -42,7 +42,7 @@ class MaskValues:
     lossy: bool  # a JPEG
     frayed: bool  # `is_frayed`
 
-    def crack_pixels(self, rule: Rule) -> int:
+    def crack_pixels(self, rule: MaskRule) -> int:
         return int(self.values[rule.threshold + 1:].sum())
 
 
@@ -107,7 +107,7 @@ def is_frayed(crack: np.ndarray) -> bool:
             and np.count_nonzero(~crack & (around >= 5)) > 0.05 * area)
 
 
-def fault_of(mask: MaskValues, rule: Rule) -> str:
+def fault_of(mask: MaskValues, rule: MaskRule) -> str:
     """What makes a mask useless when it is read so, one of FAULTS, or ""."""
     crack = mask.crack_pixels(rule)
     if 2 * crack > mask.values.sum():
@@ -116,20 +116,20 @@ def fault_of(mask: MaskValues, rule: Rule) -> str:
     return "mask is drawn, but too dark to count" if drawn and not crack else ""
 
 
-def infer_rule(masks: Sequence[MaskValues]) -> tuple[Rule, str, list[Path]]:
+def infer_rule(masks: Sequence[MaskValues]) -> tuple[MaskRule, str, list[Path]]:
     """How the masks of one folder are read, and a note if they are not 0 and 255; or, if nothing
     certain can be said, why, and of which masks."""
     masks = sorted(masks, key=lambda mask: mask.path)
     if photos := [mask.path for mask in masks if is_photo(mask.values)]:
-        return Rule(), ("looks like a photo, not like a mask; if photos and masks are swapped, "
-                        "exchange the two folders"), photos
+        return MaskRule(), ("looks like a photo, not like a mask; if photos and masks are swapped, "
+                            "exchange the two folders"), photos
     noise = {*range(NEAR), *range(WHITE + 1 - NEAR, WHITE)}
     if not any(mask.values[WHITE + 1 - NEAR:WHITE].any() for mask in masks if not mask.lossy):
         noise = set()  # they were no JPEGs once
     found = {mask.path: mask.labels - noise for mask in masks}
     uses = Counter(chain(*found.values()))
     if uses.keys() <= {WHITE}:
-        return Rule(), "", []
+        return MaskRule(), "", []
     first = max(uses, key=lambda label: (uses[label], np.max(label), str(label)))
     black = any(mask.values[0] for mask in masks)
     if odd := [path for path in found if found[path] - {first} or not black]:
@@ -138,10 +138,11 @@ def infer_rule(masks: Sequence[MaskValues]) -> tuple[Rule, str, list[Path]]:
         listed = [str(value) for value in values]
         if len(values) > MAX_LISTED:
             listed[MAX_LISTED:] = ["..."]
-        return Rule(), (f"has {', '.join(listed)}; expected 0 and one other value, the same in all "
-                        f"masks of the folder; {REMEDY}"), odd
+        return MaskRule(), (f"has {', '.join(listed)}; expected 0 and one other value, the same in "
+                            f"all masks of the folder; {MASK_REMEDY}"), odd
     kind = "values 0 and" if isinstance(first, int) else "colour"
-    return Rule(int(np.max(first)) // 2), f"drawn in {kind} {first}: {first} is read as crack", []
+    rule = MaskRule(int(np.max(first)) // 2)
+    return rule, f"drawn in {kind} {first}: {first} is read as crack", []
 
 
 def is_photo(values: np.ndarray) -> bool:

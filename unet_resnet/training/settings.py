@@ -21,7 +21,7 @@ ENCODERS = {"resnet50": [3, 4, 6, 3], "resnet101": [3, 4, 23, 3], "resnet152": [
 DEFAULTS: Settings = {
     "data": None, "weights": "imagenet", "blocks": ENCODERS["resnet101"],
     "widths": [256, 128, 64, 32, 16], "epochs": 50, "batch_size": 8, "micro_batch": None,
-    "recompute": False, "freeze_bn": None, "compile": False, "crop": 448, "min_crops": 1,
+    "recompute": False, "freeze_bn": "none", "compile": False, "crop": 448, "min_crops": 1,
     "lr": 5e-4, "encoder_lr": None, "threshold": None, "precision": "auto", "device": "auto",
     "workers": min(2, os.cpu_count() or 1), "seed": 0, "split": None, "save_every": 10.0,
     "masks_unturned": False}  # min_crops and threshold are no flags
@@ -57,6 +57,8 @@ def from_flags(description: str) -> tuple[
         folder = newest() if run == "newest" else Path(run)
         resumed = checkpoint.read(folder / "last.pt")
         settings = DEFAULTS | resumed.settings
+        if isinstance(settings["freeze_bn"], bool):  # of a run from before there was "all"
+            settings["freeze_bn"] = "encoder" if settings["freeze_bn"] else "none"
         print_changes(given, settings, folder)
         settings |= given
         if (done := len(resumed.history)) >= settings["epochs"]:
