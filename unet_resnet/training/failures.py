@@ -10,13 +10,16 @@ from torch.distributed import DistError
 from unet_resnet.device import is_out_of_memory
 from unet_resnet.files import one_line, print_safely
 
+PEER_GONE = ("Connection closed", "Connection reset", "Broken pipe")  # gloo's RuntimeErrors
+
 
 def explain(error: Exception) -> str:
     """One line on an error that a user can cause; "" for one that deserves its traceback."""
     if is_out_of_memory(error):
         return ("out of memory; use a smaller --micro-batch, --recompute, a smaller --crop, or "
                 "--device cpu")
-    if isinstance(error, DistError) or "Connection closed" in str(error):
+    lost = isinstance(error, RuntimeError) and any(words in str(error) for words in PEER_GONE)
+    if lost or isinstance(error, DistError):
         return "another process of this training has ended; what was reached is saved"
     # The last is of one that was killed: memory is short, or a decoder crashed.
     if (isinstance(error, (OSError, ValueError, FloatingPointError))
