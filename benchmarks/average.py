@@ -4,8 +4,9 @@
         --output mean.pt
 
 The mean of networks that were fine-tuned from the same weights is often better on unseen photos
-than each of them (Wortsman et al., Model soups and Robust fine-tuning, 2022). The result gets the
-split of the last network, which must include the photos of the others.
+than each of them (Wortsman et al., Model soups and Robust fine-tuning, 2022). Two shares, as in
+0.3:0.5, are those of a network's encoder and of its decoder. The result gets the split of the last
+network, which must include the photos of the others.
 """
 
 import argparse
@@ -18,18 +19,20 @@ from unet_resnet.files import check_new, run
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("parts", nargs="+", metavar="CHECKPOINT=SHARE")
+    parser.add_argument("parts", nargs="+", metavar="CHECKPOINT=SHARE[:SHARE]")
     parser.add_argument("--threshold", type=float, required=True)
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
     check_new(args.output)
     mean, known = {}, []
     for part in args.parts:
-        path, _, share = part.rpartition("=")
+        path, _, shares = part.rpartition("=")
+        encoder, decoder = (float(share) for share in (shares.split(":") * 2)[:2])
         network, content = checkpoint.load(Path(path))
         known.append(trained_on(content.split).keys())
         for name, tensor in content.model.items():
-            mean[name] = mean.get(name, 0) + float(share) * tensor.double()
+            share = encoder if name.startswith("encoder.") else decoder
+            mean[name] = mean.get(name, 0) + share * tensor.double()
     if strangers := set().union(*known) - known[-1]:
         raise ValueError(f"{min(strangers)}: in the split of a network, but not of the last one")
     network.load_state_dict({name: tensor.to(content.model[name].dtype)

@@ -4,18 +4,21 @@ import hashlib
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Generator, Tensor
 from torch.utils.data import Dataset
-from tqdm.contrib.concurrent import thread_map
+from tqdm import tqdm
 
 from unet_resnet.images import MaskRule, read_photo, size_mismatch
 from unet_resnet.morphology import width_classes
 
+T = TypeVar("T")
 Transform = Callable[[Tensor, Tensor, Generator], tuple[Tensor, Tensor]]
 
 WIDTHS = (5, 10, 20, 50)  # pixels: the borders of the classes that `balance` evens out
@@ -57,6 +60,11 @@ def read_truth(pair: Pair, image: Tensor) -> Tensor:
     return truth
 
 
+def map_in_threads(function: Callable[[Pair], T], pairs: Sequence[Pair], title: str) -> list[T]:
+    with ThreadPoolExecutor(THREADS) as pool:
+        return list(tqdm(pool.map(function, pairs), title, len(pairs), unit="pair", leave=False))
+
+
 def balance(pairs: Sequence[Pair], minimum: int = 1) -> list[Pair]:
     """The pairs of an epoch: those of a rare kind repeated, up to six times their number; then all
     of them repeated until there are at least `minimum`.
@@ -70,9 +78,7 @@ def balance(pairs: Sequence[Pair], minimum: int = 1) -> list[Pair]:
         return int((mask + width_classes(mask, WIDTHS)).max())  # 0: no crack
 
     groups = defaultdict(list)
-    classes = thread_map(widest_class, pairs, max_workers=THREADS, desc="measuring cracks",
-                         leave=False)
-    for pair, width in zip(pairs, classes):
+    for pair, width in zip(pairs, map_in_threads(widest_class, pairs, "measuring cracks")):
         groups[pair.source, width].append(pair)
     photos = Counter(pair.source for pair in pairs)
     crack_free = [pair for (_, width), members in groups.items() if not width for pair in members]

@@ -8,12 +8,11 @@ from pathlib import Path
 
 from PIL import Image
 from torch import Tensor
-from tqdm.contrib.concurrent import thread_map
 
 from unet_resnet.audit.folders import Part
 from unet_resnet.audit.groups import BLANK, near_duplicates, perceptual_hash, same_photograph
 from unet_resnet.audit.mask_rules import FAULTS, MaskValues, fault_of, infer_rule, read_values
-from unet_resnet.data import THREADS, Pair
+from unet_resnet.data import Pair, map_in_threads
 from unet_resnet.files import fingerprint, one_line
 from unet_resnet.images import TURNS, UNTURNED, exif_turn, open_image, size_mismatch, to_rgb
 
@@ -77,7 +76,7 @@ def audit(parts: Mapping[str, Part], unturned: bool = False
     unturned: masks are drawn on the photos as stored, before EXIF turns them.
     """
     pairs = [pair for part in parts.values() for pair in part.pairs]
-    records = thread_map(examine, pairs, max_workers=THREADS, desc="examining", leave=False)
+    records = map_in_threads(examine, pairs, "examining")
     twins = near_duplicates([record.hash for record in records])
     files: Files = defaultdict(list)
     judge_masks(records, unturned, files)
