@@ -14,6 +14,7 @@ import torch
 from conftest import ROOT
 from hypothesis import example, given, settings, strategies as st
 from PIL import Image, ImageDraw, ImageFont
+from scipy.ndimage import distance_transform_edt
 from skimage.measure import regionprops
 from torch import Tensor
 from torch.nn import functional as F
@@ -539,3 +540,13 @@ def test_without_scipy_the_extra_is_named():
             "except ImportError as error:\n    print(error)")
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert 'scipy: pip install -e ".[measure]"' in run.stdout, run.stderr
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_crack_is_wider_than_the_largest_circle_in_it(seed):
+    """Blobs, whose centre lines run beside their middle."""
+    noise = torch.randn(1, 1, 200, 200, generator=torch.Generator().manual_seed(seed))
+    mask = F.avg_pool2d(noise, 31, 1, 15)[0] > 0.03
+    found = measure(mask, include_wide=True)
+    diameter = 2 * distance_transform_edt(np.pad(mask[0], 1)).max()
+    assert found.cracks and max(crack.width_max for crack in found.cracks) <= diameter + 1

@@ -149,7 +149,11 @@ def crack_of(pixels: np.ndarray, skeleton: np.ndarray, outline: np.ndarray,
     """
     radii = cKDTree(outline).query(skeleton)[0] + 0.5
     lines = centre_lines(skeleton, radii, pixels)
-    tracks = [np.column_stack([line.points[:, ::-1], width, line.steps, line.trusted])
+    # A line that leaves the middle of a blob gets the area far beside it: nowhere is a crack wider
+    # than the largest circle in it, up to a pixel of rounding.
+    widest = 2 * radii.max() + 1
+    tracks = [np.column_stack([line.points[:, ::-1], width.clip(max=widest), line.steps,
+                               line.trusted])
               for line, width in zip(lines, widths(lines, pixels))]
     (yy, xy), (_, xx) = np.cov(pixels.T, bias=True)
     return describe(np.concatenate(tracks), pixels, shape, limits, axis_angle(xx - yy, -2 * xy),
