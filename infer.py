@@ -36,10 +36,10 @@ def parse_arguments() -> argparse.Namespace:
     add("photos", nargs="+", help="files, folders (with everything below them) or patterns")
     add("--output", type=Path, default=Path("predictions"), help="folder for the results "
         "(default: %(default)s); only earlier results of these photos are replaced in it")
-    add("--skip-existing", action="store_true", help="leave out unchanged photos with results")
+    add("--skip-existing", action="store_true", help="skip unchanged photos with results")
     add("--checkpoint", type=Path, default=checkpoint.SHIPPED, help="a run's folder, a "
         "checkpoint, or an .onnx file of unet_resnet.export (default: the bundled weights)")
-    add("--threshold", type=SHARE, help="least probability of crack (default: the checkpoint's)")
+    add("--threshold", type=SHARE, help="minimum probability of crack (default: the checkpoint's)")
     add("--min-area", type=files.number(0, 1e9, int), default=50, metavar="PIXELS", help="smaller "
         "areas, e.g. pores and chips, are removed; 0 keeps all (default: %(default)s)")
     add("--tile", type=files.number(32, 1e6, int), default=tiling.TILE, help="side in pixels of a "
@@ -54,16 +54,16 @@ def parse_arguments() -> argparse.Namespace:
         help="number format; auto is 16 bits on hardware that supports them (default: %(default)s)")
     add("--every", type=COUNT, metavar="N", help="treat every N-th frame of a video as a photo")
     add("--masks", type=Path, metavar="FOLDER", help="true masks, to score the results")
-    add("--masks-unturned", action="store_true", help="masks fit photos that EXIF has not turned")
+    add("--masks-unturned", action="store_true", help="masks fit the photos before EXIF turns them")
     add("--measure", action="store_true", help="measure length and width of each crack")
     scale = parser.add_mutually_exclusive_group()
-    scale.add_argument("--mm-per-pixel", type=POSITIVE, metavar="MM", help="size of a pixel: "
-                       "measure in mm, too")
+    scale.add_argument("--mm-per-pixel", type=POSITIVE, metavar="MM", help="size of a pixel, "
+                       "to measure in mm")
     scale.add_argument("--scale-bar", type=POSITIVE, nargs=2, metavar=("PIXELS", "MM"),
                        help="the same, from a known length in the photos")
     add("--width-classes", nargs="+", default=[], metavar="MM", help="sum lengths "
         "by class of width: limits in mm, e.g. 0.1 0.2 0.3, or en1992, or aci224")
-    add("--include-wide", action="store_true", help="count also what is too wide for a crack")
+    add("--include-wide", action="store_true", help="also count areas too wide to be cracks")
     add("--report", action="store_true", help="write report.html, a page to look through")
     args = parser.parse_args()
     if args.scale_bar:

@@ -70,7 +70,7 @@ def main() -> None:
     progress.begin(folder, resumed, precision)
     del resumed, pretrained  # their tensors take as much memory as the model's and Adam's
     print(f"{len(train_pairs)} photos to train on, {len(validation_pairs)} to validate on, "
-          f"{len(test_pairs)} of test/ to score at the end; {device}, "
+          f"{len(test_pairs)} to test on; {device}, "
           f"{str(precision).removeprefix('torch.')}; files go to {progress.folder}")
     with progress.save_on_failure():
         train(args, network, crops, validation_pairs, progress, precision)

@@ -81,7 +81,7 @@ def test_beside_val_the_photos_of_test_are_scored_at_the_end(script, tmp_path):
     assert outcome.status == 0, outcome.err
     for line in ("not used: extra/", "pictures not read: 1 .heic; save them as .jpg or .png first"):
         assert line in outcome.out.splitlines()
-    assert "3 photos to train on, 3 to validate on, 3 of test/ to score at the end" in outcome.out
+    assert "3 photos to train on, 3 to validate on, 3 to test on" in outcome.out
     run = tmp_path / "runs/set-1"
     assert set(json.loads((run / "split.json").read_text())["validation"]) == {
         f"wall_{i}.png" for i in (10, 11, 12)}

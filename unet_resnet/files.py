@@ -138,7 +138,7 @@ def number(low: float, high: float, kind: type = float) -> Callable[[str], float
     def number(text: str) -> float:  # of this name in argparse's messages
         value = kind(text)
         if not low <= value < high:
-            raise argparse.ArgumentTypeError(f"{text}; expected {low:g} or more, and less than "
-                                             f"{high:g}")
+            below = f" and less than {high:g}" if high < 1e9 else ""
+            raise argparse.ArgumentTypeError(f"{text}; expected {low:g} or more{below}")
         return value
     return number

@@ -104,7 +104,7 @@ def screen(parts: dict[str, Part], sources: dict[str, dict[str, Any]],
     counts = ", ".join(f"{len(part.pairs)} pairs in {name}" for name, part in parts.items())
     errors = sum(finding.severity == "error" for finding in findings)
     verdict = (f"kinds of error: {errors}; training would be spoiled" if errors
-               else "nothing here would spoil training")
+               else "no faults found")
     return "\n".join([align(rows), "", counts, *remarks,
                       *(finding.line() for finding in findings), verdict])
 
