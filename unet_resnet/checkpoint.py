@@ -139,8 +139,8 @@ def read_tensors(path: Path) -> Any:
     anything but an intact file of tensors, numbers and strings.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; expected a file of weights, or the folder "
-                                "of a run that has finished an epoch")
+        raise FileNotFoundError(f"{path}: no such file; expected a file of weights, or a run's "
+                                "folder with the best.pt that its first epoch writes")
     with open(path, "rb") as file:
         start = file.read(20)
         try:

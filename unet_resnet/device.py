@@ -1,5 +1,6 @@
 """Which device computes, and with how many bits?"""
 
+import os
 import shutil
 from collections.abc import Callable
 
@@ -41,8 +42,10 @@ def is_usable(device: str) -> bool:
 
 
 def why_not_cuda(name: str, device: torch.device) -> str:
-    """A hint, as a line, if "auto" did not take this machine's NVIDIA card; else ""."""
-    if name != "auto" or device.type != "cpu" or not shutil.which("nvidia-smi"):
+    """A hint, as a line, if "auto" did not take this machine's NVIDIA card, unless that is hidden;
+    else ""."""
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    if name != "auto" or device.type != "cpu" or hidden or not shutil.which("nvidia-smi"):
         return ""
     return (f"note: computing on the CPU: torch {torch.__version__} cannot use the NVIDIA card or "
             "driver here; https://pytorch.org/get-started/locally has the right build\n")

@@ -49,7 +49,7 @@ TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
          6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90}
 WHITES = (1, 255, 1023, 4095, 16383, 65535)  # grey values that may stand for white
 MIN_SPAN = 1 / 32  # of that range in a photo: 8 of 256 levels
-BITS, PHOTOMETRIC, PLANES = 258, 262, 284  # TIFF tags
+BITS, PHOTOMETRIC, PLANES, NO_DATA = 258, 262, 284, 42113  # TIFF tags
 REMEDY = "save it as 8 bits"
 WHITE = 255
 MASK_REMEDY = f"save cracks as {WHITE} and all else as 0"
@@ -89,7 +89,7 @@ def open_image(path: Path) -> Iterator[Image.Image]:
     Raises FileNotFoundError, or ValueError, naming the file, for anything that fails in the block.
     """
     if not os.path.isfile(path):  # opening a named pipe would wait for a writer
-        raise FileNotFoundError(f"{one_line(path)}: no such file")
+        raise FileNotFoundError(f"{one_line(path)}: no such file, or not a file")
     try:
         # Not by name: Pillow would map a turned grey TIFF into memory with its sides swapped.
         with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
@@ -138,13 +138,14 @@ def to_rgb(image: Image.Image) -> Tensor:
 
     Raises ValueError for more than 8 bits in an unknown range.
     """
-    tags = tags_of(image)
+    tags, raw = tags_of(image), str(getattr(image, "tile", ""))
+    more_bits = max(tags.get(BITS, (8,))) > 8 or image.format == "PNG" and ";16" in raw
     image = upright(image)
     if is_deep(image):
         return torch.from_numpy(to_bytes(image)).expand(3, -1, -1).contiguous()
     array = np.array(image if image.mode == "RGB" else image.convert("RGB"))  # writable
     # Pillow keeps the upper 8 bits of colours, and mixes up planes (one colour after the other).
-    if max(tags.get(BITS, (8,))) > 8 and (array.max() < 64 or tags.get(PLANES) == 2):
+    if more_bits and (array.max() < 64 or tags.get(PLANES) == 2):
         raise ValueError(f"colours of more than 8 bits, too dark or in separate planes; {REMEDY}")
     return torch.from_numpy(array).permute(2, 0, 1)
 
@@ -159,13 +160,14 @@ def to_bytes(image: Image.Image) -> np.ndarray:
     that holds the values.
 
     Raises ValueError if values are negative, not finite, beyond 16 bits or nearly all the same, and
-    for a TIFF in which 0 is white.
+    for a TIFF in which 0 is white, or some value means no data.
     """
     values, tags = np.array(image).astype(np.float32), tags_of(image)
     # A few outliers do not count.
     low, high = np.percentile(values, (0.5, 99.5), method="nearest")
     white = next((white for white in WHITES if high <= white), np.nan)
-    if not (low >= 0 and high - low >= white * MIN_SPAN and tags.get(PHOTOMETRIC, 1) == 1):
+    if not (low >= 0 and high - low >= white * MIN_SPAN and tags.get(PHOTOMETRIC, 1) == 1
+            and NO_DATA not in tags):
         raise ValueError(f"its grey values, {low:g} to {high:g}, have no known range: "
                          f"floats from 0 to 1 or 255, or 8, 10, 12, 14 or 16 bits; {REMEDY}")
     return np.rint(values * (255 / white)).clip(0, 255).astype(np.uint8)
@@ -196,13 +198,20 @@ class MaskRule:
 
 def decode_mask(image: Image.Image) -> Image.Image:
     """A mask in mode L or RGB, upright, on black where it is transparent."""
-    image = upright(image)
+    stored = image = upright(image)
     if is_deep(image):
         raise ValueError(f"a mask of more than 8 bits; {MASK_REMEDY}")
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", layer.size, "black"), layer)
-    return image.convert("L" if image.mode in ("1", "L") else "RGB")
+    image = image.convert("L" if image.mode in ("1", "L") else "RGB")
+    if is_uniform(image) and not is_uniform(stored):
+        raise ValueError(f"its palette or its transparency hides the cracks; {MASK_REMEDY}")
+    return image
+
+
+def is_uniform(image: Image.Image) -> bool:
+    return all(low == high for low, high in (band.getextrema() for band in image.split()))
 
 
 def brightness(image: Image.Image) -> np.ndarray:

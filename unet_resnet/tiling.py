@@ -77,7 +77,8 @@ def predict(probability: Callable[[Tensor], Tensor], photo: Tensor, tile: int = 
     sum_columns = _overlap_add(weight_columns, lefts, width)
 
     result = torch.empty(1, height, width, dtype=dtype)
-    band = torch.zeros(tile_height, width)  # weighted sums of the rows still being added to
+    # Weighted sums of the rows that are still being added to.
+    band = torch.zeros(tile_height, width, dtype=torch.float32)
     for top, next_top in zip(tops, [*tops[1:], height]):
         for columns in (lefts[i:i + batch] for i in range(0, len(lefts), batch)):
             tiles = [photo[:, top:top + tile_height, x:x + tile_width] for x in columns]
@@ -89,7 +90,7 @@ def predict(probability: Callable[[Tensor], Tensor], photo: Tensor, tile: int = 
             raise ValueError("the network's answers are not all numbers: use --precision fp32")
         rows.clamp_(max=1)  # a mean of ones may round to more
         result[0, top:next_top] = to_bytes(rows) if dtype == torch.uint8 else rows
-        band = torch.cat((band[done:], torch.zeros(done, width)))
+        band = torch.cat((band[done:], band.new_zeros(done, width)))
     return result
 
 
@@ -100,7 +101,7 @@ def to_bytes(probability: Tensor) -> Tensor:
 
 
 def _overlap_add(weights: Tensor, first: list[int], length: int) -> Tensor:
-    total = torch.zeros(length)
+    total = torch.zeros(length, dtype=torch.float32)
     for start in first:
         total[start:start + len(weights)] += weights
     return total

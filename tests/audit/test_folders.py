@@ -240,13 +240,15 @@ def test_masks_beside_their_photos(tmp_path, folder):
     assert [path.name for path in part.without_mask] == ["c.jpg"]
 
 
-@pytest.mark.parametrize("truth", [[], ["truth"]])
-def test_results_of_infer_among_the_photos_are_never_trained_on(tmp_path, truth):
-    """They are reported as photos without masks, an error that stops training."""
+def test_results_of_infer_among_the_photos_are_never_trained_on(tmp_path):
+    """They are reported as photos without masks, an error that stops training; alone, they are no
+    masks of the photos beside them."""
     results = [f"a_{kind}.png" for kind in ("mask", "overlay", "probability")]
     fill(tmp_path / "photos", "a.jpg", *results), fill(tmp_path / "truth", "a.png")
-    part = find([tmp_path / name for name in ["photos", *truth]])["train"]
+    part = find([tmp_path / "photos", tmp_path / "truth"])["train"]
     assert {"a_overlay.png", "a_probability.png"} <= {path.name for path in part.without_mask}
+    with pytest.raises(FileNotFoundError):
+        find([tmp_path / "photos"])
 
 
 # Other kinds

@@ -41,3 +41,13 @@ def test_more_than_8_bits_are_refused(tmp_path, kind):
     Image.fromarray(np.eye(9, dtype=kind)).save(tmp_path / "mask.tif")
     with pytest.raises(ValueError, match="mask.tif: a mask of more than 8 bits; save cracks as"):
         MaskRule().read(tmp_path / "mask.tif", tmp_path / "mask.tif")
+
+
+def test_a_palette_that_hides_the_cracks_is_refused(tmp_path):
+    """Values 0 and 1 of a palette in which both are black: no crack could be seen or read."""
+    mask = Image.new("P", (8, 8))
+    mask.putpalette([0] * 768)
+    mask.putpixel((3, 3), 1)
+    mask.save(tmp_path / "m.png")
+    with pytest.raises(ValueError, match="hides the cracks"):
+        MaskRule().read(tmp_path / "m.png", tmp_path / "m.png")

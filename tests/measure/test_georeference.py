@@ -100,7 +100,6 @@ def test_a_photo_that_exif_turns_has_no_position(tmp_path, suffix):
 
 @pytest.mark.parametrize("content", [
     b"", b"0.5\n0\n0\n-0.5\n1000\n", b"0.5\n0\n0\n-0.5\nnorth\n2000\n", bytes(range(256)) * 99,
-    b"0,5\n0\n0\n-0,5\n1000\n2000\n",  # decimal commas
     b"0\n0\n0\n0\n1000\n2000\n", b"0.5\n0\n0\nnan\n1\n2\n", b"1\n1\n1\n1\n1\n2\n",
     b"1\n0\n0\n-1\ninf\n2\n", b"1e300\n0\n0\n-1e300\n1\n2\n"])
 def test_a_broken_world_file_is_named_in_one_line(tmp_path, content):
@@ -109,6 +108,15 @@ def test_a_broken_world_file_is_named_in_one_line(tmp_path, content):
     found, (note,) = positions_of([path])
     assert not found and str(tmp_path / "a.jgw") in note and "\n" not in note
     assert "expected GeoTIFF tags, or a world file" in note
+
+
+def test_a_world_file_with_decimal_commas_is_read(tmp_path):
+    for name, content in (("a", "0.5 0 0 -0.5 10.5 20"), ("b", "\ufeff0,5 0 0 -0,5 10,5 20")):
+        photo_at(tmp_path / f"{name}.jpg")
+        (tmp_path / f"{name}.jgw").write_text(content.replace(" ", "\n"), "utf-8")
+    found, notes = positions_of([tmp_path / "a.jpg", tmp_path / "b.jpg"])
+    first, second = found.values()
+    assert first.matrix.tolist() == second.matrix.tolist()
 
 
 @pytest.mark.parametrize("numbers, keys", [

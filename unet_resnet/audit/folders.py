@@ -62,8 +62,10 @@ def name_below(folder: Path, path: Path) -> str:
 
 
 def masks_among(names: Set[str]) -> set[str]:
-    """Those of the names that are masks of others, such as NAME_mask beside NAME."""
-    return {name for name in names if (photo := MASK_END.sub("", name)) != name and photo in names}
+    """Those of the names that are masks of others, such as NAME_mask beside NAME; not those that
+    infer.py wrote, with NAME_probability beside them."""
+    return {name for name in names if (photo := MASK_END.sub("", name)) != name and photo in names
+            and not (name == f"{photo}_mask" and f"{photo}_probability" in names)}
 
 
 def layout(paths: Sequence[Path]) -> dict[str, list[tuple[Path, Path]]]:

@@ -82,8 +82,8 @@ def split_for_run(paths: Sequence[Path], seed: int, split: str | None, last: Che
     `start` as trained on before.
     """
     drawn = split in (None, "groups")  # a file, which the user gave, may leave photos out
-    given = read_split(Path(split)) if split and not drawn else split
-    train, validation, test, notes = load_pairs(paths, seed, last.split if last else given,
+    given = last.split if last else split if drawn else read_split(Path(split))
+    train, validation, test, notes = load_pairs(paths, seed, given,
                                                 drawn and last is not None, unturned)
     described, masks = (describe_split(train, validation, part) for part in ("image", "mask"))
     for side, hashes in (last and last.masks or masks).items():

@@ -47,7 +47,8 @@ def thin(mask: Tensor) -> Tensor:
     Zhang & Suen 1984, pixel for pixel as scikit-image's `skeletonize`: two steps alternate, and
     each deletes at once every outline pixel it may, until neither finds any.
     """
-    padded = np.pad(mask.numpy(), 1)  # a copy; beyond the border is background
+    # A copy; beyond the border is background.
+    padded = np.pad(np.ascontiguousarray(mask.numpy()), 1)
     row, pixels = padded.shape[1], padded.reshape(-1)
     offsets = np.array([-row, 1 - row, 1, row + 1, row, row - 1, -1, -row - 1])
     left, before = np.flatnonzero(pixels), None

@@ -77,7 +77,8 @@ def position_of(photo: Path) -> Position | None:
         matrix = from_tags(tags, keys)
         if matrix is None and beside:
             source = beside  # which the message names
-            matrix = np.array(beside.read_text("utf-8").split()[:6], float).reshape(3, 2).T
+            numbers = beside.read_text("utf-8-sig").replace(",", ".").split()[:6]
+            matrix = np.array(numbers, float).reshape(3, 2).T
         if matrix is None:
             return None
         if not (np.abs(matrix).max() < 1e12 and abs(np.linalg.det(matrix[:, :2])) > 1e-24):

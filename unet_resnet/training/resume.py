@@ -41,8 +41,9 @@ def load_optimizer(optimizer: Optimizer, saved: dict | None, path: Path) -> None
         parameters = [one for group in optimizer.param_groups for one in group["params"]]
         state = saved["state"]  # empty before the first update
         for i, parameter in enumerate(parameters if state else ()):
-            for name in ("exp_avg", "exp_avg_sq"):
-                if state[i][name].shape != parameter.shape:
+            shapes = {"exp_avg": parameter.shape, "exp_avg_sq": parameter.shape, "step": ()}
+            for name, shape in shapes.items():
+                if state[i][name].shape != shape:
                     raise ValueError(f"{name} of parameter {i} has another shape")
             checkpoint.check_finite(state[i])
         optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
@@ -85,7 +86,9 @@ class Progress:
             load_optimizer(self.optimizer, last.optimizer, folder / "last.pt")
             if last.scaler:  # empty unless the run was in fp16
                 self.scaler.load_state_dict(last.scaler)
-            self.losses, self.history = last.losses, last.history
+            self.losses = last.losses
+            # The best epoch of older runs was that of the best Dice over all pixels.
+            self.history = [{"mean_dice": row["dice"]} | row for row in last.history]
         if self.group.is_main:
             data = self.settings["data"]
             self.folder = folder or next_free(Path(data[0]).name if data else "sample")
