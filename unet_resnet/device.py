@@ -10,6 +10,8 @@ from torch import Tensor, nn
 # Messages of errors other than torch.OutOfMemoryError when memory is full; the last is cuDNN's.
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED",
                  "unable to find an engine")
+# Builds for compute capabilities 5.0 to 9.0, and from 7.5 on (release matrix of pytorch).
+WHEELS = "https://download.pytorch.org/whl"
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -42,13 +44,15 @@ def is_usable(device: str) -> bool:
 
 
 def why_not_cuda(name: str, device: torch.device) -> str:
-    """A hint, as a line, if "auto" did not take this machine's NVIDIA card, unless that is hidden;
-    else ""."""
+    """Why "auto" did not take this machine's NVIDIA card, and what helps, as a line; "" for another
+    name, or if there is no card, or it was taken or is hidden."""
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
     if name != "auto" or device.type != "cpu" or hidden or not shutil.which("nvidia-smi"):
         return ""
-    return (f"note: computing on the CPU: torch {torch.__version__} cannot use the NVIDIA card or "
-            "driver here; https://pytorch.org/get-started/locally has the right build\n")
+    built = f"for CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
+    return (f"note: computing on the CPU: torch {torch.__version__}, built {built}, cannot use the "
+            "NVIDIA card or driver here: pip install --force-reinstall torch torchvision "
+            f"--index-url {WHEELS}/cu126 (cards from before 2018) or {WHEELS}/cu130\n")
 
 
 def memory_format(device: torch.device) -> torch.memory_format:

@@ -88,13 +88,19 @@ def test_channels_come_last_but_on_mps():
 
 # Why not on the card
 
-def test_a_card_that_is_not_used_is_said_with_what_to_install(monkeypatch, tmp_path):
+@pytest.mark.parametrize("cuda, words", [("13.0", "for CUDA 13.0"), (None, "without CUDA")])
+def test_a_card_that_is_not_used_is_said_with_what_to_install(monkeypatch, tmp_path, cuda, words):
+    monkeypatch.setattr(torch.version, "cuda", cuda)
     (tmp_path / "nvidia-smi").write_text("#!/bin/sh\n")
     (tmp_path / "nvidia-smi").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     line = why_not_cuda("auto", CPU)
-    assert torch.__version__ in line and "pytorch.org" in line and line.count("\n") == 1
+    assert words in line and "pytorch.org" in line and line.count("\n") == 1
     assert why_not_cuda("auto", torch.device("cuda:0")) == ""
     assert why_not_cuda("cpu", CPU) == "", "the user asked for it"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # the user's wish
+    assert why_not_cuda("auto", CPU) == ""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     monkeypatch.setenv("PATH", "")
     assert why_not_cuda("auto", CPU) == "", "no driver"
