@@ -71,9 +71,9 @@ class Counts:
 def count(prediction: Tensor, truth: Tensor) -> Counts:
     """Compare two bool tensors of one shape, pixel by pixel."""
     check_shapes(prediction, truth)
-    tp, fp, fn, tn = (int(pixels.count_nonzero()) for pixels in (
-        prediction & truth, prediction & ~truth, ~prediction & truth, ~prediction & ~truth))
-    return Counts(tp, fp, fn, tn)
+    tp, predicted, true = (int(pixels.count_nonzero()) for pixels in (
+        prediction & truth, prediction, truth))
+    return Counts(tp, predicted - tp, true - tp, truth.numel() - predicted - true + tp)
 
 
 def check_shapes(prediction: Tensor, truth: Tensor) -> None:

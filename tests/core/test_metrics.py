@@ -4,27 +4,12 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings, strategies as st
-from hypothesis.extra.numpy import arrays
+from hypothesis import given, strategies as st
+from mask_pairs import EMPTY, PAIRS, bounded, mask_of
 
 from unet_resnet.metrics import Counts, best_threshold, count, counts_at, histogram
 
-bounded = settings(deadline=None, max_examples=100, derandomize=True)
-SHAPES = st.tuples(st.integers(1, 12), st.integers(1, 12))
-PAIRS = SHAPES.flatmap(lambda shape: arrays(bool, (2, *shape))).map(torch.from_numpy)
 NAMES = ("iou", "dice", "precision", "recall")
-EMPTY = [
-    ("...", "...", [1, 1, 1, 1]),
-    ("#..", "...", [0, 0, 0, 0]),
-    ("...", "#..", [0, 0, 0, 0]),
-    ("#..", "#..", [1, 1, 1, 1]),
-    ("#..", "..#", [0, 0, 0, 0]),
-    ("###", "#..", [1 / 3, 1 / 2, 1 / 3, 1]),
-]
-
-
-def drawn(text: str) -> torch.Tensor:
-    return torch.tensor([[letter == "#" for letter in line] for line in text.split()])
 
 
 def scores(counts: Counts) -> list[float]:
@@ -34,7 +19,7 @@ def scores(counts: Counts) -> list[float]:
 # Counts
 
 def test_hand_counted():
-    counts = count(drawn("##.. #... ...."), drawn("#.#. #.#. ...."))
+    counts = count(mask_of("##.. #... ...."), mask_of("#.#. #.#. ...."))
     assert counts == Counts(tp=2, fp=1, fn=2, tn=7)
     assert scores(counts) == [2 / 5, 4 / 7, 2 / 3, 1 / 2]
     assert (counts.accuracy, counts.black_accuracy) == (9 / 12, 8 / 12)
@@ -42,7 +27,7 @@ def test_hand_counted():
 
 @pytest.mark.parametrize("prediction, truth, expected", EMPTY)
 def test_empty_masks_and_single_pixels(prediction, truth, expected):
-    assert scores(count(drawn(prediction), drawn(truth))) == expected
+    assert scores(count(mask_of(prediction), mask_of(truth))) == expected
 
 
 def test_shapes_are_not_broadcast():

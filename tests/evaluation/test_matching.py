@@ -5,33 +5,18 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings, strategies as st
-from hypothesis.extra.numpy import arrays
+from hypothesis import given, strategies as st
+from mask_pairs import EMPTY, PAIRS, bounded, mask_of
 
 from unet_resnet.evaluation.matching import Match, match_skeletons, match_within
 from unet_resnet.metrics import Counts, count
-
-bounded = settings(deadline=None, max_examples=100, derandomize=True)
-SHAPES = st.tuples(st.integers(1, 12), st.integers(1, 12))
-PAIRS = SHAPES.flatmap(lambda shape: arrays(bool, (2, *shape))).map(torch.from_numpy)
-
-
-def mask_of(text: str) -> torch.Tensor:
-    return torch.tensor([[letter == "#" for letter in line] for line in text.split()])
 
 
 def scores(counts: Counts | Match) -> list[float]:
     return [counts.iou, counts.dice, counts.precision, counts.recall]
 
 
-@pytest.mark.parametrize("prediction, truth, expected", [
-    ("...", "...", [1, 1, 1, 1]),
-    ("#..", "...", [0, 0, 0, 0]),
-    ("...", "#..", [0, 0, 0, 0]),
-    ("#..", "#..", [1, 1, 1, 1]),
-    ("#..", "..#", [0, 0, 0, 0]),
-    ("###", "#..", [1 / 3, 1 / 2, 1 / 3, 1]),
-])
+@pytest.mark.parametrize("prediction, truth, expected", EMPTY)
 def test_empty_masks_and_single_pixels(prediction, truth, expected):
     prediction, truth = mask_of(prediction), mask_of(truth)
     assert scores(match_within(prediction, truth, 0)) == expected
