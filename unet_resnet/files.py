@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import BinaryIO, NoReturn
@@ -103,6 +104,12 @@ def fingerprint(path: Path) -> str:
     """SHA-256 of a file, shortened to 16 hexadecimal digits; "" if there is no such file."""
     if not os.path.isfile(path):  # opening a named pipe would wait for a writer
         return ""
+    found = path.stat()
+    return _fingerprint(path.absolute(), found.st_size, found.st_mtime_ns)
+
+
+@lru_cache(maxsize=None)  # several parts of a script ask for the same photo
+def _fingerprint(path: Path, size: int, time: int) -> str:
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(2**20):

@@ -47,6 +47,7 @@ ORIENTATION = 0x0112  # EXIF tag
 TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
          4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
          6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90}
+QUARTER_TURNS = [TURNS[orientation] for orientation in (5, 6, 7, 8)]  # exchange the sides
 WHITES = (1, 255, 1023, 4095, 16383, 65535)  # grey values that may stand for white
 MIN_SPAN = 1 / 32  # of that range in a photo: 8 of 256 levels
 BITS, PHOTOMETRIC, PLANES, NO_DATA = 258, 262, 284, 42113  # TIFF tags
@@ -125,6 +126,16 @@ def exif_turn(image: Image.Image) -> Image.Transpose | None:
         return TURNS.get(image.getexif().get(ORIENTATION, 1))
     except Exception:  # damaged EXIF data do not affect the pixels
         return None
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Height and width of the image as a person should see it; it need not be decoded."""
+    if exif_turn(image) not in QUARTER_TURNS:
+        return image.size[::-1]
+    if image.format == "TIFF":
+        image.load()  # only now has every version of Pillow exchanged its sides
+        return image.size[::-1]
+    return image.size
 
 
 def read_photo(path: Path) -> Tensor:

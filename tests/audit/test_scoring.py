@@ -68,6 +68,14 @@ def test_a_trained_photo_is_left_out_with_its_mask(tmp_path, capsys):
     assert "1 of 2 photos left out" in printed and "none of these photos: 1" in printed
 
 
+def test_photos_are_not_decoded_to_find_their_masks(tmp_path):
+    """All but the header of a photo may be missing."""
+    photo, mask = noise(tmp_path / "photos/a.jpg", 9, 9), line(tmp_path / "masks/a.png")
+    photo.write_bytes(photo.read_bytes()[:-20])
+    _, pairs = pairs_to_score(mask.parent, [photo], photo.parent, NOTHING_KNOWN)
+    assert pairs[photo].fingerprints == {"image": fingerprint(photo), "mask": fingerprint(mask)}
+
+
 @pytest.mark.parametrize("trained_on, photo, left_out", [
     ("wall_1", "wall_2", False),
     ("wall_1", "wall_1", False),  # another picture that happens to have the name

@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from unet_resnet import images
-from unet_resnet.images import MaskRule, is_picture, read_photo, unread_note, write_png
+from unet_resnet.images import (
+    MaskRule, is_picture, open_image, read_photo, unread_note, upright_size, write_png)
 from unet_resnet.audit.mask_rules import read_values
 
 
@@ -104,7 +105,8 @@ def test_exif_orientation(tmp_path, orientation, suffix, options, tolerance):
     of(RGB).save(path, exif=exif, **options)
     wanted = UPRIGHT[orientation](RGB)
     photo = read_photo(path)
-    assert photo.shape[1:] == wanted.shape[:2]
+    with open_image(path) as image:
+        assert upright_size(image) == photo.shape[1:] == wanted.shape[:2]
     assert np.abs(pixels(photo) - wanted).max() <= tolerance
 
 

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from unet_resnet.audit.polygons import Drawing, Shape, box, decode_runs, mask_shape, parse_points
 from unet_resnet.files import one_line
-from unet_resnet.images import check_megapixels, is_picture, read_photo
+from unet_resnet.images import check_megapixels, is_picture, open_image, upright_size
 
 SUFFIXES = (".json", ".txt", ".xml")
 
@@ -67,8 +67,8 @@ def read(source: Path, photos: Path | None = None) -> list[Drawing]:
 
 def size_of(photo: Path) -> tuple[int, int]:
     """Its height and width, upright."""
-    _, height, width = read_photo(photo).shape
-    return height, width
+    with open_image(photo) as image:
+        return upright_size(image)
 
 
 def is_name_list(path: Path) -> bool:

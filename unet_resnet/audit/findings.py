@@ -14,9 +14,9 @@ from unet_resnet.audit.groups import BLANK, near_duplicates, perceptual_hash, sa
 from unet_resnet.audit.mask_rules import FAULTS, MaskValues, fault_of, infer_rule, read_values
 from unet_resnet.data import Pair, map_in_threads
 from unet_resnet.files import fingerprint, one_line
-from unet_resnet.images import TURNS, UNTURNED, exif_turn, open_image, size_mismatch, to_rgb
+from unet_resnet.images import (
+    QUARTER_TURNS, UNTURNED, exif_turn, open_image, size_mismatch, to_rgb, upright_size)
 
-QUARTER_TURNS = [TURNS[orientation] for orientation in (5, 6, 7, 8)]  # exchange the sides
 AMBIGUOUS, SPECIAL = "masks are ambiguous", "masks are not 0 and 255"
 UNSURE = "photo is turned by EXIF, its mask is not"
 FRAYED = "mask is frayed: JPEG noise became crack"
@@ -78,15 +78,10 @@ def audit(parts: Mapping[str, Part], unturned: bool = False
     pairs = [pair for part in parts.values() for pair in part.pairs]
     records = map_in_threads(examine, pairs, "examining")
     twins = near_duplicates([record.hash for record in records])
-    files: Files = defaultdict(list)
-    judge_masks(records, unturned, files)
+    files = judge(records, unturned)
     for part in parts.values():
         files["photo without mask"] += [(path, "") for path in part.without_mask]
         files["mask without photo"] += [(path, "") for path in part.without_image]
-    for record in records:
-        for kind, detail in record.findings:
-            on_photo = kind.startswith("photo ")
-            files[kind].append((record.pair.image if on_photo else record.pair.mask, detail))
     if records and not (files[AMBIGUOUS] or any(record.crack_pixels for record in records)):
         files["no mask has any crack"].append((records[0].pair.mask, "the first"))
     photos = [pair.image for pair in pairs]
@@ -96,18 +91,22 @@ def audit(parts: Mapping[str, Part], unturned: bool = False
         partners |= same_photograph(photos, border)
     files["photos shared by train, val or test"] = [
         (photos[j], f"and {photos[i]}") for j, i in sorted(partners.items())]
-    found = [Finding(kind, *KINDS[kind], files[kind]) for kind in KINDS if files[kind]]
-    return records, found, twins
+    return records, findings_in(files), twins
 
 
-def examine(pair: Pair) -> Record:
+def findings_in(files: Files) -> list[Finding]:
+    return [Finding(kind, *KINDS[kind], files[kind]) for kind in KINDS if files[kind]]
+
+
+def examine(pair: Pair, decode: bool = True) -> Record:
+    """What is in a pair; without `decode`, only the header of the photo is read."""
     record, hashes = Record(pair), {}
     try:
         with open_image(pair.image) as image:
             record.turn = exif_turn(image)
-            photo = to_rgb(image)
-        record.size = (photo.shape[1], photo.shape[2])
-        record.hash = perceptual_hash(photo.float().mean(0) / 255)
+            if decode:
+                record.hash = perceptual_hash(to_rgb(image).float().mean(0) / 255)
+            record.size = upright_size(image)
         hashes["image"] = fingerprint(pair.image)
     except (OSError, ValueError) as error:
         record.findings.append(("photo cannot be read", str(error)))
@@ -120,9 +119,10 @@ def examine(pair: Pair) -> Record:
     return record
 
 
-def judge_masks(records: Sequence[Record], unturned: bool, files: Files) -> None:
-    """Decide how the masks of each folder, with its sub-folders, are read, and note findings."""
-    folders = defaultdict(list)
+def judge(records: Sequence[Record], unturned: bool) -> Files:
+    """Decide how the masks of each folder, with its sub-folders, are read; returns the findings on
+    photos and masks."""
+    files, folders = defaultdict(list), defaultdict(list)
     for record in records:
         if record.mask:
             depth = len(Path(record.pair.folder).parts)
@@ -137,6 +137,11 @@ def judge_masks(records: Sequence[Record], unturned: bool, files: Files) -> None
             record.pair = replace(record.pair, rule=replace(rule, unturned=unturned))
             if mask.path not in unclear:
                 judge_mask(record, mask)
+    for record in records:
+        for kind, detail in record.findings:
+            on_photo = kind.startswith("photo ")
+            files[kind].append((record.pair.image if on_photo else record.pair.mask, detail))
+    return files
 
 
 def judge_mask(record: Record, mask: MaskValues) -> None:

@@ -2,13 +2,15 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
-from unet_resnet.audit.findings import AMBIGUOUS, FAULTS, SPECIAL, UNSURE, audit
+from unet_resnet.audit.findings import (
+    AMBIGUOUS, FAULTS, SPECIAL, UNSURE, examine, findings_in, judge)
 from unet_resnet.audit.folders import Part, masks_among, match, name_below, pictures_below
 from unet_resnet.audit.groups import same_photograph
 from unet_resnet.checkpoint import Split
-from unet_resnet.data import Pair
+from unet_resnet.data import Pair, map_in_threads
 from unet_resnet.files import fingerprint, one_line
 from unet_resnet.images import unread_note
 
@@ -72,8 +74,8 @@ def resolve_masks(pairs: Sequence[Pair], unturned: bool = False) -> list[Pair]:
     Files that cannot be read stay: reading them says why. Raises ValueError, naming a mask, if the
     masks are ambiguous, inverted or too dark.
     """
-    records, findings, _ = audit({"": Part([*pairs])}, unturned)
-    for finding in findings:
+    records = map_in_threads(partial(examine, decode=False), pairs, "examining masks")
+    for finding in findings_in(judge(records, unturned)):
         if finding.kind in (AMBIGUOUS, *FAULTS):
             raise ValueError(finding.line())
         if finding.kind in (SPECIAL, UNSURE):
