@@ -253,7 +253,7 @@ def test_a_folder_that_may_not_be_read_is_named(weights, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "listdir", barred(os.listdir))
     outcome = run_script(tmp_path, "infer.py", "photos", *INFER, weights)
     line, = lines_about(outcome.err, "secret")
-    assert outcome.status == 1 and line == "infer.py: photos/secret: no such file, or not a file"
+    assert outcome.status == 1 and line == "infer.py: photos/secret: not a file"
     assert "2 photos predicted, 1 failed" in outcome.out
 
 

@@ -385,6 +385,11 @@ def test_the_word_cracks_is_the_shipped_network(tmp_path, monkeypatch):
     assert settings.find_checkpoint("cracks") == Path("cracks/best.pt")
 
 
+def test_misspelt_weights_are_reported_before_the_data_are_read(script):
+    refused(script("train.py", "--data", "nowhere", "--weights", "crakcs"), "train.py",
+            "--weights crakcs: no such file", "imagenet, none, cracks")
+
+
 def test_a_run_in_its_first_epoch_has_no_network_yet(tmp_path):
     (tmp_path / "last.pt").touch()
     with pytest.raises(FileNotFoundError, match=f"{tmp_path}: .*best.pt.*first epoch"):

@@ -90,7 +90,8 @@ def open_image(path: Path) -> Iterator[Image.Image]:
     Raises FileNotFoundError, or ValueError, naming the file, for anything that fails in the block.
     """
     if not os.path.isfile(path):  # opening a named pipe would wait for a writer
-        raise FileNotFoundError(f"{one_line(path)}: no such file, or not a file")
+        what = "not a file" if os.path.exists(path) else "no such file"
+        raise FileNotFoundError(f"{one_line(path)}: {what}")
     try:
         # Not by name: Pillow would map a turned grey TIFF into memory with its sides swapped.
         with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:

@@ -142,8 +142,8 @@ def test_a_bad_file_is_named(tmp_path, name, read):
 @pytest.mark.parametrize("read", [read_photo, read_mask, read_values])
 def test_a_missing_file_is_missing_and_a_folder_is_none(tmp_path, read):
     (tmp_path / "folder.png").mkdir()
-    for name in ("nowhere.png", "folder.png"):
-        with pytest.raises(FileNotFoundError, match=name):
+    for name, reason in (("nowhere.png", "no such file"), ("folder.png", "not a file")):
+        with pytest.raises(FileNotFoundError, match=f"{name}: {reason}"):
             read(tmp_path / name)
 
 

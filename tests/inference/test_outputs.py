@@ -24,7 +24,9 @@ def test_a_photo_that_fails_is_one_line(tmp_path, capsys, error, words):
     assert words in printed and printed.count("\n") == 1
     assert folder.failed == {Path("a.png"): printed.strip().removeprefix("infer.py: ")}
     assert folder.print_summary([Path("a.png"), Path("b.png")]) == 1
-    assert capsys.readouterr().out.startswith("1 photo predicted, 1 failed")
+    assert capsys.readouterr().out == f"1 photo predicted, 1 failed; results are in {tmp_path}\n"
+    assert folder.print_summary([Path("a.png")]) == 1
+    assert capsys.readouterr().out == "0 photos predicted, 1 failed\n"
 
 
 @pytest.mark.parametrize("error", [

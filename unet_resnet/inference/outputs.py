@@ -123,5 +123,6 @@ class Folder:
     def print_summary(self, photos: Sequence[Path]) -> int:
         """Print the sums; returns the exit status, 1 if photos have failed."""
         done = [photo for photo in photos if photo not in self.failed]
-        print(f"{describe(done)} predicted, {len(self.failed)} failed; results are in {self.path}")
+        place = f"; results are in {self.path}" * bool(done)
+        print(f"{describe(done)} predicted, {len(self.failed)} failed{place}")
         return int(bool(self.failed))

@@ -155,10 +155,16 @@ def new_run_settings(given: Settings) -> tuple[Settings, Checkpoint | None]:
 
 
 def find_checkpoint(weights: str) -> Path | None:
-    """The checkpoint, not yet read, that --weights means; None for weights of an encoder alone."""
-    path = checkpoint.resolve(Path(weights))
-    if weights in ("imagenet", "none") or not path.is_file():
+    """The checkpoint, not yet read, that --weights means; None for weights of an encoder alone.
+
+    Raises FileNotFoundError if there is no such file.
+    """
+    if weights in ("imagenet", "none"):
         return None
+    path = checkpoint.resolve(Path(weights))
+    if not path.is_file():
+        raise FileNotFoundError(f"--weights {weights}: no such file; expected imagenet, none, "
+                                "cracks, a file, or a run's folder with a best.pt")
     with open(path, "rb") as file:
         ours = path != Path(weights) or checkpoint.KIND.encode() in file.read(2**24)
     return path if ours else None
