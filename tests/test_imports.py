@@ -20,7 +20,7 @@ ALSO = {"imagenet": {"torchvision"},  # for its ImageNet weights; importing it t
         "report": {"jinja2"},  # comes with torch
         # Extras, which each room names where they are missing.
         "export": {"onnx", "onnxruntime"}, "inference": {"onnxruntime"}, "video": {"av"},
-        "measure": {"scipy", "skimage"}}
+        "measure": {"ezdxf", "scipy", "skimage"}}
 
 
 def room_of(module: str) -> str:

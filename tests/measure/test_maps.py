@@ -39,8 +39,8 @@ def draw_maps(folder, masks, mm_per_pixel=None, limits=(), positions=None):
 
 
 def lines_of(drawing, layer):
-    return [np.array([vertex.dxf.location.vec2 for vertex in line.vertices])
-            for line in drawing.modelspace().query(f'POLYLINE[layer=="{layer}"]')]
+    return [np.array(line.get_points("xy"))
+            for line in drawing.modelspace().query(f'LWPOLYLINE[layer=="{layer}"]')]
 
 
 def texts_of(drawing, layer):
@@ -134,9 +134,9 @@ def test_features_have_the_rows_of_the_table(tmp_path):
 
 
 def test_branches_lie_on_the_layer_of_their_class(tmp_path):
-    """Bands of 3 and 12 pixels, 0.15 and 0.6 mm. Names of layers are those of release 12."""
+    """Bands of 3 and 12 pixels, 0.15 and 0.6 mm."""
     _, _, drawing, _ = draw_maps(tmp_path, {"a": two_bands()}, 0.05, (0.1, 0.25, 0.7))
-    names = [layer.dxf.name for layer in drawing.layers][:4]
+    names = [layer.dxf.name for layer in drawing.layers if layer.dxf.name.startswith("CRACKS")]
     assert names == ["CRACKS_BELOW_0_1_MM", "CRACKS_0_1_TO_0_25_MM", "CRACKS_0_25_TO_0_7_MM",
                      "CRACKS_FROM_0_7_MM"]
     assert [len(lines_of(drawing, name)) for name in names] == [0, 1, 1, 0]
@@ -165,19 +165,16 @@ def test_photos_stand_in_a_row_framed_and_named(tmp_path):
     assert len(lines) == len(features) == 4
     for line, frame in zip(lines, (frames[0], frames[0], frames[2], frames[2])):
         assert (line > frame.min(0)).all() and (line < frame.max(0)).all()
-    assert texts_of(drawing, "PHOTOS") == ["ä, north", "blank", "wall/\\U+1F600\\n"]
+    assert texts_of(drawing, "PHOTOS") == ["ä, north", "blank", "wall/😀\\n"]
     assert {feature["properties"]["photo"] for feature in features} == {*masks} - {"blank"}
 
 
 @pytest.mark.parametrize("scale, position, unit", [
     (None, None, 0), (0.05, None, 4), (0.05, UTM, 6), (None, UTM._replace(metres=False), 0)])
 def test_the_unit_of_the_drawing(tmp_path, scale, position, unit):
-    """Stands in $INSUNITS and, in words, in the first lines."""
     *_, drawing, _ = draw_maps(tmp_path, {"a": two_bands()}, scale,
                                positions={"a": position} if position else None)
-    assert drawing.header["$INSUNITS"] == unit and drawing.dxfversion == "AC1009"
-    words = {0: "that of" if position else "pixel", 4: "mm", 6: "metre"}[unit]
-    assert f"the unit is {words}" in (tmp_path / "cracks.dxf").read_text("cp1252").split("\n")[1]
+    assert drawing.header["$INSUNITS"] == unit
 
 
 def test_photos_without_a_position_keep_their_rows(tmp_path):

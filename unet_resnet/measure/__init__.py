@@ -2,4 +2,4 @@
 
 from unet_resnet.files import check_extra
 
-check_extra("measure", "measuring", "scipy", "skimage")
+check_extra("measure", "measuring", "ezdxf", "scipy", "skimage")
