@@ -45,11 +45,14 @@ def test_masks_are_found_by_name_and_place(tmp_path, place, mask, found):
             pairs_to_score(*folders, NOTHING_KNOWN)
 
 
-def test_what_fits_two_is_refused(tmp_path):
+def test_what_fits_two_is_refused(tmp_path, capsys):
     photos = [noise(tmp_path / f"photos/{place}/a.png", 9, 9) for place in ("day1", "day2")]
     line(tmp_path / "masks/a.png")
     with pytest.raises(ValueError, match="day2/a.png: a second photo of that name"):
         pairs_to_score(tmp_path / "masks", photos, tmp_path / "photos", NOTHING_KNOWN)
+    others = [noise(tmp_path / f"photos/{place}/b.png", 9, 9) for place in ("day1", "day2")]
+    pairs_to_score(tmp_path / "masks", [photos[0], *others], tmp_path / "photos", NOTHING_KNOWN)
+    assert "photos without a mask, not scored: 2" in capsys.readouterr().out
     line(tmp_path / "masks/a.bmp")
     with pytest.raises(ValueError, match="masks/a.png: a second picture of that name"):
         pairs_to_score(tmp_path / "masks", photos[:1], tmp_path / "photos", NOTHING_KNOWN)

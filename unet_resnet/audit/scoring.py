@@ -7,7 +7,8 @@ from pathlib import Path
 
 from unet_resnet.audit.findings import (
     AMBIGUOUS, FAULTS, SPECIAL, UNSURE, examine, findings_in, judge)
-from unet_resnet.audit.folders import Part, masks_among, match, name_below, pictures_below
+from unet_resnet.audit.folders import (
+    MASK_END, Part, masks_among, match, name_below, pictures_below)
 from unet_resnet.audit.groups import same_photograph
 from unet_resnet.checkpoint import Split
 from unet_resnet.data import Pair, map_in_threads
@@ -51,18 +52,19 @@ def find_masks(folder: Path, photos: Sequence[Path], root: Path) -> list[Pair]:
     given = {os.path.realpath(photo) for photo in photos}
     masks = {name: path for name, path in pictures.items() if os.path.realpath(path) not in given}
     nested = any("/" in name for name in masks)
+    masked = masks.keys() | {MASK_END.sub("", name) for name in masks}
     by_name: dict[str, Path] = {}
     for photo in photos:
         name = name_below(root if nested else photo.parent, photo)
-        if by_name.setdefault(name, photo) is not photo:
+        if by_name.setdefault(name, photo) is not photo and name in masked:
             raise ValueError(f"{photo}: a second photo of that name; score the folders one by one")
     part = Part()
     match(part, by_name, masks)
     if not part.pairs:
         raise ValueError(f"{folder}: no mask of these photos in it; expected names such as "
                          f"{min(by_name)}.png")
-    if part.without_mask:
-        print(f"photos without a mask, not scored: {len(part.without_mask)}")
+    if unmasked := len(photos) - len(part.pairs):
+        print(f"photos without a mask, not scored: {unmasked}")
     if part.without_image:
         print(f"masks that belong to none of these photos: {len(part.without_image)}")
     return part.pairs
