@@ -159,13 +159,8 @@ def main() -> int:
     args, began = parse_arguments(), time.perf_counter()
     found, root = inputs.find_photos(args.photos)
     files.check_folder(args.output)
-    tables = None
     if args.measure:
         from unet_resnet.measure.tables import Tables  # an extra
-        tables = Tables(args.output, args.mm_per_pixel, args.width_classes, found, args.scale,
-                        args.include_wide)
-        for note in tables.notes:
-            print(f"note: {note}")
     if any(map(inputs.is_video, found)) and not args.masks:  # videos have none
         files.check_extra("video", "a video", "av")
     network = predictor.load(args.checkpoint, args.device, args.precision, args.threshold)
@@ -175,6 +170,10 @@ def main() -> int:
     if args.masks:
         found, pairs = pairs_to_score(args.masks, inputs.exclude_videos(found), root,
                                       network.split, args.masks_unturned)
+    tables = Tables(args.output, args.mm_per_pixel, args.width_classes, found, args.scale,
+                    args.include_wide) if args.measure else None
+    for note in tables.notes if tables else ():
+        print(f"note: {note}")
     folder = outputs.Folder(args.output, files.fingerprint(checkpoint.resolve(args.checkpoint)))
     photos = folder.claim(found, root, [pair.mask for pair in pairs.values()], args.every,
                           args.measure, args.report, args.skip_existing)
@@ -192,7 +191,7 @@ def main() -> int:
             widths, sums = (tables.histogram(), tables.folders.rows()) if tables else (None, ())
             report.write(about, run.sheet.main_scores(), widths, folder.failed.items(), sums)
         if run.sheet.rows:
-            write_scores(run.sheet, photos, args.output, about, network.split["validation"])
+            write_scores(run.sheet, photos, args.output, about, network.split)
     return folder.print_summary([*photos.values()])
 
 

@@ -19,7 +19,7 @@ from torch.optim import Adam, Optimizer
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from unet_resnet import UNetResNet, checkpoint, imagenet, metrics, tiling
+from unet_resnet import UNetResNet, checkpoint, files, imagenet, metrics, tiling
 from unet_resnet.audit.split import split_for_run
 from unet_resnet.augment import Augment
 from unet_resnet.data import Crops, Pair, balance, read_pair
@@ -148,8 +148,8 @@ def train(args: argparse.Namespace, network: nn.Module, crops: Crops,
         histograms, shown = validate(model, validation_pairs, precision, args.workers, group, stop)
         threshold, mean_dice = metrics.best_threshold([*histograms.values()], args.threshold)
         scores = metrics.counts_at(sum(histograms.values()), threshold)  # over all pixels
-        loss = fmean(loss for loss in progress.losses if loss is not None)
-        row = {"epoch": epoch + 1, "loss": loss, "seconds": seconds, "threshold": threshold,
+        mean_loss = fmean(loss for loss in progress.losses if loss is not None)
+        row = {"epoch": epoch + 1, "loss": mean_loss, "seconds": seconds, "threshold": threshold,
                "mean_dice": mean_dice, **{name: getattr(scores, name) for name in SCORES}}
         if group.is_main:
             show(row, args.epochs, histograms, shown, progress)
@@ -246,5 +246,4 @@ def score_test(progress: Progress, pairs: Sequence[Pair], precision: torch.dtype
 
 
 if __name__ == "__main__":
-    with failures.one_line_errors():
-        main()
+    files.run(main, "train.py", failures.explain)

@@ -347,7 +347,8 @@ def test_trained_photos_are_left_out_and_counted(infer_with, trained, best, tmp_
     outcome = infer_with("walls/images", "--masks", "walls/masks")
     assert outcome.status == 0, outcome.err
     found = json.loads((tmp_path / "predictions" / "scores.json").read_text())
-    assert found["total"]["pooled"]["images"] == len(held_out)
+    assert found["total"]["pooled"]["images"] == found["validation_photos"] == len(held_out)
+    assert f"chosen on {len(held_out)} of these photos" in outcome.out
     with open(tmp_path / "predictions" / "scores.csv", newline="") as file:
         assert [row["name"] for row in csv.DictReader(file)] == held_out
     assert re.search(rf"\b{len(split['train']) + 1} of 7 photos", outcome.out)

@@ -78,9 +78,19 @@ def test_a_scale_from_positions(infer_with, tmp_path):
     assert np.mean(feature["geometry"]["coordinates"][0], 0) == pytest.approx(
         [500.12, 899.914], abs=0.003)
     outcome = infer_with("x.tif", "--mm-per-pixel", 1)
-    assert outcome.status == 0 and "a pixel is" not in outcome.out
+    assert outcome.status == 0 and "note: a pixel is 1 mm" in outcome.out
     crack, = table(out / "cracks.csv")
     assert float(crack["length_mm"]) == pytest.approx(100, rel=0.02)
+
+
+def test_masks_among_the_photos_are_on_no_map(infer_with, tmp_path):
+    """And spoil no scale: they have no position."""
+    geotiff(tmp_path / "set/images/x.tif")
+    (tmp_path / "set/masks").mkdir()
+    Image.new("1", Image.open(tmp_path / "set/images/x.tif").size).save(tmp_path / "set/masks/x.png")
+    outcome = infer_with("set", "--masks", "set/masks", "--width-classes", 5)
+    assert outcome.status == 0 and "a pixel is 2 mm" in outcome.out, outcome.err
+    assert "no position" not in outcome.out
 
 
 def test_without_a_common_scale_classes_are_refused(infer_with, tmp_path):

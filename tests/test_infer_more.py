@@ -272,6 +272,9 @@ def test_stills_of_a_video(infer_with, tmp_path):
     for every, left_out in ((3, 0), (3, 1), (2, 0)):
         outcome = infer_with("drone.mp4", "--skip-existing", "--every", every)
         assert outcome.status == 0 and ("1 video left out" in outcome.out) == left_out
+    film(tmp_path / "drone.mp4", frames=2)  # a shorter one of that name
+    assert infer_with("drone.mp4", "--every", 3).status == 0
+    assert {path.name[:6] for path in (out / "drone_every3").iterdir()} == {"000000"}
 
 
 @needs_av

@@ -67,7 +67,7 @@ def test_a_scale_is_named_beside_widths(infer_with, tmp_path, scales):
     said = [line.removeprefix("note: ") for line in outcome.out.splitlines() if "note: " in line]
     notes = json.loads((tmp_path / "predictions/measurements.json").read_text())["notes"]
     assert notes == said and len(said) == (scales != "1")
-    assert all(f"scale {scales}:" in note for note in notes)
+    assert all(f"--scale {scales} to predict" in note for note in notes)
 
 
 def test_a_users_table_of_folders_is_left_alone(infer_with, tmp_path):

@@ -388,6 +388,9 @@ def test_the_word_cracks_is_the_shipped_network(tmp_path, monkeypatch):
 def test_misspelt_weights_are_reported_before_the_data_are_read(script):
     refused(script("train.py", "--data", "nowhere", "--weights", "crakcs"), "train.py",
             "--weights crakcs: no such file", "imagenet, none, cracks")
+    refused(script("train.py", "--resume", "nowhere"), "train.py", "nowhere/last.pt: no such file")
+    refused(script("train.py", "--weights", "cracks", "--encoder", "resnet50"), "train.py",
+            "leave out --encoder or --blocks")
 
 
 def test_a_run_in_its_first_epoch_has_no_network_yet(tmp_path):

@@ -13,6 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
+from unet_resnet.device import is_out_of_memory
+
 UNFINISHED = ".part"  # ends the name of a file while it is being written
 
 
@@ -76,21 +78,26 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} (see --help)\n")
 
 
-def run(main: Callable[[], int | None], script: str) -> NoReturn:
+def explain(error: Exception) -> str:
+    """A line on an error that a user can fix; "" for one that deserves its traceback."""
+    if is_out_of_memory(error):
+        return "out of memory; end other programs that use the device, or use --device cpu"
+    return str(error) if isinstance(error, (ImportError, OSError, ValueError)) else ""
+
+
+def run(main: Callable[[], int | None], script: str,
+        explain: Callable[[Exception], str] = explain) -> NoReturn:
     """Run a script and exit; an error that its user can fix ends it with one line."""
-    print_safely()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # escape what the terminal's encoding lacks
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         sys.exit(main())
     except KeyboardInterrupt:
         sys.exit(f"{script}: stopped")
-    except (ImportError, OSError, ValueError) as error:
-        sys.exit(f"{script}: {one_line(error)}")
-
-
-def print_safely() -> None:
-    """From now on, print as an escape what the terminal's encoding lacks, instead of failing."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
+    except Exception as error:
+        if not (line := explain(error)):
+            raise
+        sys.exit(f"{script}: {one_line(line)}")
 
 
 def align(lines: list[tuple[str, ...]]) -> str:
@@ -105,11 +112,11 @@ def fingerprint(path: Path) -> str:
     if not os.path.isfile(path):  # opening a named pipe would wait for a writer
         return ""
     found = path.stat()
-    return _fingerprint(path.absolute(), found.st_size, found.st_mtime_ns)
+    return _fingerprint(os.path.abspath(path), found.st_size, found.st_mtime_ns)
 
 
-@lru_cache(maxsize=None)  # several parts of a script ask for the same photo
-def _fingerprint(path: Path, size: int, time: int) -> str:
+@lru_cache(maxsize=2**16)  # several parts of a script ask for the same photo
+def _fingerprint(path: str, size: int, time: int) -> str:
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(2**20):

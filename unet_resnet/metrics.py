@@ -117,7 +117,7 @@ def best_threshold(histograms: Sequence[Tensor], fixed: float | None = None
     """
     cracked = [one for one in histograms if one[1].any()] or histograms
     dice = torch.stack([dice_at_thresholds(one) for one in cracked]).mean(0)
-    choice = range(1, BINS) if fixed is None else [round(fixed * BINS)]
+    choice = range(1, BINS) if fixed is None else [min(round(fixed * BINS), BINS - 1)]
     order = sorted(choice, key=lambda k: abs(k - BINS // 2))  # argmax takes the first
     k = order[int(dice[order].argmax())]
     return k / BINS, float(dice[k])

@@ -62,7 +62,8 @@ def predict(probability: Callable[[Tensor], Tensor], photo: Tensor, tile: int = 
 
     Besides photo and result, only the sums of one row of tiles are in memory.
 
-    Raises ValueError for impossible tiles, overlaps or batches, and if the network returns NaN.
+    Raises ValueError for impossible tiles, overlaps or batches, and FloatingPointError if the
+    network returns NaN.
     """
     if tile < 1 or batch < 1 or not 0 <= overlap < 1:
         raise ValueError(f"tile {tile}, overlap {overlap}, batch {batch}; expected at least 1 "
@@ -87,7 +88,8 @@ def predict(probability: Callable[[Tensor], Tensor], photo: Tensor, tile: int = 
         done = next_top - top  # no later tile reaches these rows
         rows = band[:done] / (sum_rows[top:next_top, None] * sum_columns)
         if not rows.isfinite().all():  # as bytes, NaN would look like no crack
-            raise ValueError("the network's answers are not all numbers: use --precision fp32")
+            raise FloatingPointError("the network's answers are not all numbers; use --precision "
+                                     "fp32, or train with a lower --lr")
         rows.clamp_(max=1)  # a mean of ones may round to more
         result[0, top:next_top] = to_bytes(rows) if dtype == torch.uint8 else rows
         band = torch.cat((band[done:], band.new_zeros(done, width)))

@@ -71,6 +71,15 @@ def test_a_trained_photo_is_left_out_with_its_mask(tmp_path, capsys):
     assert "1 of 2 photos left out" in printed and "none of these photos: 1" in printed
 
 
+def test_a_mask_of_a_trained_photo_alone_is_nothing_to_score(tmp_path):
+    photos = [noise(tmp_path / "photos" / f"{name}.png", 9, side)
+              for name, side in (("a", 8), ("b", 7))]
+    mask = line(tmp_path / "masks/a.png")
+    split = {"train": {"a.png": fingerprint(photos[0])}, "validation": {}}
+    with pytest.raises(ValueError, match="no photo with a mask is left to score"):
+        pairs_to_score(mask.parent, photos, photos[0].parent, split)
+
+
 def test_photos_are_not_decoded_to_find_their_masks(tmp_path):
     """All but the header of a photo may be missing."""
     photo, mask = noise(tmp_path / "photos/a.jpg", 9, 9), line(tmp_path / "masks/a.png")

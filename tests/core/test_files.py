@@ -2,6 +2,7 @@
 
 import pytest
 from conftest import run_script
+from torch import OutOfMemoryError
 
 from unet_resnet.files import run
 
@@ -14,7 +15,9 @@ def raising(error: BaseException):
 
 @pytest.mark.parametrize("error, text", [
     (KeyboardInterrupt(), "x.py: stopped"), (OSError("no\nfile"), r"x.py: no\nfile"),
-    (ValueError("a"), "x.py: a"), (ModuleNotFoundError("b"), "x.py: b")])
+    (ValueError("a"), "x.py: a"), (ModuleNotFoundError("b"), "x.py: b"),
+    (OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB"),
+     "x.py: out of memory; end other programs that use the device, or use --device cpu")])
 def test_errors_of_users_are_one_line(error, text):
     with pytest.raises(SystemExit) as stop:
         run(raising(error), "x.py")

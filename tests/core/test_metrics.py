@@ -68,6 +68,8 @@ def test_histogram_equals_comparing_at_every_threshold(seed, dtype):
     equal = [k for k in range(1, 256) if every[k].dice == best]
     nearest = min(equal, key=lambda k: (abs(k - 128), k))
     assert best_threshold([bins]) == (nearest / 256, best)
+    for fixed, k in ((0.3, 77), (1.0, 255)):  # rounded to the nearest that a histogram has
+        assert best_threshold([bins], fixed) == (k / 256, every[k].dice)
 
 
 @pytest.mark.parametrize("crack, background, expected", [

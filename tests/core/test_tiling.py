@@ -195,5 +195,5 @@ def test_answers_that_are_no_numbers_are_not_taken_for_no_crack(dtype):
         answers[..., 3, 3] = math.nan
         return answers
 
-    with pytest.raises(ValueError, match="--precision fp32"):
+    with pytest.raises(FloatingPointError, match="--precision fp32"):
         predict(spoilt, torch.rand(3, 20, 30), tile=16, dtype=dtype)

@@ -10,7 +10,7 @@ from test_readme import blocks
 from torch.nn import functional as F
 
 import unet_resnet
-from unet_resnet import checkpoint, tiling
+from unet_resnet import UNetResNet, checkpoint, tiling
 from unet_resnet.device import probability_function
 from unet_resnet.inference.predictor import (
     Predictor, load, predict, suppress_small_areas, to_photo, with_tta)
@@ -44,6 +44,14 @@ def test_equals_the_unfolded_model(network, trained, photo):
     expected = probability_function(model, CPU, torch.float32)(photo[None])[0]
     torch.testing.assert_close(network(photo), expected, rtol=0, atol=1e-5)
     assert network.threshold == content.threshold and network.split == content.split
+
+
+@pytest.mark.parametrize("threshold, given, found", [
+    (76.4 / 256, None, 76), (1.0, None, 255), (0.5, 0.3, 77), (0.5, 1.0, 255)])
+def test_a_threshold_is_rounded_to_256ths(tmp_path, threshold, given, found):
+    """So that masks from bytes and scores agree on each pixel."""
+    checkpoint.save(tmp_path / "x.pt", UNetResNet((1, 1, 1, 1), (8,) * 5), threshold)
+    assert load(tmp_path / "x.pt", threshold=given).threshold == found / 256
 
 
 def test_every_kind_of_picture(network, photo, tmp_path):

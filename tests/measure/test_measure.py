@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from unet_resnet.measure import drawing, widths as measuring
 from unet_resnet.measure.drawing import DARK, RAMP, Scale, colours, draw, draw_labels
-from unet_resnet.measure.tables import WIDTH, WIDTHS, Tables, main_numbers
+from unet_resnet.measure.tables import BINS, Tables, main_numbers
 from unet_resnet.measure.widths import Crack, class_names, measure
 
 WIDTHS_OF_CRACKS = (1.5, 2.3, 3.0, 4.6, 6.0, 9.5, 15.0)
@@ -347,9 +347,10 @@ def test_the_histogram_of_widths_keeps_all_lengths(tmp_path):
     assert tables.histogram() is None
     tables.lengths[[0, 7, 99]] = 5, 10, 20
     histogram = tables.histogram()
-    assert len(histogram.amounts) <= 24 and len(histogram.edges) == len(histogram.amounts) + 1
+    assert len(histogram.amounts) == len(histogram.labels) <= 24
     assert sum(histogram.amounts) == pytest.approx(3.5) and histogram.unit == "mm"
-    assert histogram.edges[0] == 0 and histogram.edges[-1] >= 100 * WIDTH * 0.1
+    assert histogram.labels[:2] == ["0 to 0.25", "0.25 to 0.5"]  # five bins of half a pixel each
+    assert histogram.labels[-1] == "4.75 to 5" and histogram.amounts[-1] == pytest.approx(2)
 
 
 def test_lengths_fall_into_the_class_of_their_width(tmp_path):
@@ -361,7 +362,7 @@ def test_lengths_fall_into_the_class_of_their_width(tmp_path):
         assert not tables.lengths.any()
         tables.add("two", replace(measure(torch.zeros(1, 9, 9)), cracks=(Crack(),),
                                   lines=([line, line[:2]],)))
-    assert tables.lengths[[0, 3, WIDTHS - 1]].tolist() == [10, 5, 5] and tables.lengths.sum() == 20
+    assert tables.lengths[[0, 3, BINS - 1]].tolist() == [10, 5, 5] and tables.lengths.sum() == 20
 
 
 def two_bands() -> Tensor:
@@ -406,7 +407,8 @@ def test_what_is_too_wide_is_in_no_sum(tmp_path):
         found = tables.measure(mask)
         tables.add("a/x", found, tmp_path / "x.png")
         histogram = tables.histogram()
-    assert max(histogram.edges) < 1 and sum(histogram.amounts) == pytest.approx(30, abs=1)
+    assert histogram.labels == ["below 1", "from 1"]
+    assert histogram.amounts == [pytest.approx(30, abs=1), 0]
     assert [row["wide"] for row in read_csv(tmp_path / "cracks.csv")] == ["0", "1"]
     for row in (*read_csv(tmp_path / "photos.csv"), *read_csv(tmp_path / "folders.csv")):
         assert (row["cracks"], row["wide"], row["length_mm_from_1"]) == ("1", "1", "0.0")

@@ -90,7 +90,7 @@ def test_any_name_is_shown_and_linked(tmp_path):
         write_png(folder / name, photo)
         report.add(name, photo, mask, None, (folder / name, page.parent / name), {name: 1})
     report.write(ABOUT | {"<i>": "</code>"}, {HOSTILE[5]: {HOSTILE[1]: 0.5}},
-                 Histogram([0, 1], [1], "<mm> &"),
+                 Histogram(["0 to 1"], [1], "<mm> &"),
                  [(Path(HOSTILE[0]), f"{HOSTILE[0]}: broken & <b>bad</b>")])
     html = Page(page)
     assert [row["data-value"] for row in html.all("th") if "data-value" in row] == names
@@ -184,7 +184,7 @@ def test_the_sums_and_the_worst_come_first(tmp_path):
         crack = (torch.arange(64) < pixels).view(1, 8, 8)
         numbers = {"length (mm)": length, "greatest width (mm)": width}
         report.add(name, photo, crack, None, files, {} if length is None else numbers)
-    report.write(ABOUT, {"pooled": {"IoU": 0.5}}, Histogram([0, 1], [1]),
+    report.write(ABOUT, {"pooled": {"IoU": 0.5}}, Histogram(["0 to 1"], [1], "px"),
                  [(Path("broken.png"), "broken.png: cut off")])
     html = Page(page)
     assert [row["data-value"] for row in html.all("th") if "data-value" in row] == [
@@ -296,7 +296,7 @@ def test_thumbnails(height, width, size):
 @pytest.mark.parametrize("amounts", [[1.0, 4.0, 2.0], [0, 0, 1e6], [0.001, 0, 0]])
 def test_bars_are_as_long_as_their_amounts(tmp_path, amounts):
     report = Report(tmp_path / "page.html")
-    report.write({}, {}, Histogram([0, 0.5, 1, 3], amounts))
+    report.write({}, {}, Histogram(["0 to 0.5", "0.5 to 1", "1 to 3"], amounts, "px"))
     html = Page(tmp_path / "page.html")
     bars = [float(tag["width"]) for tag in html.all("rect") if tag["height"] == "1"][-3:]
     assert bars == pytest.approx([100 * amount / max(amounts) for amount in amounts], abs=0.01)
@@ -346,7 +346,7 @@ def page(tmp_path_factory) -> Path:
             write_png(file, picture)
         numbers = {} if index == 10 else {"length (px)": 30.0, WIDEST: (index * 7 % 12) / 2}
         report.add(f"photo_{index}", photo, crack, truth, files, numbers)
-    report.write(ABOUT, {"pooled": {"IoU": 0.5}}, Histogram([0, 1, 2], [3, 4]))
+    report.write(ABOUT, {"pooled": {"IoU": 0.5}}, Histogram(["0 to 1", "1 to 2"], [3, 4], "px"))
     (folder / "photo #3.png").unlink()
     return folder / "report.html"
 

@@ -20,20 +20,22 @@ Side = dict[str, str | None]  # of a Split: file name -> fingerprint
 
 def pairs_to_score(folder: Path, photos: Sequence[Path], root: Path, split: Split,
                    unturned: bool = False) -> tuple[list[Path], dict[Path, Pair]]:
-    """The photos that are neither in the folder of masks nor trained on by that split, and the
-    pairs of those that have a mask there; prints what is left out, and how the masks are read.
+    """The photos to predict, and those of them with a mask in the folder, as pairs to score.
 
-    root: the photos' names are compared with their folders below it if the masks lie in
-    sub-folders. Raises OSError, or ValueError where no mask fits, one fits two photos, or the masks
-    are ambiguous.
+    Left out are photos in the folder of masks and those that the network was trained on by that
+    split; prints how many, and how the masks are read. root: if the masks lie in sub-folders, the
+    photos' names are compared with their folders below it. Raises OSError, or ValueError if no
+    photo is left to score, a mask fits two photos, or the masks are ambiguous.
     """
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder}: no such folder; expected the folder of the true masks")
     photos = outside_of(folder, photos)
     pairs = {pair.image: pair for pair in find_masks(folder, photos, root)}
     photos = exclude_trained(photos, split)
-    kept = resolve_masks([pairs[photo] for photo in photos if photo in pairs], unturned)
-    return photos, {pair.image: pair for pair in kept}
+    kept = [pairs[photo] for photo in photos if photo in pairs]
+    if not kept:
+        raise ValueError("no photo with a mask is left to score")
+    return photos, {pair.image: pair for pair in resolve_masks(kept, unturned)}
 
 
 def outside_of(folder: Path, photos: Sequence[Path]) -> list[Path]:

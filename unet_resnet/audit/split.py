@@ -81,10 +81,10 @@ def split_for_run(paths: Sequence[Path], seed: int, split: str | None, last: Che
     checkpoint, and data that have changed are a ValueError; a new one counts the photos of its
     `start` as trained on before.
     """
-    drawn = split in (None, "groups")  # a file, which the user gave, may leave photos out
-    given = last.split if last else split if drawn else read_split(Path(split))
+    is_file = split not in (None, "groups")  # the user's own, which may leave photos out
+    given = last.split if last else read_split(Path(split)) if is_file else split
     train, validation, test, notes = load_pairs(paths, seed, given,
-                                                drawn and last is not None, unturned)
+                                                last is not None and not is_file, unturned)
     described, masks = (describe_split(train, validation, part) for part in ("image", "mask"))
     for side, hashes in (last and last.masks or masks).items():
         if changed := dict(masks[side].items() - hashes.items()):
@@ -109,6 +109,8 @@ def read_split(path: Path) -> Split:
         sides = {side: content[side] for side in ("train", "validation")}
         return {side: names if isinstance(names, dict) else dict.fromkeys(names)
                 for side, names in sides.items()}
+    except FileNotFoundError:
+        raise FileNotFoundError(f"--split {path}: no such file; expected one, or groups") from None
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f'{path}: expected {{"train": [names], "validation": [names]}} in '
                          f"JSON ({type(error).__name__}: {error})") from error

@@ -72,7 +72,7 @@ def quantize(graph: bytes, photos: Sequence[Tensor], size: tuple[int, int] | Non
 
     def inputs() -> Iterator[dict[str, np.ndarray]]:
         for photo in photos:
-            image = center_crop(photo)[None] / 255
+            image = photo[None] / 255
             if size:
                 image = F.interpolate(image, size, mode="bilinear", antialias=True)
             yield {"image": image.numpy()}

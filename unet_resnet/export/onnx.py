@@ -81,7 +81,7 @@ def export(checkpoint_path: Path, onnx_path: Path, photos: Sequence[Path] | None
     if photos is None:
         graph = to_onnx(model, about, size)
     else:
-        calibration = [*map(read_photo, photos)] or [
+        calibration = [int8.center_crop(read_photo(path)) for path in photos] or [
             pavement.render(number)[0] for number in range(1, 1 + int8.SYNTHETIC)]
         graph = int8.quantize(to_onnx(int8.replace_upconvs(model), about, size), calibration, size)
     difference = (run(graph, image) - expected).abs()

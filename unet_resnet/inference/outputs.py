@@ -34,7 +34,7 @@ def name_results(photos: Sequence[Path], root: Path, every: int | None = None) -
     places = [os.path.relpath(os.path.abspath(photo), root) for photo in photos]
     stems = [os.path.splitext(place)[0] for place in places]
     uses = Counter(stem.casefold() for stem in stems)
-    names: dict[str, str] = {}  # by what letter case leaves of them
+    names: dict[str, str] = {}  # by their casefolded form
     for photo, place, stem in zip(photos, places, stems):
         name = stem if uses[stem.casefold()] == 1 else place
         if every and is_video(photo):
@@ -79,7 +79,8 @@ class Folder:
         if skip_existing:
             done = {name: photo for name, photo in photos.items()
                     if self.index.is_done(name, photo, files[name])}
-            print(f"{describe([*done.values()])} left out: their results are in {self.path}")
+            if done:
+                print(f"{describe([*done.values()])} left out: their results are in {self.path}")
             photos = {name: photo for name, photo in photos.items() if name not in done}
         tables = [*MEASURED * measured, *SCORED * bool(masks), *REPORTED * reported]
         self.index.claim(photos, {name: files[name] + tables for name in photos}, [*found, *masks])
@@ -98,7 +99,7 @@ class Folder:
         """Print in one line what is wrong with a photo; the others go on."""
         try:
             yield
-        except (OSError, ValueError, RuntimeError, MemoryError) as error:
+        except (OSError, ValueError, RuntimeError, MemoryError, FloatingPointError) as error:
             reason = one_line(error)
             if is_out_of_memory(error):
                 reason = "out of memory; use a smaller --tile, --batch or --scale"
@@ -112,9 +113,9 @@ class Folder:
                ) -> None:
         """All results of a photo are written: note that, and print it."""
         self.index.finish(name, read.state)
-        share, *others = numbers.items()
-        parts = [f"{path}: {share[1]:.2%} crack", *(
-            f"{label} {value:.4g}" for label, value in others if value is not None)]
+        parts = [f"{path}: {numbers['crack_share']:.2%} crack", *(
+            f"{label} {value:.4g}" for label, value in numbers.items()
+            if label != "crack_share" and value is not None)]
         if PurePath(name).name != path.stem:
             parts.append(f"results in {name}_*.png")
         pages = " (only the first of its pages or frames is read)" * read.has_pages

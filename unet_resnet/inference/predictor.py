@@ -116,16 +116,15 @@ def load(path: str | Path = checkpoint.SHIPPED, device: str = "auto", precision:
     if Path(path).suffix == ".onnx":
         if precision != "auto":
             raise ValueError(f"--precision {precision}: an ONNX file has its own; omit it")
-        probability, best, split, place = runtime.load(Path(path), device)
+        probability, own, split, where = runtime.load(Path(path), device)
     else:
-        place = pick_device(device)
-        dtype = pick_precision(precision, place)
+        where = pick_device(device)
+        dtype = pick_precision(precision, where)
         model, content = checkpoint.load(Path(path))
-        best, split = content.threshold, content.split
-        probability = optimized_function(model, place, dtype)
-    if threshold is not None:
-        best = min(round(threshold * 256), 255) / 256
-    return Predictor(probability, best, split, place)
+        own, split = content.threshold, content.split
+        probability = optimized_function(model, where, dtype)
+    own = own if threshold is None else threshold
+    return Predictor(probability, min(round(own * 256), 255) / 256, split, where)
 
 
 def optimized_function(model: UNetResNet, device: torch.device,

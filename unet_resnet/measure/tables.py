@@ -20,7 +20,8 @@ length_mm_0.1_to_0.2 and so on also classes of width. Pixels and degrees are rou
 import json
 import math
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,7 +39,7 @@ FILES = ("cracks.csv", "photos.csv", "folders.csv", "measurements.json", "cracks
          "cracks.dxf")
 LENGTHS = ("length", "width_mean", "width_median", "width_p95", "width_max")
 RESOLVED = 2  # pixels; narrower widths in a mask mean little
-WIDTHS, WIDTH = 4096, 0.5  # classes of the histogram of widths, and the pixels in each
+BINS, BIN = 4096, 0.5  # of the histogram of widths, and the pixels in each
 MOST_BARS = 24
 
 Row = dict[str, str | int | float | None]
@@ -85,13 +86,13 @@ def main_numbers(found: Measurement) -> dict[str, float | None]:
 
 
 class Histogram(NamedTuple):
-    """Lengths of centre line: amounts[i] of a width from edges[i] to edges[i + 1]."""
-    edges: list[float]
+    """Lengths of centre line, by ranges of width."""
+    labels: list[str]  # such as "1 to 1.5"
     amounts: list[float]
-    unit: str = "px"
+    unit: str
 
 
-class Tables(AbstractContextManager):
+class Tables:
     """The four files and the maps of the cracks, to which photos are added within a `with` block.
 
     They appear in the folder when the block ends, also by an error or Ctrl-C, with the photos added
@@ -106,15 +107,18 @@ class Tables(AbstractContextManager):
         their positions give the maps their coordinates and, if they agree, a missing scale.
         scales: by which photos are resized for prediction."""
         self.positions, self.notes = positions_of(photos)
-        if self.positions and mm_per_pixel is None:
+        if mm_per_pixel:
+            self.notes.append(f"a pixel is {mm_per_pixel:.4g} mm")
+        elif self.positions:
             if len(self.positions) == len(photos):
                 mm_per_pixel = common_scale(self.positions.values())
             self.notes.append(
                 f"by the photos' positions, a pixel is {mm_per_pixel:.4g} mm" if mm_per_pixel else
                 "the photos' positions give no common scale; for mm, add --mm-per-pixel")
         if [*scales] != [1]:
-            self.notes.append(f"predicted at scale {' '.join(f'{scale:g}' for scale in scales)}: "
-                              "widths depend on it, and were checked at scale 1 only")
+            factors = " ".join(f"{scale:g}" for scale in scales)
+            self.notes.append(f"photos are resized by --scale {factors} to predict; widths depend "
+                              "on it, and were checked at 1 only")
         self.blank = measure(torch.zeros(1, 1, 1), mm_per_pixel, width_classes)
         self.limits = self.blank.width_classes
         if self.limits and (pixels := self.limits[0] / mm_per_pixel) < RESOLVED:
@@ -122,7 +126,7 @@ class Tables(AbstractContextManager):
                               f"{pixels:.1f} pixels: widths below about {RESOLVED} pixels cannot "
                               "be told apart")
         self.folder, self.mm_per_pixel, self.include_wide = folder, mm_per_pixel, include_wide
-        self.lengths = np.zeros(WIDTHS)  # pixels of centre line in each class of width
+        self.lengths = np.zeros(BINS)  # pixels of centre line in each bin of width
         self.comma = ""
 
     def __enter__(self) -> "Tables":
@@ -160,19 +164,26 @@ class Tables(AbstractContextManager):
         self.comma = ","
         for line in found.lines_of(wide=False):
             steps = np.hypot(*np.diff(line[:, :2], axis=0).T)
-            classes = np.minimum((line[1:, 2] / WIDTH).round(6), WIDTHS - 1).astype(int)
-            self.lengths += np.bincount(classes, steps, WIDTHS)
+            bins = np.minimum((line[1:, 2] / BIN).round(6), BINS - 1).astype(int)
+            self.lengths += np.bincount(bins, steps, BINS)
         if photo:
             self.folders.add(row)
             self.maps.add(name, photo, found, inside)
 
     def histogram(self) -> Histogram | None:
-        """The length of all cracks by their width, in at most MOST_BARS bars; None without any."""
+        """The length of all cracks by their width, in at most MOST_BARS bars, or in the classes of
+        width; None without any."""
         if not self.lengths.any():
             return None
+        if self.limits:
+            sums, *_ = self.folders.rows()
+            names = class_names(self.limits)
+            return Histogram([name.replace("_", " ") for name in names],
+                             [sums[f"length_mm_{name}"] for name in names], "mm")
         used = int(self.lengths.nonzero()[0][-1]) + 1
         together = math.ceil(used / MOST_BARS)
         amounts = np.add.reduceat(self.lengths[:used], range(0, used, together))
-        edges = np.arange(len(amounts) + 1) * together * WIDTH
         unit, factor = ("mm", self.mm_per_pixel) if self.mm_per_pixel else ("px", 1.0)
-        return Histogram((edges * factor).tolist(), (amounts * factor).tolist(), unit)
+        edges = np.arange(len(amounts) + 1) * together * BIN * factor
+        return Histogram([f"{low:.3g} to {high:.3g}" for low, high in pairwise(edges)],
+                         (amounts * factor).tolist(), unit)

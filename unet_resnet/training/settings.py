@@ -1,6 +1,6 @@
 """What can be set for a training, and what must a resumed run keep?
 
-Settings are a dict, one entry per flag of train.py; last.pt and run.json hold it.
+Settings are a dict, named like the flags of train.py; last.pt and run.json hold it.
 """
 
 import argparse
@@ -36,6 +36,7 @@ SYNTHETIC: Settings = {
 FINE_TUNED: Settings = {
     "epochs": 20, "crop": 256, "min_crops": 80, "lr": 1e-4, "freeze_bn": "all"}
 # What --resume must not change.
+FLAGS = {"blocks": "--encoder or --blocks"}  # the other settings have the names of their flags
 FIXED = ("weights", "blocks", "widths", "batch_size", "crop", "seed", "split", "masks_unturned")
 WHOLE, COUNT, REAL = number(0, 1e9, int), number(1, 1e9, int), number(0, 1e9)
 
@@ -55,6 +56,9 @@ def from_flags(description: str) -> tuple[
     resumed = pretrained = None
     if run:
         folder = newest() if run == "newest" else Path(run)
+        if not (folder / "last.pt").is_file():
+            raise FileNotFoundError(f"{folder / 'last.pt'}: no such file; expected the folder of a "
+                                    "run after --resume")
         resumed = checkpoint.read(folder / "last.pt")
         settings = DEFAULTS | resumed.settings
         if isinstance(settings["freeze_bn"], bool):  # of a run from before there was "all"
@@ -146,7 +150,7 @@ def new_run_settings(given: Settings) -> tuple[Settings, Checkpoint | None]:
             settings[name] = found = getattr(pretrained, name)
             if given.get(name, found) != found:
                 raise ValueError(f"{path}: a network of {name} {found}, not {given[name]}; leave "
-                                 f"out --{name}")
+                                 f"out {FLAGS.get(name, f'--{name}')}")
     if settings["micro_batch"] is None:
         settings["micro_batch"] = settings["batch_size"]
     if settings["encoder_lr"] is None:
@@ -173,7 +177,7 @@ def find_checkpoint(weights: str) -> Path | None:
 def print_changes(given: Settings, settings: Settings, run: Path) -> None:
     """Print what changes in the settings of a run; ValueError for what must not."""
     for name, new in given.items():
-        old, flag = settings[name], "--" + name.replace("_", "-")
+        old, flag = settings[name], FLAGS.get(name, "--" + name.replace("_", "-"))
         if new != old and name in FIXED:
             raise ValueError(
                 f"--resume {run}: {flag} was {old}, now {new}; omit it, or start a new run")

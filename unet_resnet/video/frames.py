@@ -49,6 +49,9 @@ def open_results(path: Path, stem: Path, every: int | None = None) -> Iterator[V
     Raises OSError or ValueError; the latter also when the block ends, for a damaged video.
     """
     stem.parent.mkdir(parents=True, exist_ok=True)
+    if every:
+        for still in stem.glob("*_*.png"):  # of an earlier run, perhaps of other frames
+            still.unlink()
     with ExitStack() as stack:
         source = stack.enter_context(codec.open_video(path))
         table = stack.enter_context(atomic_write(stem.with_name(f"{stem.name}_cracks.csv")))
