@@ -119,7 +119,7 @@ def schedule(update: int, updates: int) -> float:
 
 def train(args: argparse.Namespace, network: nn.Module, crops: Crops,
           validation_pairs: Sequence[Pair], progress: Progress, precision: torch.dtype) -> None:
-    """Epoch by epoch: an update per window of crops, then validation and saving."""
+    """Epoch by epoch: an update per window (the crops of a batch), then validation and saving."""
     model, optimizer, group = progress.model, progress.optimizer, progress.group
     device, stop = next(model.parameters()).device, Stop(group)
     updates = -(-len(crops) // args.batch_size)  # in an epoch

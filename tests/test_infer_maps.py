@@ -87,7 +87,8 @@ def test_masks_among_the_photos_are_on_no_map(infer_with, tmp_path):
     """And spoil no scale: they have no position."""
     geotiff(tmp_path / "set/images/x.tif")
     (tmp_path / "set/masks").mkdir()
-    Image.new("1", Image.open(tmp_path / "set/images/x.tif").size).save(tmp_path / "set/masks/x.png")
+    size = Image.open(tmp_path / "set/images/x.tif").size
+    Image.new("1", size).save(tmp_path / "set/masks/x.png")
     outcome = infer_with("set", "--masks", "set/masks", "--width-classes", 5)
     assert outcome.status == 0 and "a pixel is 2 mm" in outcome.out, outcome.err
     assert "no position" not in outcome.out

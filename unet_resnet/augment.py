@@ -92,15 +92,16 @@ def random_window(both: Tensor, size: int, generator: Generator) -> Tensor:
 def warp(window: Tensor, crop: int, angle: float, scale: float, mode: str) -> Tensor:
     """The middle of a float window (c, s, s), turned by `angle` radians and magnified by `scale`.
 
-    Returns (c, crop, crop). Coordinates are those of pixel centres (align_corners=False): the
-    usual alternative moves mask against image by half a pixel, and a shift of one pixel costs a
-    quarter of the IoU on thin cracks. "nearest" keeps the area of a crack on average, but breaks
-    one of less than 1 / scale pixels into dashes.
+    Returns (c, crop, crop). Coordinates are those of pixel centres (align_corners=False): with
+    align_corners=True, mask and image would move against each other by half a pixel, and a shift of
+    one pixel costs a quarter of the IoU on thin cracks. "nearest" keeps the area of a crack on
+    average, but breaks one of less than 1 / scale pixels into dashes.
     """
     # grid_sample's window spans -1..1, so the crop's pixel centres span a part of that.
     reach = (crop - 1) / (window.shape[-1] * scale)
     centres = torch.linspace(-reach, reach, crop)
     along, across = centres * math.cos(angle), centres * math.sin(angle)
-    # Sums of a row and a column: five times faster than affine_grid's product of matrices.
+    # For column c and row r, x = c cos - r sin and y = r cos + c sin: sums of a row and a column,
+    # five times faster than affine_grid's product of matrices.
     grid = torch.stack((along - across[:, None], across + along[:, None]), dim=-1)
     return F.grid_sample(window[None], grid[None], mode, "border", align_corners=False)[0]

@@ -16,10 +16,11 @@ from torch.nn import functional as F
 class UpConv(nn.Conv2d):
     """Nearest upsampling by 2 and a 3x3 convolution in one step: (N, C, h, w) to (N, C', 2h, 2w).
 
-    The nine taps on the upsampled map fall on only four pixels of the small one. So taps that fall
-    on the same pixel are summed first, and one transposed 4x4 convolution gives the same result:
-    4/9 of the multiplications, and no upsampled map kept for the backward pass. The weights stay
-    tied, so no checkerboard can be learned.
+    The nine taps on the upsampled map fall on only four pixels of the small one. In one dimension,
+    with the taps a, b, c: y[2i] = a x[i-1] + (b + c) x[i], and y[2i+1] = (a + b) x[i] + c x[i+1].
+    So taps that fall on the same pixel are summed first, and one transposed 4x4 convolution gives
+    the same result: 4/9 of the multiplications, and no upsampled map kept for the backward pass.
+    The sums tie its weights to those of the 3x3, so no checkerboard can be learned.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:

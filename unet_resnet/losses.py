@@ -4,7 +4,7 @@ All losses take logits (N, 1, H, W) of any float type and truth (N, 1, H, W) in 
 float32 also inside autocast (sums over 200,000 pixels overflow float16 and are too coarse in
 bfloat16), and return a scalar: the mean over the images, so that two half batches give the same
 gradient as the whole batch. `weights` (N,) replaces the 1 / N of each image if the batch is part of
-a larger one.
+a larger one: with 2 of 8 images it is 1/8 for each.
 """
 
 from torch import Tensor
@@ -51,8 +51,9 @@ def skeleton_recall_loss(logits: Tensor, truth: Tensor, weights: Tensor | None =
 
     The skeletons are made 5 pixels wide, but no wider than the crack, so cracks count by their
     length: a crack of any width counts at most five times as much as a hairline. An image without
-    cracks has the loss 0; areas more than 64 pixels wide are left to Dice. Source: skeleton recall
-    (Kirchhoff et al., 2024), but with a skeleton that is faster to compute than thinning.
+    cracks has the loss 0; areas more than 64 pixels wide (`morphology.EROSIONS`) are left to Dice.
+    Source: skeleton recall (Kirchhoff et al., 2024), but with a skeleton that is faster to compute
+    than thinning.
     """
     cracks = truth.byte()
     tubes = dilate(skeletons(cracks), TUBE) * cracks

@@ -125,6 +125,6 @@ def best_threshold(histograms: Sequence[Tensor], fixed: float | None = None
 
 def dice_at_thresholds(histogram: Tensor) -> Tensor:
     """The Dice at each threshold k/256, (256,) float64."""
-    fp, tp = histogram.flip(1).cumsum(1).flip(1).double()
+    fp, tp = histogram.flip(1).cumsum(1).flip(1).double()  # the pixels in this bin and above
     both = fp + tp + histogram[1].sum()  # predicted + true
     return torch.where(both > 0, 2 * tp / both, 1.0)

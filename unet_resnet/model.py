@@ -37,7 +37,7 @@ class UNetResNet(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         height, width = image.shape[-2:]
         x = (image - self.mean) / self.std
-        right, below = -width % self.encoder.stride, -height % self.encoder.stride
+        right, below = -width % self.encoder.stride, -height % self.encoder.stride  # to a multiple
         if right or below:
             x = F.pad(x, (0, right, 0, below), mode="replicate")
         logits = self.head(self.decoder(*self.encoder(x)))

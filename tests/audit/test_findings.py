@@ -178,7 +178,7 @@ def test_leaks_between_train_and_test_are_found_by_name_and_by_content(tmp_path)
 def test_command_reports_and_its_exit_status_tells(folder, tmp_path):
     Image.new("L", (96, 96)).save(folder / "masks/own_1.png")
     clean = run(folder, "--json", str(tmp_path / "clean.json"))
-    assert clean.returncode == 0 and "no faults found" in clean.stdout
+    assert clean.returncode == 0 and "no errors found" in clean.stdout
     report = json.loads((tmp_path / "clean.json").read_text())
     assert report["pairs"] == {"train": 5}
     (black,) = report["findings"]

@@ -95,16 +95,16 @@ def summarise(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
 def screen(parts: dict[str, Part], sources: dict[str, dict[str, Any]],
            findings: Sequence[Finding], remarks: Sequence[str]) -> str:
     """The report as text for a terminal."""
-    rows = [("source", "pairs", "photographs", "no cracks", "cracks", "sizes")]
+    rows = [("source", "pairs", "photographs", "without cracks", "crack pixels", "sizes")]
     for source, found in sources.items():
         size, *others = found["sizes"] or ["-"]
         rows.append((one_line(source), str(found["pairs"]), str(found["photographs"]),
                      str(found["without_cracks"]), f"{found['crack_share']:.2%}",
                      f"{size} +{len(others)}" if others else size))
-    counts = ", ".join(f"{len(part.pairs)} pairs in {name}" for name, part in parts.items())
+    counts = ", ".join(f"{len(part.pairs)} pairs" + f" in {name}" * (len(parts) > 1)
+                       for name, part in parts.items())
     errors = sum(finding.severity == "error" for finding in findings)
-    verdict = (f"kinds of error: {errors}; training would be spoiled" if errors
-               else "no faults found")
+    verdict = "the errors would spoil a training" if errors else "no errors found"
     return "\n".join([align(rows), "", counts, *remarks,
                       *(finding.line() for finding in findings), verdict])
 

@@ -7,14 +7,8 @@
                         "notes": [...],
                         "photos": [{row of a photo, "cracks_found": [{row of a crack}, ...]}, ...]}
 
-Lengths are those of the centre lines of all branches; widths are weighted by length. max_x and
-max_y are where a crack is widest, from the left and the top, starting at 0. orientation_deg is 0
-for horizontal, 90 for vertical, 45 for rising to the right. branches are lines between nodes, ends
-free ones. cut_off is 1 if a crack reaches the border of the photo and may continue beyond. specks
-are too short to be measured. wide is 1 for what is too wide for a crack (`widths`) and in no sum;
-of a photo or folder, it is the number of these. Columns in mm need a scale, length_mm_below_0.1,
-length_mm_0.1_to_0.2 and so on also classes of width. Pixels and degrees are rounded to 0.001, mm to
-0.0001. What has no value without cracks is empty in the tables and null in JSON.
+docs/measuring.md says what the columns mean. Pixels and degrees are rounded to 0.001, mm to 0.0001.
+What has no value without cracks is empty in the tables and null in JSON.
 """
 
 import json

@@ -1,7 +1,8 @@
 """What do light, weather, lens, sensor and file format do to a photo?
 
 Each transform is a function (image, strength, generator) -> image on (3, h, w) float in 0..1; its
-result may leave 0..1. To add one, write the function and its line in `PHOTOMETRIC`.
+result may leave 0..1. To add one, write the function, its line in `PHOTOMETRIC`, and its law in
+tests/synthetic/test_photometric.py.
 """
 
 import io

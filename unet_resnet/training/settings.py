@@ -63,6 +63,7 @@ def from_flags(description: str) -> tuple[
         settings = DEFAULTS | resumed.settings
         if isinstance(settings["freeze_bn"], bool):  # of a run from before there was "all"
             settings["freeze_bn"] = "encoder" if settings["freeze_bn"] else "none"
+        print(f"continuing {folder} after epoch {len(resumed.history)}")
         print_changes(given, settings, folder)
         settings |= given
         if (done := len(resumed.history)) >= settings["epochs"]:
