@@ -191,7 +191,8 @@ def main() -> int:
             widths, sums = (tables.histogram(), tables.folders.rows()) if tables else (None, ())
             report.write(about, run.sheet.main_scores(), widths, folder.failed.items(), sums)
         if run.sheet.rows:
-            write_scores(run.sheet, photos, args.output, about, network.split)
+            write_scores(run.sheet, photos, args.output, about,
+                         network.split["validation"].values())
     return folder.print_summary([*photos.values()])
 
 

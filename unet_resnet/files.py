@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
-from unet_resnet.device import is_out_of_memory
+import torch
 
 UNFINISHED = ".part"  # ends the name of a file while it is being written
 
@@ -80,7 +80,7 @@ class Parser(argparse.ArgumentParser):
 
 def explain(error: Exception) -> str:
     """A line on an error that a user can fix; "" for one that deserves its traceback."""
-    if is_out_of_memory(error):
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return "out of memory; end other programs that use the device, or use --device cpu"
     return str(error) if isinstance(error, (ImportError, OSError, ValueError)) else ""
 

@@ -257,7 +257,7 @@ def test_the_worst_come_first(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(sheets.overlay, "caption",
                         lambda picture, text: shown.append(text) or picture)
     write_scores(sheet, photos, tmp_path, {"checkpoint": "best.pt"},
-                 {"validation": {"a": fingerprint(photos["half"]), "b": None, "c": "0" * 16}})
+                 {"a": fingerprint(photos["half"]), "b": None, "c": "0" * 16}.values())
     order = [text.splitlines()[0] for text in shown]
     assert set(order[:2]) == {"wrong", "alarm"} and order[2] == "half"
     assert len(order) == 3, "what is right is not among the worst"

@@ -4,7 +4,7 @@ import itertools
 import json
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unet_resnet.checkpoint import Split
 from unet_resnet.evaluation.matching import Match, match_skeletons, match_within
 from unet_resnet.files import align, atomic_write, csv_lines, fingerprint, one_line
 from unet_resnet.images import read_photo, write_png
@@ -169,14 +168,14 @@ def _text(value: float | None) -> str:
 
 
 def write_scores(sheet: ScoreSheet, photos: dict[str, Path], output: Path,
-                 about: dict[str, Any], split: Split) -> None:
+                 about: dict[str, Any], validation: Collection[str | None]) -> None:
     """Print the sheet; write scores.json, scores.csv, and worst.png.
 
     photos: the files by the names in the sheet; `output` already has NAME_overlay.png of each.
-    split: of the network, whose epoch and threshold were chosen on its validation photos.
+    validation: hashes of the photos on which epoch and threshold were chosen.
     """
     scored = {fingerprint(photos[row["name"]]) for row in sheet.rows}
-    chose = len(scored.intersection(split["validation"].values()))
+    chose = len(scored.intersection(validation))
     if chose:
         print(f"epoch and threshold were chosen on {chose} of these photos: their scores are "
               "slightly optimistic")

@@ -1,9 +1,12 @@
 """What does a training print when it fails?"""
 
 import re
+from collections.abc import Callable
+from typing import NoReturn
 
 from torch.distributed import DistError
 
+from unet_resnet import files
 from unet_resnet.device import is_out_of_memory
 
 PEER_GONE = ("Connection closed", "Connection reset", "Broken pipe")  # gloo's RuntimeErrors
@@ -22,3 +25,8 @@ def explain(error: Exception) -> str:
         # An error in a worker carries its traceback, which ends with the message.
         return re.sub(r"^\w+Error: ", "", str(error).splitlines()[-1])
     return ""
+
+
+def run(main: Callable[[], None]) -> NoReturn:
+    """`files.run` of train.py."""
+    files.run(main, "train.py", explain)
