@@ -56,7 +56,7 @@ def main() -> None:
     train_pairs, validation_pairs, test_pairs, split, masks = split_for_run(
         [Path(data) for data in args.data or [SAMPLE_SET]], args.seed, args.split, resumed,
         pretrained, args.masks_unturned)
-    augment = Augment(args.crop, confusers.confuse, photometric.photometric)
+    augment = Augment(args.crop, confusers.confuse, photometric.photometric, args.augment)
     crops = Crops(balance(train_pairs, args.min_crops), augment, args.seed)
     if pretrained and len(validation_pairs) < FEW:
         args.threshold = pretrained.threshold

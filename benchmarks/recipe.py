@@ -120,7 +120,8 @@ def train(model: nn.Module, pairs: Sequence[Pair], args: argparse.Namespace,
     inner = set(model.encoder.parameters())
     optimizer = Adam([{"params": [p for p in model.parameters() if p not in inner], "factor": 1.0},
                       {"params": model.encoder.parameters(), "factor": ENCODER_LR}], fused=True)
-    augment = Augment(args.crop, confuse if args.confusers else None, photometric, args.scales)
+    augment = Augment(args.crop, confuse if args.confusers else None, photometric,
+                      scales=args.scales)
     crops = Crops(balance(pairs) if args.balance else pairs, augment, args.seed)
     loader = DataLoader(crops, args.batch, sampler=range(args.steps * args.batch),
                         num_workers=args.workers)

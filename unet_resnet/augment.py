@@ -34,14 +34,21 @@ class Augment:
     enlarged photos. A photo smaller than the crop is extended by reflection. `confuse` (image,
     mask, generator) paints crack-like things into some of the crops; `photometric` (image,
     generator) changes light, lens and file.
+
+    With a `strength` below 1, the scales are nearer to 1, and fewer crops are confused or changed
+    photometrically: a trained network gains from crops more like the photos it will see, as in the
+    last epochs of YOLOX (Ge et al., 2021).
     """
 
     def __init__(self, crop: int, confuse: Confuse | None = None,
-                 photometric: Photometric | None = None, scales: tuple[float, float] = (0.5, 3.0),
-                 warp_probability: float = 0.5, confuse_probability: float = 0.4) -> None:
-        self.crop, self.scales = crop, scales
-        self.confuse, self.photometric = confuse, photometric
-        self.warp_probability, self.confuse_probability = warp_probability, confuse_probability
+                 photometric: Photometric | None = None, strength: float = 1.0,
+                 scales: tuple[float, float] = (0.5, 3.0), warp_probability: float = 0.5,
+                 confuse_probability: float = 0.4) -> None:
+        self.crop, self.confuse, self.photometric = crop, confuse, photometric
+        self.scales = [scale ** strength for scale in scales]
+        self.warp_probability = warp_probability
+        self.confuse_probability = strength * confuse_probability
+        self.photometric_probability = strength
 
     def __call__(self, image: Tensor, mask: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         size = self.crop
@@ -57,7 +64,7 @@ class Augment:
             mask = warp(mask, self.crop, angle, scale, "nearest")
         if self.confuse and happens(self.confuse_probability, generator):
             image, mask = self.confuse(image, mask, generator)
-        if self.photometric:
+        if self.photometric and happens(self.photometric_probability, generator):
             image = self.photometric(image, generator)
         return image, mask
 

@@ -180,6 +180,18 @@ def test_without_warp_the_pixels_are_the_photographs_own():
         torch.testing.assert_close(places, places.round(), rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("strength", [0, 0.5])
+def test_strength_narrows_scales_and_makes_changes_rarer(strength):
+    """A confuser shows as a hole in the mask, a photometric change as a black image."""
+    augment = Augment(32, lambda image, mask, generator: (image, mask * 0),
+                      lambda image, generator: image * 0, strength)
+    assert augment.scales == [0.5 ** strength, 3 ** strength]
+    crops = [augment(*drawn(100, 90), seeded(seed)) for seed in range(400)]
+    changed, confused = (sum(not part.any() for part in parts) / 400 for parts in zip(*crops))
+    assert changed == pytest.approx(strength, abs=0.08)
+    assert confused == pytest.approx(0.4 * strength, abs=0.08)
+
+
 # The whole
 
 @pytest.mark.parametrize("height, width", SIZES)

@@ -22,19 +22,19 @@ DEFAULTS: Settings = {
     "data": None, "weights": "imagenet", "blocks": ENCODERS["resnet101"],
     "widths": [256, 128, 64, 32, 16], "epochs": 50, "batch_size": 8, "micro_batch": None,
     "recompute": False, "freeze_bn": "none", "compile": False, "crop": 448, "min_crops": 1,
-    "lr": 5e-4, "encoder_lr": None, "threshold": None, "precision": "auto", "device": "auto",
-    "workers": min(2, os.cpu_count() or 1), "seed": 0, "split": None, "save_every": 10.0,
-    "masks_unturned": False}  # min_crops and threshold are no flags
+    "augment": 1.0, "lr": 5e-4, "encoder_lr": None, "threshold": None, "precision": "auto",
+    "device": "auto", "workers": min(2, os.cpu_count() or 1), "seed": 0, "split": None,
+    "save_every": 10.0, "masks_unturned": False}  # min_crops and threshold are no flags
 # Without --data: the synthetic set is small and easy, so a small network learns it from random
 # weights in minutes on a CPU.
 SYNTHETIC: Settings = {
     "weights": "none", "blocks": [1, 1, 1, 1], "widths": [64, 48, 32, 24, 16], "epochs": 6,
     "batch_size": 4, "crop": 160, "lr": 2e-3}
-# With --weights of a whole network: small steps, so that it keeps what it knows, and fixed
-# BatchNorm statistics, which a few photos of one camera would distort. A small set is repeated to
-# 80 crops an epoch.
+# With --weights of a whole network: small steps, so that it keeps what it knows, milder
+# augmentation, and fixed BatchNorm statistics, which a few photos of one camera would distort. A
+# small set is repeated to 80 crops an epoch.
 FINE_TUNED: Settings = {
-    "epochs": 20, "crop": 256, "min_crops": 80, "lr": 1e-4, "freeze_bn": "all"}
+    "epochs": 20, "crop": 256, "min_crops": 80, "augment": 0.5, "lr": 1e-4, "freeze_bn": "all"}
 # What --resume must not change.
 FLAGS = {"blocks": "--encoder or --blocks"}  # the other settings have the names of their flags
 FIXED = ("weights", "blocks", "widths", "batch_size", "crop", "seed", "split", "masks_unturned")
@@ -121,6 +121,8 @@ def make_parser(description: str) -> Parser:
         choices=("none", "encoder", "all"))
     add("--compile", "use torch.compile: a slow start, then faster updates", action="store_true")
     add("--crop", "side of a training crop in pixels, from 64", type=number(64, 1e9, int))
+    add("--augment", "how far crops are changed: 1 in full, 0 only turned and flipped", type=REAL,
+        metavar="STRENGTH")
     add("--lr", "Adam's highest learning rate", type=REAL)
     add("--encoder-lr", "the encoder's learning rate as a factor of --lr (default: 0.2 for "
         "trained weights, 1 for random ones)", type=REAL, metavar="FACTOR")
