@@ -104,8 +104,8 @@ def make_parser(description: str) -> Parser:
         "contain these; or a folder of photos and one of masks (default: a synthetic set)",
         nargs="+", type=os.path.abspath, metavar="FOLDER")
     add("--output", "the run's folder (default: the next free runs/NAME-N)", folder, type=Path)
-    add("--resume", "continue a run with its settings (without RUN: the newest one)", folder,
-        nargs="?", const="newest", metavar="RUN")
+    add("--resume", "continue a run, by default the newest, with its settings", folder, nargs="?",
+        const="newest", metavar="RUN")
     add("--weights", "initial weights; of the encoder: imagenet, none, or a file with a ResNet's "
         "state dict; of the whole network: cracks (bundled), a run's folder or a checkpoint")
     add("--encoder", "depth of the encoder", depth, choices=ENCODERS)
@@ -121,8 +121,7 @@ def make_parser(description: str) -> Parser:
         choices=("none", "encoder", "all"))
     add("--compile", "use torch.compile: a slow start, then faster updates", action="store_true")
     add("--crop", "side of a training crop in pixels, from 64", type=number(64, 1e9, int))
-    add("--augment", "how far crops are changed: 1 in full, 0 only turned and flipped", type=REAL,
-        metavar="STRENGTH")
+    add("--augment", "strength of the changes to crops; 0 only turns and flips them", type=REAL)
     add("--lr", "Adam's highest learning rate", type=REAL)
     add("--encoder-lr", "the encoder's learning rate as a factor of --lr (default: 0.2 for "
         "trained weights, 1 for random ones)", type=REAL, metavar="FACTOR")
@@ -133,8 +132,7 @@ def make_parser(description: str) -> Parser:
     add("--split", "a split.json, or your own file {\"train\": [names], \"validation\": [names]}; "
         "or groups, to split by photograph even if there is a test/",
         type=lambda name: name if name == "groups" else os.path.abspath(name))
-    add("--masks-unturned", "masks fit the photos as stored, before EXIF turns them",
-        action="store_true")
+    add("--masks-unturned", "masks fit photos before EXIF turns them", action="store_true")
     add("--save-every", "minutes between saves within an epoch", type=REAL, metavar="MINUTES")
     return parser
 
