@@ -131,12 +131,11 @@ def exif_turn(image: Image.Image) -> Image.Transpose | None:
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
     """Height and width of the image as a person should see it; it need not be decoded."""
-    if exif_turn(image) not in QUARTER_TURNS:
-        return image.size[::-1]
-    if image.format == "TIFF":
+    if exif_turn(image) in QUARTER_TURNS:
+        if image.format != "TIFF":
+            return image.size
         image.load()  # only now has every version of Pillow exchanged its sides
-        return image.size[::-1]
-    return image.size
+    return image.size[::-1]
 
 
 def read_photo(path: Path) -> Tensor:

@@ -399,6 +399,15 @@ def test_synthetic_cracks_are_not_too_wide(width):
     assert not any(measure(mask).wide for mask in masks)
 
 
+def test_a_frame_is_in_no_folder_but_in_the_histogram(tmp_path):
+    with Tables(tmp_path, 0.1, [1.0]) as tables:
+        tables.add("film/000001", tables.measure(band(200, 4)))
+        found = tables.histogram()
+    assert found.labels == ["below 1", "from 1"]
+    assert found.amounts == [pytest.approx(tables.lengths.sum() * 0.1, rel=0.02), 0]
+    assert found.amounts[0] > 1 and read_csv(tmp_path / "folders.csv")[0]["photos"] == "0"
+
+
 def test_what_is_too_wide_is_in_no_sum(tmp_path):
     """But in the table of cracks, flagged; maps are tested elsewhere."""
     mask = band(200, 40)

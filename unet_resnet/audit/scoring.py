@@ -7,8 +7,7 @@ from pathlib import Path
 
 from unet_resnet.audit.findings import (
     AMBIGUOUS, FAULTS, SPECIAL, UNSURE, examine, findings_in, judge)
-from unet_resnet.audit.folders import (
-    MASK_END, Part, masks_among, match, name_below, pictures_below)
+from unet_resnet.audit.folders import Part, masks_among, match, name_below, pictures_below
 from unet_resnet.audit.groups import same_photograph
 from unet_resnet.checkpoint import Split
 from unet_resnet.data import Pair, map_in_threads
@@ -54,14 +53,16 @@ def find_masks(folder: Path, photos: Sequence[Path], root: Path) -> list[Pair]:
     given = {os.path.realpath(photo) for photo in photos}
     masks = {name: path for name, path in pictures.items() if os.path.realpath(path) not in given}
     nested = any("/" in name for name in masks)
-    masked = masks.keys() | {MASK_END.sub("", name) for name in masks}
     by_name: dict[str, Path] = {}
+    seconds: dict[Path, Path] = {}  # of photos, another with the same name
     for photo in photos:
         name = name_below(root if nested else photo.parent, photo)
-        if by_name.setdefault(name, photo) is not photo and name in masked:
-            raise ValueError(f"{photo}: a second photo of that name; score the folders one by one")
+        if (first := by_name.setdefault(name, photo)) is not photo:
+            seconds[first] = photo
     part = Part()
     match(part, by_name, masks)
+    if doubled := [seconds[pair.image] for pair in part.pairs if pair.image in seconds]:
+        raise ValueError(f"{doubled[0]}: a second photo of that name; score the folders one by one")
     if not part.pairs:
         raise ValueError(f"{folder}: no mask of these photos in it; expected names such as "
                          f"{min(by_name)}.png")

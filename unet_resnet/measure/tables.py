@@ -121,6 +121,7 @@ class Tables:
                               "be told apart")
         self.folder, self.mm_per_pixel, self.include_wide = folder, mm_per_pixel, include_wide
         self.lengths = np.zeros(BINS)  # pixels of centre line in each bin of width
+        self.classes = np.array(self.blank.total.class_lengths)  # and in each class
         self.comma = ""
 
     def __enter__(self) -> "Tables":
@@ -156,6 +157,7 @@ class Tables:
         self.photos.write(csv_lines(row.values()))
         self.json.write(f"{self.comma}\n{json.dumps(row | {'cracks_found': inside})}".encode())
         self.comma = ","
+        self.classes += found.total.class_lengths
         for line in found.lines_of(wide=False):
             steps = np.hypot(*np.diff(line[:, :2], axis=0).T)
             bins = np.minimum((line[1:, 2] / BIN).round(6), BINS - 1).astype(int)
@@ -170,10 +172,8 @@ class Tables:
         if not self.lengths.any():
             return None
         if self.limits:
-            sums, *_ = self.folders.rows()
-            names = class_names(self.limits)
-            return Histogram([name.replace("_", " ") for name in names],
-                             [sums[f"length_mm_{name}"] for name in names], "mm")
+            return Histogram([name.replace("_", " ") for name in class_names(self.limits)],
+                             (self.classes * self.mm_per_pixel).tolist(), "mm")
         used = int(self.lengths.nonzero()[0][-1]) + 1
         together = math.ceil(used / MOST_BARS)
         amounts = np.add.reduceat(self.lengths[:used], range(0, used, together))

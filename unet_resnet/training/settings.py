@@ -36,7 +36,6 @@ SYNTHETIC: Settings = {
 FINE_TUNED: Settings = {
     "epochs": 20, "crop": 256, "min_crops": 80, "augment": 0.5, "lr": 1e-4, "freeze_bn": "all"}
 # What --resume must not change.
-FLAGS = {"blocks": "--encoder or --blocks"}  # the other settings have the names of their flags
 FIXED = ("weights", "blocks", "widths", "batch_size", "crop", "seed", "split", "masks_unturned")
 WHOLE, COUNT, REAL = number(0, 1e9, int), number(1, 1e9, int), number(0, 1e9)
 
@@ -77,6 +76,10 @@ def from_flags(description: str) -> tuple[
         raise ValueError("--compile and --recompute do not go together; omit one")
     check_folder(folder or Path("runs"))
     return argparse.Namespace(**settings), folder, resumed, pretrained
+
+
+def flag_of(setting: str) -> str:
+    return "--encoder or --blocks" if setting == "blocks" else "--" + setting.replace("_", "-")
 
 
 def default_text(name: str) -> str:
@@ -151,7 +154,7 @@ def new_run_settings(given: Settings) -> tuple[Settings, Checkpoint | None]:
             settings[name] = found = getattr(pretrained, name)
             if given.get(name, found) != found:
                 raise ValueError(f"{path}: a network of {name} {found}, not {given[name]}; leave "
-                                 f"out {FLAGS.get(name, f'--{name}')}")
+                                 f"out {flag_of(name)}")
     if settings["micro_batch"] is None:
         settings["micro_batch"] = settings["batch_size"]
     if settings["encoder_lr"] is None:
@@ -178,7 +181,7 @@ def find_checkpoint(weights: str) -> Path | None:
 def print_changes(given: Settings, settings: Settings, run: Path) -> None:
     """Print what changes in the settings of a run; ValueError for what must not."""
     for name, new in given.items():
-        old, flag = settings[name], FLAGS.get(name, "--" + name.replace("_", "-"))
+        old, flag = settings[name], flag_of(name)
         if new != old and name in FIXED:
             raise ValueError(
                 f"--resume {run}: {flag} was {old}, now {new}; omit it, or start a new run")
