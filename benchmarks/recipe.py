@@ -43,7 +43,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from train import schedule  # noqa: E402
 
 ENCODER_LR = 0.2  # the encoder's share of the learning rate, as in train.py
-ENLARGED, FEW, CLEAN = 4.0, 48, 50  # factor; photos enlarged, at most; false pixels if clean
+ENLARGED, FEW = 4.0, 24  # factor; photos that are enlarged, at most
+UNSEEN, CLEAN = 60, 50  # photos scored of each source left out, at most; false pixels if clean
 
 Photo = tuple[Pair, Tensor, Tensor]  # probability (1, h, w) uint8 in 256ths, truth (1, h, w) bool
 
@@ -56,6 +57,8 @@ def parse_arguments() -> argparse.Namespace:
     add("--start", default="imagenet", help="a checkpoint, cracks, or ImageNet weights")
     add("--blocks", type=int, nargs=4, default=[3, 4, 6, 3], help="unless --start is a checkpoint")
     add("--peer", action="store_true", help="segmentation_models_pytorch's decoder, from ImageNet")
+    add("--freeze-bn", choices=("none", "encoder", "all"), default="none")
+    add("--augment", type=float, default=1.0, metavar="STRENGTH")
     add("--scales", type=float, nargs=2, default=[0.5, 3.0], metavar=("LO", "HI"))
     add("--balance", action="store_true", help="repeat photos with rare widths")
     add("--confusers", type=int, choices=(0, 1), default=1, help="1: paint confusers into crops")
@@ -107,21 +110,29 @@ def divide(args: argparse.Namespace, split: Split) -> tuple[list[Pair], list[Pai
     if wrong := set(args.without) - sources:
         raise ValueError(f"--without {min(wrong)}: expected a source that --start was not "
                          f"trained on: {', '.join(sorted(sources)) or 'there is none'}")
-    left_out = [pair for pair in pairs + held_out if pair.source in args.without]
+    left_out = [pair for source in args.without for pair in evenly(
+        [pair for pair in pairs + held_out if pair.source == source], UNSEEN)]
     trained, seen = ([pair for pair in side if pair.source not in args.without]
                      for side in (pairs, held_out))
     kept = {*exclude_trained([pair.image for pair in seen], split)}
     return trained, [pair for pair in seen if pair.image in kept], left_out
 
 
+def evenly(items: Sequence, count: int) -> Sequence:
+    """At most `count` of them, the same number apart."""
+    return items[::-(-len(items) // count) or 1]
+
+
 def train(model: nn.Module, pairs: Sequence[Pair], args: argparse.Namespace,
           device: torch.device, precision: torch.dtype) -> None:
-    model.to(device, memory_format=memory_format(device)).train()
+    model.to(device, memory_format=memory_format(device)).train(args.freeze_bn != "all")
+    if args.freeze_bn == "encoder":
+        model.encoder.eval()
     inner = set(model.encoder.parameters())
     optimizer = Adam([{"params": [p for p in model.parameters() if p not in inner], "factor": 1.0},
                       {"params": model.encoder.parameters(), "factor": ENCODER_LR}], fused=True)
     augment = Augment(args.crop, confuse if args.confusers else None, photometric,
-                      scales=args.scales)
+                      args.augment, args.scales)
     crops = Crops(balance(pairs) if args.balance else pairs, augment, args.seed)
     loader = DataLoader(crops, args.batch, sampler=range(args.steps * args.batch),
                         num_workers=args.workers)
@@ -172,7 +183,7 @@ def evaluate(probability: Callable[[Tensor], Tensor], seen: Sequence[Pair],
     threshold, _ = best_threshold([*sheet.histograms.values()])
     sheet = score(photos, threshold)
     cracked = [photo for photo in photos if photo[2].any()]
-    few = cracked[::-(-len(cracked) // FEW)]  # evenly from all sources
+    few = evenly(cracked, FEW)
     enlarged = score(predict(probability, [pair for pair, *_ in few], ENLARGED), threshold)
     unseen = pooled(score(predict(probability, left_out), threshold)) if left_out else {}
     total = sheet.summary()["total"]

@@ -16,8 +16,8 @@ from conftest import ROOT, TINY, write_pairs
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(
     not Path("/proc/self/statm").exists(), reason="Linux tells in /proc what a process holds")]
 
-PHOTOS, KINDS, SIDE = 10_000, 10, 16
-SLACK = 2.0  # MB: 1.5 of hashes; photos kept whole would make 9, the crops of two epochs 9
+PHOTOS, KINDS, SIDE = 10_000, 10, 32
+SLACK = 5.5  # MB: 4 of hashes; photos kept whole would make 28, the crops of two epochs 9
 
 PROGRAM = """
 import ctypes, json, multiprocessing, os, runpy, sys

@@ -360,7 +360,8 @@ def browser(tmp_path_factory) -> Iterator:
     options = webdriver.ChromeOptions()
     options.binary_location = binary
     flags = ("headless=new no-sandbox disable-gpu disable-quic no-first-run disable-sync "
-             "disable-background-networking disable-component-update window-size=1280,900")
+             "disable-background-networking disable-dev-shm-usage disable-component-update "
+             "window-size=1280,900")
     for flag in [*flags.split(), f"user-data-dir={tmp_path_factory.mktemp('profile')}"]:
         options.add_argument(f"--{flag}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
@@ -512,10 +513,19 @@ def test_fits_its_window_and_asks_for_nothing(browser, page, width):
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
+def printed(browser) -> bytes:
+    """The page as PDF. On a busy machine Chrome sometimes answers "Printing failed" at once."""
+    from selenium.common.exceptions import WebDriverException
+    from selenium.webdriver.support.ui import WebDriverWait
+    waiting = WebDriverWait(browser, 30, 1, ignored_exceptions=[WebDriverException])
+    return base64.b64decode(waiting.until(
+        lambda page: page.execute_cdp_cmd("Page.printToPDF", {})["data"]))
+
+
 def test_a_print_shows_every_picture(browser, page):
     """Twelve photos and overlays, of which no two are the same, and none of the controls."""
     browser.get(page.as_uri())
-    pdf = base64.b64decode(browser.execute_cdp_cmd("Page.printToPDF", {})["data"])
+    pdf = printed(browser)
     drawn_over = [index for index in range(12) if drawn(index)[1].any()]
     assert pdf.count(b"/Subtype /Image") >= 12 + len(drawn_over)
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
