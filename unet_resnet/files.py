@@ -6,7 +6,7 @@ import hashlib
 import io
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib.util import find_spec
@@ -100,7 +100,7 @@ def run(main: Callable[[], int | None], script: str,
         sys.exit(f"{script}: {one_line(line)}")
 
 
-def align(lines: list[tuple[str, ...]]) -> str:
+def align(lines: Sequence[tuple[str, ...]]) -> str:
     """Cells as columns of text, the first aligned left, the others right."""
     widths = [max(map(len, column)) for column in zip(*lines)]
     return "\n".join("  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])

@@ -103,8 +103,8 @@ def is_frayed(crack: np.ndarray) -> bool:
     rows = padded[:-2] + padded[1:-1] + padded[2:]
     around = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]  # with the pixel itself
     area = np.count_nonzero(crack)
-    return (np.count_nonzero(crack & (around <= 2)) > 0.02 * area
-            and np.count_nonzero(~crack & (around >= 5)) > 0.05 * area)
+    return bool(np.count_nonzero(crack & (around <= 2)) > 0.02 * area
+                and np.count_nonzero(~crack & (around >= 5)) > 0.05 * area)
 
 
 def fault_of(mask: MaskValues, rule: MaskRule) -> str:

@@ -70,7 +70,8 @@ class ScoreSheet:
             raise ValueError(f"{name}: found {truth.max()} in the truth, expected 0 and 1")
         truth, prediction = truth == 1, probability >= self.threshold
         bins = histogram(probability, truth)
-        counts = {"": count(prediction, truth), "cldice": match_skeletons(prediction, truth)}
+        counts: dict[str, Counts | Match] = {
+            "": count(prediction, truth), "cldice": match_skeletons(prediction, truth)}
         for tolerance in TOLERANCES:
             counts[f"_{tolerance}px"] = match_within(prediction, truth, tolerance)
         self.counts.append(counts)

@@ -44,7 +44,7 @@ def crack_row(crack: Crack, mm_per_pixel: float | None, limits: Sequence[float])
     def rounded(value: float | None, scale: float = 1.0, digits: int = 3) -> float | None:
         return None if value is None else round(value * scale, digits)
 
-    row = {f"{name}_px": rounded(getattr(crack, name)) for name in LENGTHS}
+    row: Row = {f"{name}_px": rounded(getattr(crack, name)) for name in LENGTHS}
     row |= {"max_x_px": rounded(crack.max_x), "max_y_px": rounded(crack.max_y),
             "area_px": crack.area, "orientation_deg": rounded(crack.orientation),
             "left_px": crack.left, "top_px": crack.top, "box_width_px": crack.box_width,
@@ -62,7 +62,7 @@ def rows(photo: str, found: Measurement) -> tuple[Row, list[Row]]:
     """The row of a photo, and those of its cracks."""
     total, *cracks = (crack_row(crack, found.mm_per_pixel, found.width_classes)
                       for crack in (found.total, *found.cracks))
-    size = {"height_px": found.height, "width_px": found.width,
+    size: Row = {"height_px": found.height, "width_px": found.width,
             "cracks": len(found.cracks) - found.wide, "wide": found.wide, "specks": found.specks}
     return ({"photo": photo} | size | total,
             [{"photo": photo, "crack": i, "wide": int(crack.wide)} | row

@@ -64,7 +64,7 @@ class Report:
         self.rows.append({"name": name, "folder": str(files[0].parent), "size": photo.shape[:0:-1],
                           "pictures": pictures, "numbers": numbers})
 
-    def write(self, about: Mapping[str, Number | str], scores: Mapping[str, Mapping[str, Number]],
+    def write(self, about: Mapping[str, object], scores: Mapping[str, Mapping[str, Number]],
               widths: Any = None, failed: Iterable[tuple[Path, str]] = (),
               folders: Sequence[Mapping[str, Any]] = ()) -> None:
         """Write the page, whole or not at all.
