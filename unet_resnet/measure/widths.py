@@ -187,8 +187,8 @@ def width_limits(words: Sequence[float | str]) -> tuple[float, ...]:
     return limits
 
 
-def measure(mask: Tensor, mm_per_pixel: float | None = None, width_classes: Sequence[float] = (),
-            include_wide: bool = False) -> Measurement:
+def measure(mask: Tensor, mm_per_pixel: float | None = None,
+            width_classes: Sequence[float | str] = (), include_wide: bool = False) -> Measurement:
     """The cracks of a mask (1, h, w) on the CPU, where anything non-zero is crack.
 
     width_classes: as of `width_limits`. A crack shorter than MIN_LENGTH is a speck, only counted.
