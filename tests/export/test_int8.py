@@ -12,7 +12,7 @@ from PIL import Image
 from conftest import stir
 from unet_resnet import UNetResNet, checkpoint
 from unet_resnet.decoder import UpConv
-from unet_resnet.export import onnx as exporter
+from unet_resnet.export import int8, onnx as exporter
 from unet_resnet.export.int8 import ShuffledUpConv, center_crop
 from unet_resnet.synthetic import pavement
 
@@ -87,8 +87,10 @@ def test_int8_keeps_threshold_and_split(files):
     assert float(notes["threshold"]) == 0.375 and json.loads(notes["split"]) == SPLIT
 
 
-def test_int8_that_differs_is_refused(files, monkeypatch):
+def test_int8_that_differs_is_refused(tmp_path, monkeypatch):
+    checkpoint.save(tmp_path / "best.pt", network())
     monkeypatch.setattr(exporter, "INT8_TOLERANCE", 0.0)
+    monkeypatch.setattr(int8, "SYNTHETIC", 1)
     with pytest.raises(ValueError, match="on average; nothing is written.*other photos"):
-        exporter.export(files / "best.pt", files / "new.onnx", [])
-    assert not (files / "new.onnx").exists()
+        exporter.export(tmp_path / "best.pt", tmp_path / "new.onnx", [])
+    assert [path.name for path in tmp_path.iterdir()] == ["best.pt"]

@@ -63,7 +63,8 @@ def rows(photo: str, found: Measurement) -> tuple[Row, list[Row]]:
     total, *cracks = (crack_row(crack, found.mm_per_pixel, found.width_classes)
                       for crack in (found.total, *found.cracks))
     size: Row = {"height_px": found.height, "width_px": found.width,
-            "cracks": len(found.cracks) - found.wide, "wide": found.wide, "specks": found.specks}
+                 "cracks": len(found.cracks) - found.wide, "wide": found.wide,
+                 "specks": found.specks}
     return ({"photo": photo} | size | total,
             [{"photo": photo, "crack": i, "wide": int(crack.wide)} | row
              for i, (crack, row) in enumerate(zip(found.cracks, cracks), start=1)])
