@@ -40,8 +40,8 @@ def parse_arguments() -> argparse.Namespace:
     add("--checkpoint", type=Path, default=checkpoint.SHIPPED, help="a run's folder, a "
         "checkpoint, or an .onnx file of unet_resnet.export (default: the bundled weights)")
     add("--threshold", type=SHARE, help="minimum probability of crack (default: the checkpoint's)")
-    add("--min-area", type=files.number(0, 1e9, int), default=50, metavar="PIXELS", help="smaller "
-        "areas, e.g. pores and chips, are removed; 0 keeps all (default: %(default)s)")
+    add("--min-area", type=files.number(0, 1e9, int), default=predictor.MIN_AREA,
+        metavar="PIXELS", help="remove smaller areas, e.g. pores; 0: none (default: %(default)s)")
     add("--tile", type=files.number(32, 1e6, int), default=tiling.TILE, help="side in pixels of a "
         "large photo's tiles; larger is faster and takes more memory (default: %(default)s)")
     add("--overlap", type=SHARE, default=tiling.OVERLAP, help="share of a tile (default: 1/12)")
@@ -160,7 +160,7 @@ def main() -> int:
     found, root = inputs.find_photos(args.photos)
     files.check_folder(args.output)
     if args.measure:
-        from unet_resnet.measure.tables import Tables  # an extra
+        from unet_resnet.measure.tables import FILES, Tables  # an extra
     if any(map(inputs.is_video, found)) and not args.masks:  # videos have none
         files.check_extra("video", "a video", "av")
     network = predictor.load(args.checkpoint, args.device, args.precision, args.threshold)
@@ -176,7 +176,7 @@ def main() -> int:
         print(f"note: {note}")
     folder = outputs.Folder(args.output, files.fingerprint(checkpoint.resolve(args.checkpoint)))
     photos = folder.claim(found, root, [pair.mask for pair in pairs.values()], args.every,
-                          args.measure, args.report, args.skip_existing)
+                          FILES if tables else (), args.report, args.skip_existing)
     predict = partial(network, tile=args.tile, overlap=args.overlap, scales=args.scale,
                       tta=args.tta, batch=args.batch, dtype=torch.uint8, min_area=args.min_area)
     report = Report(args.output / "report.html") if args.report else None

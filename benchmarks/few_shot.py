@@ -25,6 +25,7 @@ from unet_resnet.audit.groups import group_of
 from unet_resnet.audit.scoring import resolve_masks
 from unet_resnet.data import Pair, read_pair
 from unet_resnet.files import run
+from unet_resnet.inference.predictor import MIN_AREA
 from unet_resnet.metrics import BINS, best_threshold, counts_at, histogram
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -66,6 +67,8 @@ def main() -> None:
     parser.add_argument("flags", nargs="*", help="of train.py, after --")
     args = parser.parse_args()
     mine, rest = pairs_of(args.data, args.source, args.seed)
+    if max(args.photos) > len(mine):
+        raise ValueError(f"--photos {max(args.photos)}: {args.source} has {len(mine)} to train on")
     print(f"{args.source}, scored on {len(rest)} photos; {' '.join(args.flags) or 'defaults'}")
     print(f"{'photos':>6}{'IoU':>8}{'Dice':>8}{'best':>8}{'minutes':>9}")
     for count in args.photos:
@@ -78,7 +81,7 @@ def main() -> None:
             predictor, total = load(weights), torch.zeros(2, BINS, dtype=torch.int64)
             for pair in tqdm(rest, "scoring", leave=False):
                 photo, truth = read_pair(pair)
-                total += histogram(predictor(photo, min_area=50), truth.bool())
+                total += histogram(predictor(photo, min_area=MIN_AREA), truth.bool())
         scores = counts_at(total, predictor.threshold)
         print(f"{count:6}{scores.iou:8.3f}{scores.dice:8.3f}{best_threshold([total])[1]:8.3f}"
               f"{minutes:9.1f}", flush=True)

@@ -21,7 +21,9 @@ from torch import Tensor
 from unet_resnet import load, tiling
 from unet_resnet.audit.folders import find
 from unet_resnet.audit.scoring import resolve_masks
+from unet_resnet.checkpoint import Split
 from unet_resnet.data import Pair, read_pair
+from unet_resnet.files import fingerprint
 from unet_resnet.metrics import BINS, counts_at, histogram
 from unet_resnet.synthetic import pavement
 
@@ -30,9 +32,10 @@ LATTICES = ((640, 0.5), (640, 0.25), (1536, 1 / 24), (tiling.TILE, tiling.OVERLA
             (2048, 1 / 16))
 
 
-def validation_pairs(folders: Sequence[Path], names: Sequence[str]) -> list[Pair]:
+def validation_pairs(folders: Sequence[Path], split: Split) -> list[Pair]:
+    hashes = {*split["validation"].values()}  # photos to train on may have the same names
     return resolve_masks([pair for part in find(folders).values() for pair in part.pairs
-                          if pair.name in names])
+                          if fingerprint(pair.image) in hashes])
 
 
 def mosaic(parts: Iterator[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
@@ -75,8 +78,7 @@ def main() -> None:
     parser.add_argument("--mosaics", type=int, default=3, help="of each kind")
     args = parser.parse_args()
     predictor = load()
-    names = predictor.split["validation"].keys()
-    pairs = validation_pairs(args.data, names) if args.data else []
+    pairs = validation_pairs(args.data, predictor.split) if args.data else []
     kinds = {"synthetic": cycle(pavement.render(index, 1, 448) for index in range(80))}
     if pairs:
         random.Random(0).shuffle(pairs)

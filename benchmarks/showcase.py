@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from unet_resnet import load
 from unet_resnet.checkpoint import SHIPPED
 from unet_resnet.inference import overlay
-from unet_resnet.inference.predictor import to_photo
+from unet_resnet.inference.predictor import MIN_AREA, to_photo
 from unet_resnet.measure import drawing, widths
 from unet_resnet.metrics import count
 from unet_resnet.synthetic.pavement import move, curve, distance, rand, texture
@@ -81,7 +81,7 @@ def main() -> None:
     predictor, rows = load(args.checkpoint), []
     for photo, mask in (crack(asphalt(1), [[-10, 120], [460, 330]], 7, 3, seed=3),
                         crack(wall(), [[-10, 130], [460, 300]], 4, 0, seed=8)):
-        found = predictor(photo, min_area=50) >= predictor.threshold
+        found = predictor(photo, min_area=MIN_AREA) >= predictor.threshold
         print(f"Dice {count(found, mask).dice:.3f}")
         marked = overlay.overlay(photo, found)
         rows.append([photo, marked, drawing.draw(marked, widths.measure(found), legend=False)])

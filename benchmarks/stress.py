@@ -23,10 +23,9 @@ from unet_resnet.audit.scoring import exclude_trained, resolve_masks
 from unet_resnet.checkpoint import SHIPPED
 from unet_resnet.data import read_pair
 from unet_resnet.files import align, run
+from unet_resnet.inference.predictor import MIN_AREA
 from unet_resnet.metrics import Counts, count
 from unet_resnet.synthetic import confusers, photometric
-
-MIN_AREA = 50  # pixels, as in infer.py
 
 
 def painted_lines(image: Tensor, strength: float, generator: Generator) -> Tensor:

@@ -21,7 +21,8 @@ from torch.optim import Adam
 from torch.profiler import ProfilerActivity, profile
 
 from unet_resnet import UNetResNet
-from unet_resnet.device import autocast, is_out_of_memory, pick_device, pick_precision
+from unet_resnet.device import autocast, pick_device, pick_precision
+from unet_resnet.files import is_out_of_memory
 from unet_resnet.losses import crack_loss
 from unet_resnet.training import memory
 from unet_resnet.training.recompute import recompute_activations

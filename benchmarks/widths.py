@@ -24,9 +24,9 @@ from unet_resnet import load
 from unet_resnet.checkpoint import SHIPPED
 from unet_resnet.data import read_pair
 from unet_resnet.files import align, run
+from unet_resnet.inference.predictor import MIN_AREA
 from unet_resnet.measure.widths import measure
 
-MIN_AREA = 50  # pixels, as in infer.py
 LIMITS = (3, 6, 12, 25)  # pixels of true mean width
 
 
@@ -42,7 +42,7 @@ class Photo(NamedTuple):
 def photos_of(args: argparse.Namespace) -> list[Photo]:
     """What is called too wide for a crack is measured, too: true masks have some."""
     predictor, photos = load(args.checkpoint, args.device), []
-    pairs = validation_pairs(args.data, predictor.split["validation"].keys())
+    pairs = validation_pairs(args.data, predictor.split)
     if not pairs:
         raise ValueError(f"{args.data[0]}: no photo that {args.checkpoint} was validated on")
     for pair in tqdm(pairs, unit="photo", mininterval=10):

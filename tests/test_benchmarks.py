@@ -122,8 +122,9 @@ def test_widths_of_predictions_and_masks(sets, tiny, tmp_path):
     """Of the validation photos with cracks, by source and width; the mask is 3 pixels wide."""
     model, _ = checkpoint.load(tiny)
     names = [f"{source}_{i:03d}.png" for source in ("CFD", "DeepCrack") for i in (7, 8)]
+    photos = [path for path in sets.glob("*/images/*") if path.name in [*names, "scene_1.png"]]
     checkpoint.save(tmp_path / "run.pt", model, 1 / 256, split={
-        "train": {}, "validation": dict.fromkeys([*names, "scene_1.png"], "")})
+        "train": {}, "validation": {path.name: fingerprint(path) for path in photos}})
     arguments = ("--data", sets / "crackmix", sets / "confusers", "--checkpoint")
     outcome = run_script(tmp_path, "benchmarks/widths.py", *arguments, tmp_path / "run.pt",
                          "--device", "cpu", "--calibrate")

@@ -14,7 +14,7 @@ from typing import Any, get_args, get_origin
 import torch
 from torch import Tensor
 
-from unet_resnet.files import atomic_write, one_line
+from unet_resnet.files import atomic_write, is_out_of_memory, one_line
 from unet_resnet.model import UNetResNet
 
 KIND, VERSION = "unet_resnet checkpoint", 2
@@ -23,7 +23,8 @@ MAX_BLOCKS = 200  # ResNet-152 has 50
 SCALE = ":scale"  # ends the name of the scales of a tensor in 8 bits
 
 State = dict[str, Tensor]
-Split = dict[str, dict[str, str | None]]  # by side (train, validation): fingerprints by file name
+# Fingerprints by file name, by side: train, validation, and before for those of earlier runs.
+Split = dict[str, dict[str, str | None]]
 Setting = str | int | float | bool | None
 
 
@@ -120,6 +121,9 @@ def has_type(value: Any, hint: Any) -> bool:
 
 
 def damaged_error(path: Path | str, error: Exception) -> ValueError:
+    """What to raise when a file's content is refused; if memory is full, that is raised at once."""
+    if is_out_of_memory(error):
+        raise error
     reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
     reason = " ".join(reason.split())  # those of load_state_dict have many lines
     return ValueError(f"{path}: damaged or incompatible: {one_line(reason):.300}")
@@ -149,6 +153,8 @@ def read_tensors(path: Path) -> Any:
             file.seek(0)
             return torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:  # nearly any: KeyError, EOFError, UnpicklingError, ...
+            if is_out_of_memory(error):
+                raise
             raise ValueError(
                 f"{path}: not a file of PyTorch tensors, or damaged (it begins with {start!r}); "
                 "download it again, or save a module's state_dict()") from error

@@ -7,9 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-# Messages of errors other than torch.OutOfMemoryError when memory is full; the last is cuDNN's.
-OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED",
-                 "unable to find an engine")
+from unet_resnet.files import is_out_of_memory
+
 # Builds for compute capabilities 5.0 to 9.0, and from 7.5 on (release matrix of pytorch).
 WHEELS = "https://download.pytorch.org/whl"
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -99,8 +98,3 @@ def probability_function(model: nn.Module, device: torch.device,
         with torch.inference_mode(), autocast(device, precision):
             return model(image).float().sigmoid()
     return probability
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    return (isinstance(error, (torch.OutOfMemoryError, MemoryError))
-            or any(words in str(error) for words in OUT_OF_MEMORY))

@@ -16,6 +16,9 @@ from typing import BinaryIO, NoReturn
 import torch
 
 UNFINISHED = ".part"  # ends the name of a file while it is being written
+# Messages of errors other than torch.OutOfMemoryError when memory is full; the last is cuDNN's.
+OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED",
+                 "unable to find an engine")
 
 
 @contextmanager
@@ -78,9 +81,14 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} (see --help)\n")
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    return (isinstance(error, (torch.OutOfMemoryError, MemoryError))
+            or any(words in str(error) for words in OUT_OF_MEMORY))
+
+
 def explain(error: Exception) -> str:
     """A line on an error that a user can fix; "" for one that deserves its traceback."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+    if is_out_of_memory(error):
         return "out of memory; end other programs that use the device, or use --device cpu"
     return str(error) if isinstance(error, (ImportError, OSError, ValueError)) else ""
 

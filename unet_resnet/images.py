@@ -99,6 +99,8 @@ def open_image(path: Path) -> Iterator[Image.Image]:
                 raise Image.UnidentifiedImageError
             check_megapixels(image.height, image.width)
             yield image
+    except MemoryError:
+        raise
     # Pillow's decoders raise nearly anything on damaged files: SyntaxError, struct.error, ...
     except Exception as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__

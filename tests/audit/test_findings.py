@@ -197,6 +197,13 @@ def test_command_reports_and_its_exit_status_tells(folder, tmp_path):
     assert "Traceback" not in again.stderr + run(folder / "nowhere").stderr
 
 
+def test_a_mask_that_cannot_be_read_is_not_one_without_cracks(folder, tmp_path):
+    FAULTS["mask cannot be read"](folder)
+    run(folder, "--json", str(tmp_path / "found.json"))
+    sources = json.loads((tmp_path / "found.json").read_text())["sources"]
+    assert [source["without_cracks"] for source in sources.values()] == [0, 0, 0]
+
+
 def test_command_names_what_is_not_used(folder, tmp_path):
     (folder / "old_masks").mkdir()
     (folder / "images/b.avif").write_bytes(b"GIF89a")

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unet_resnet.audit.scoring import exclude_trained, pairs_to_score, seen_in_training
+from unet_resnet.audit.scoring import (
+    exclude_trained, pairs_to_score, seen_in_training, trained_on)
 from unet_resnet.files import fingerprint
 
 NOTHING_KNOWN = {"train": {}, "validation": {}}
@@ -109,6 +110,18 @@ def test_crops_of_trained_photographs_are_left_out(tmp_path, trained_on, photo, 
     path, other = noise(tmp_path / f"{photo}.png", 9, 9), noise(tmp_path / "other.png", 7, 7)
     kept = exclude_trained([other, path], {"train": {f"{trained_on}.jpg": "0" * 16}})
     assert kept == [other] + [path] * (not left_out)
+
+
+def test_of_two_trained_photos_with_one_name_both_are_known(tmp_path, capsys):
+    """One was learned by this run, the other by the run that its weights are from."""
+    photos = [tmp_path / name for name in ("first", "second", "third")]
+    for number, photo in enumerate(photos):
+        photo.write_bytes(b"%d" % number)
+    first, second, _ = map(fingerprint, photos)
+    split = {"train": {"1.png": first}, "validation": {}, "before": {"1.png": second}}
+    assert exclude_trained(photos, split) == photos[2:]
+    later = {"train": {"1.png": "f" * 16}, "validation": {}, "before": trained_on(split)}
+    assert exclude_trained(photos, later) == photos[2:]
 
 
 def test_a_copy_is_known_by_its_content(tmp_path):

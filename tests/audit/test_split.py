@@ -107,6 +107,44 @@ def test_photographs_in_two_parts_are_named(tmp_path):
     assert any("photos shared by train, val or test: 2" in note for note in notes), notes
 
 
+def test_parts_may_have_photos_of_the_same_names(tmp_path):
+    """Each part counts from 0: no photo is taken for another, with a run's split or without."""
+    for seed, part in enumerate(("train", "val", "test")):
+        for number in range(3):
+            make_pair(tmp_path / part, f"{number}", 10 * seed + number)
+    train, validation, test, notes = load_pairs([tmp_path])
+    split = describe_split(train, validation)
+    for strict in (False, True):
+        assert load_pairs([tmp_path], 0, split, strict) == (train, validation, test, [])
+    assert [len(side) for side in (train, validation, test, notes)] == [3, 3, 3, 0]
+
+
+def test_a_leak_is_named_by_the_split_in_use(tmp_path):
+    """Not by that of the folders: --split groups puts a copy with its original."""
+    for part, names in (("train", NAMES[:9]), ("val", NAMES[9:15])):
+        make_set(tmp_path / part, names)
+    make_pair(tmp_path / "val", "copy", NAMES.index(NAMES[0]))
+    assert any("shared by train, val or test" in note for note in load_pairs([tmp_path])[3])
+    train, validation, _, notes = load_pairs([tmp_path], 0, "groups")
+    assert notes == []
+    drawn = describe_split(train, validation)
+    assert load_pairs([tmp_path], 0, drawn)[3] == []
+    mine = {"train": {f"{name}.png": None for name in (*NAMES[:9], NAMES[12])},
+            "validation": {f"{name}.png": None for name in ("copy", *NAMES[9:12], NAMES[13])}}
+    note, left_out = sorted(load_pairs([tmp_path], 0, mine)[3], reverse=True)
+    assert "show photographs to train on: 2, e.g. " in note and "left out: 1" in left_out
+
+
+def test_photos_of_one_name_show_one_photograph_only_in_one_folder(tmp_path):
+    for number in range(6):
+        make_pair(tmp_path, "photo", number)
+        for part in ("images", "masks"):
+            (tmp_path / part / f"wall{number}").mkdir()
+            (tmp_path / part / "photo.png").rename(tmp_path / part / f"wall{number}/photo.png")
+    train, validation, *_ = load_pairs([tmp_path])
+    assert len(train) + len(validation) == 6 and validation
+
+
 def test_photos_of_one_name_in_several_sub_folders(tmp_path):
     """Each has its own place in a split."""
     for seed, place in enumerate(("day1", "day2", "day3")):

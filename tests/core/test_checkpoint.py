@@ -16,6 +16,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 from conftest import stir
 from unet_resnet import UNetResNet, checkpoint, imagenet
 from unet_resnet.encoder import ResNetEncoder
+from unet_resnet.files import explain
 
 BLOCKS, WIDTHS = (2, 2, 3, 2), (8, 8, 8, 8, 4)
 RESNET50, RESNET101 = (3, 4, 6, 3), (3, 4, 23, 3)
@@ -345,3 +346,16 @@ def test_depths_without_imagenet_weights():
     with pytest.raises(ValueError, match=r"\(2, 2, 3, 2\).*--weights none") as error:
         imagenet.load_encoder(ResNetEncoder(BLOCKS), "imagenet")
     refusal(error)
+
+
+@pytest.mark.parametrize("function", ["load", "isfinite"])
+def test_memory_that_is_full_is_no_damage(tmp_path, monkeypatch, function):
+    checkpoint.save(tmp_path / "best.pt", UNetResNet((1, 1, 1, 1), (8, 8, 8, 8, 8)))
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 GB")
+
+    monkeypatch.setattr(torch if function == "load" else Tensor, function, fail)
+    with pytest.raises(RuntimeError, match="can't allocate memory") as caught:
+        checkpoint.load(tmp_path / "best.pt")
+    assert explain(caught.value).startswith("out of memory; ")

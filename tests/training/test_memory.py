@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from unet_resnet import UNetResNet
-from unet_resnet.device import is_out_of_memory
+from unet_resnet.files import is_out_of_memory
 from unet_resnet.training import memory
 from unet_resnet.losses import crack_loss
 from unet_resnet.training.recompute import recompute_activations

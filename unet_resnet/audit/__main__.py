@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from unet_resnet.audit.annotations import read
-from unet_resnet.audit.findings import Finding, Record, audit
+from unet_resnet.audit.findings import BLACK, Finding, Record, audit
 from unet_resnet.audit.folders import Part, find, notes
-from unet_resnet.audit.groups import group_of
+from unet_resnet.audit.groups import group_below
 from unet_resnet.audit.polygons import select_labels, write
 from unet_resnet.files import Parser, align, atomic_write, check_new, number, one_line, run
 
@@ -85,8 +85,9 @@ def summarise(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
         pixels = sum(record.size[0] * record.size[1] for record in some if record.size)
         summary[source] = {
             "pairs": len(some),
-            "photographs": len({group_of(record.pair.image.stem) for record in some}),
-            "without_cracks": sum(not record.crack_pixels for record in some),
+            "photographs": len({group_below(record.pair.folder, record.pair.image.stem)
+                                for record in some}),
+            "without_cracks": sum((BLACK, "") in record.findings for record in some),
             "crack_share": sum(record.crack_pixels for record in some) / max(1, pixels),
             "sizes": dict(sizes.most_common())}
     return summary

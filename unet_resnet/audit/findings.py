@@ -18,6 +18,7 @@ from unet_resnet.images import (
     QUARTER_TURNS, UNTURNED, exif_turn, open_image, size_mismatch, to_rgb, upright_size)
 
 AMBIGUOUS, SPECIAL = "masks are ambiguous", "masks are not 0 and 255"
+SHARED, BLACK = "photos shared by train, val or test", "mask is black"
 UNSURE = "photo is turned by EXIF, its mask is not"
 FRAYED = "mask is frayed: JPEG noise became crack"
 # Severity and advice. An error spoils training, a warning spoils what the scores mean.
@@ -30,12 +31,11 @@ KINDS = {
     AMBIGUOUS: ("error", ""),
     **{kind: ("error", advice) for kind, advice in FAULTS.items()},
     "no mask has any crack": ("error", "check that the masks belong to these photos"),
-    "photos shared by train, val or test": (
-        "warning", "scores will be too good: train with --split groups"),
+    SHARED: ("warning", "scores will be too good: train with --split groups"),
     FRAYED: ("warning", "its specks spoil widths and scores; draw it anew, or smooth it"),
     UNSURE: ("warning", UNTURNED),
     SPECIAL: ("note", ""),
-    "mask is black": ("note", "correct if the photo shows no crack"),
+    BLACK: ("note", "correct if the photo shows no crack"),
 }
 
 Files = dict[str, list[tuple[Path, str]]]  # of each kind, each with a detail
@@ -89,8 +89,7 @@ def audit(parts: Mapping[str, Part], unturned: bool = False
     for border in accumulate(len(part.pairs) for part in parts.values()):
         partners |= {j: i for i, j in reversed(twins) if i < border <= j}
         partners |= same_photograph(photos, border)
-    files["photos shared by train, val or test"] = [
-        (photos[j], f"and {photos[i]}") for j, i in sorted(partners.items())]
+    files[SHARED] = [(photos[j], f"and {photos[i]}") for j, i in sorted(partners.items())]
     return records, findings_in(files), twins
 
 
@@ -156,7 +155,7 @@ def judge_mask(record: Record, mask: MaskValues) -> None:
     elif mask.frayed:
         record.findings.append((FRAYED, ""))
     elif not (record.crack_pixels or mask.labels):
-        record.findings.append(("mask is black", ""))
+        record.findings.append((BLACK, ""))
     if photo and size != photo:
         record.findings.append(("photo and mask differ in size", f"{record.pair.mask}: "
                                 + size_mismatch(size, photo)))

@@ -79,6 +79,12 @@ def group_of(stem: str) -> str:
     return photograph.group() if photograph else stem
 
 
+def group_below(folder: str, stem: str) -> str:
+    """`group_of`, but another one in each sub-folder unless no second photograph has the name."""
+    group = group_of(stem)
+    return group if not folder or UNIQUE.match(group) else f"{folder}/{group}"
+
+
 def same_photograph(photos: Sequence[Path], border: int) -> dict[int, int]:
     """For photos from index `border` on, one before it that shows the same photograph by name."""
     earlier: dict[str, dict[str, int]] = defaultdict(dict)  # photograph -> names of its crops
@@ -164,9 +170,9 @@ def split_groups(groups: Sequence[str], sources: Sequence[str], share: float, se
                  ) -> list[bool]:
     """Which images are held out: whole groups, about `share` of the images of every source.
 
-    Each source gives at least one group and keeps one; sources of a single group are pooled. The
-    answer depends on names and seed, not on the order of the images. Raises ValueError if there
-    are fewer than two groups.
+    Each source gives at least one group and keeps one, unless another source shares it and gives
+    it; sources of a single group are pooled. The answer depends on names and seed, not on the order
+    of the images. Raises ValueError if there are fewer than two groups.
     """
     if len(set(groups)) < 2:
         raise ValueError(f"all {len(groups)} images show one photograph and cannot be split: "

@@ -89,8 +89,13 @@ def resolve_masks(pairs: Sequence[Pair], unturned: bool = False) -> list[Pair]:
 
 
 def trained_on(split: Split) -> Side:
-    """The photos that a network was trained on, in the run of that split and before."""
-    return split["train"] | split.get("before", {})
+    """The photos that a network was trained on, in the run of that split and before.
+
+    Of two photos with one name, the earlier gets its hash as a folder, so that none is forgotten.
+    """
+    train = split["train"]
+    return train | {name if train.get(name, hash) == hash else f"{hash}/{name}": hash
+                    for name, hash in split.get("before", {}).items()}
 
 
 def seen_in_training(photos: Mapping[Path, str], trained: Side) -> list[Path]:

@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from unet_resnet.audit.findings import audit
+from unet_resnet.audit.findings import SHARED, audit
 from unet_resnet.audit.folders import find, notes as notes_on_folders
-from unet_resnet.audit.groups import group_of, merge_groups, split_groups
+from unet_resnet.audit.groups import group_below, merge_groups, same_photograph, split_groups
 from unet_resnet.audit.scoring import seen_in_training, trained_on
 from unet_resnet.checkpoint import Checkpoint, Split
 from unet_resnet.data import Pair
@@ -35,21 +35,21 @@ def load_pairs(paths: Sequence[Path], seed: int = 0, split: Split | str | None =
     if errors := [finding.line() for finding in findings if finding.severity == "error"]:
         raise ValueError("; ".join([errors[0], *notes,
                                     "python -m unet_resnet.audit lists all faults"]))
-    notes += [finding.line() for finding in findings]
+    notes += [finding.line() for finding in findings if not (split and finding.kind == SHARED)]
     pairs, border, test = [record.pair for record in records], len(parts["train"].pairs), []
+    twins = [(pairs[i], pairs[j]) for i, j in copies]
     if {"validation", "test"} <= parts.keys() and not drawn:
-        named = split["train"] | split["validation"] if split else {}
         first = len(pairs) - len(parts["test"].pairs)  # they are the last
-        test = [pair for pair in pairs[first:] if pair.name not in named]
-        pairs = pairs[:first] + [pair for pair in pairs[first:] if pair.name in named]
+        test = [pair for pair in pairs[first:] if not (split and sides_of(pair, split))]
+        unseen = {*test}
+        pairs = [pair for pair in pairs if pair not in unseen]
     if isinstance(split, dict):
         train, validation = apply_split(pairs, split, strict)
         if others := len(pairs) - len(train) - len(validation):
             notes.append(f"note: photos on neither side of the split, left out: {others}")
-        sides = [{group_of(pair.image.stem) for pair in side} for side in (train, validation)]
-        if shared := set.intersection(*sides):
-            notes.append("warning: photographs on both sides of the split, in different crops: "
-                         f"{len(shared)}, e.g. {min(shared)}; scores will be too good")
+        if shared := shared_photos(train, validation, twins):
+            notes.append("warning: validation photos that show photographs to train on: "
+                         f"{len(shared)}, e.g. {shared[0].image}; scores will be too good")
     elif drawn:
         train, validation = draw_split(pairs, copies, seed)
     else:
@@ -65,10 +65,19 @@ def load_pairs(paths: Sequence[Path], seed: int = 0, split: Split | str | None =
 def draw_split(pairs: Sequence[Pair], copies: Sequence[tuple[int, int]], seed: int
                ) -> tuple[list[Pair], list[Pair]]:
     """All crops and copies of a photograph on one side; copies: pairs of indices."""
-    groups = merge_groups([group_of(pair.image.stem) for pair in pairs], copies)
+    groups = merge_groups([group_below(pair.folder, pair.image.stem) for pair in pairs], copies)
     held_out = split_groups(groups, [pair.source for pair in pairs], VALIDATION_SHARE, seed)
     return ([pair for pair, held in zip(pairs, held_out) if not held],
             [pair for pair, held in zip(pairs, held_out) if held])
+
+
+def shared_photos(train: Sequence[Pair], validation: Sequence[Pair],
+                  twins: Sequence[tuple[Pair, Pair]]) -> list[Pair]:
+    """The pairs to validate on that show a photograph to train on: crops by their names, copies."""
+    crops = same_photograph([pair.image for pair in [*train, *validation]], border=len(train))
+    learned = {*train}
+    copies = {a for a, b in twins if b in learned} | {b for a, b in twins if a in learned}
+    return [pair for i, pair in enumerate(validation, len(train)) if i in crops or pair in copies]
 
 
 def split_for_run(paths: Sequence[Path], seed: int, split: str | None, last: Checkpoint | None,
@@ -132,6 +141,12 @@ def describe_split(train: Sequence[Pair], validation: Sequence[Pair],
             for side, pairs in (("train", train), ("validation", validation))}
 
 
+def sides_of(pair: Pair, split: Split) -> list[str]:
+    """The sides of a split that name the photo, with its fingerprint or without any."""
+    return [side for side in ("train", "validation")
+            if split[side].get(pair.name, "") in (None, pair.fingerprints["image"])]
+
+
 def apply_split(pairs: Sequence[Pair], split: Split,
                 strict: bool = False) -> tuple[list[Pair], list[Pair]]:
     """The pairs of each side, by file name, and by fingerprint if the split has one.
@@ -141,12 +156,11 @@ def apply_split(pairs: Sequence[Pair], split: Split,
     """
     chosen: dict[str, list[Pair]] = {"train": [], "validation": []}
     for pair in pairs:
-        named = [side for side in chosen if pair.name in split[side]]
-        sides = [side for side in named
-                 if split[side][pair.name] in (None, pair.fingerprints["image"])]
+        sides = sides_of(pair, split)
         if len(sides) == 2:
             raise ValueError(f"{pair.image}: on both sides of the split")
         if strict and not sides:
+            named = any(pair.name in names for names in split.values())
             raise ValueError(f"{pair.image}: {'has changed' if named else 'is new'} since the run "
                              "began; restore the data set, or start a new run")
         for side in sides:

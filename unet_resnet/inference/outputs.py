@@ -12,15 +12,12 @@ from pathlib import Path, PurePath
 from torch import Tensor
 from tqdm import tqdm
 
-from unet_resnet.device import is_out_of_memory
-from unet_resnet.files import one_line
+from unet_resnet.files import is_out_of_memory, one_line
 from unet_resnet.images import write_png
 from unet_resnet.inference.index import Index
 from unet_resnet.inference.inputs import Reading, describe, is_video
 
 # Of all photos together.
-MEASURED = ("cracks.csv", "photos.csv", "folders.csv", "measurements.json", "cracks.geojson",
-            "cracks.dxf")
 REPORTED = ("report.html",)
 SCORED = ("scores.json", "scores.csv", "worst.png")
 
@@ -64,10 +61,10 @@ class Folder:
         self.failed: dict[Path, str] = {}  # reasons
 
     def claim(self, found: Sequence[Path], root: Path, masks: Collection[Path] = (),
-              every: int | None = None, measured: bool = False, reported: bool = False,
+              every: int | None = None, measured: Sequence[str] = (), reported: bool = False,
               skip_existing: bool = False) -> dict[str, Path]:
         """The photos to predict, by the names of their results, which the index notes before any
-        work.
+        work. measured: the tables that will be written, if any.
 
         With `skip_existing`, photos that have finished results are left out. Raises FileExistsError
         where a file is in the way (`Index.claim`).
@@ -75,14 +72,15 @@ class Folder:
         if reported and not every and any(map(is_video, found)):
             print("--report shows photos; of a video only the stills of --every")
         photos = dict(zip(name_results(found, root, every), found))
-        files = {name: files_of(name, photo, every, measured) for name, photo in photos.items()}
+        files = {name: files_of(name, photo, every, bool(measured))
+                 for name, photo in photos.items()}
         if skip_existing:
             done = {name: photo for name, photo in photos.items()
                     if self.index.is_done(name, photo, files[name])}
             if done:
                 print(f"{describe([*done.values()])} left out: their results are in {self.path}")
             photos = {name: photo for name, photo in photos.items() if name not in done}
-        tables = [*MEASURED * measured, *SCORED * bool(masks), *REPORTED * reported]
+        tables = [*measured, *SCORED * bool(masks), *REPORTED * reported]
         self.index.claim(photos, {name: files[name] + tables for name in photos}, [*found, *masks])
         return photos
 

@@ -28,6 +28,7 @@ from unet_resnet.inference.components import remove_small_areas
 from unet_resnet.inference.fuse import fuse_batchnorm
 from unet_resnet.model import UNetResNet
 
+MIN_AREA = 50  # pixels, infer.py's default
 Picture = str | Path | Image.Image | np.ndarray | Tensor
 
 

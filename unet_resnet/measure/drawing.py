@@ -14,7 +14,7 @@ from torch import Tensor
 from unet_resnet.measure.widths import Measurement, class_names, class_of
 
 # Narrow to wide. Lightness rises, so that it reads with every colour vision and in grey; even the
-# darkest colour has a contrast of 4.5 with the casing, which sets it off from pale concrete.
+# darkest colour has a contrast above 4.5 with the casing, which sets it off from pale concrete.
 RAMP = ((90, 140, 240), (255, 130, 190), (255, 180, 80), (250, 250, 60))
 DARK, LIGHT, GREY = (20, 20, 20), (255, 255, 255), (150, 150, 150)
 NUMBERED = 20  # of the longest cracks; more numbers would hide the photo

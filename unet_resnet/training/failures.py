@@ -7,7 +7,7 @@ from typing import NoReturn
 from torch.distributed import DistError
 
 from unet_resnet import files
-from unet_resnet.device import is_out_of_memory
+from unet_resnet.files import is_out_of_memory
 
 PEER_GONE = ("Connection closed", "Connection reset", "Broken pipe")  # gloo's RuntimeErrors
 KILLED = "DataLoader worker (pid"  # memory was short, or a decoder crashed

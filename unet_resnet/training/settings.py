@@ -124,7 +124,7 @@ def make_parser(description: str) -> Parser:
         choices=("none", "encoder", "all"))
     add("--compile", "use torch.compile: a slow start, then faster updates", action="store_true")
     add("--crop", "side of a training crop in pixels, from 64", type=number(64, 1e9, int))
-    add("--augment", "strength of the changes to crops; 0 only turns and flips them", type=REAL)
+    add("--augment", "strength of changes to crops; 0: turns and flips only", type=number(0, 3))
     add("--lr", "Adam's highest learning rate", type=REAL)
     add("--encoder-lr", "the encoder's learning rate as a factor of --lr (default: 0.2 for "
         "trained weights, 1 for random ones)", type=REAL, metavar="FACTOR")

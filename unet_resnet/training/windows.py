@@ -11,7 +11,8 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from unet_resnet.data import Crops
-from unet_resnet.device import is_out_of_memory, memory_format
+from unet_resnet.device import memory_format
+from unet_resnet.files import is_out_of_memory
 from unet_resnet.training.processes import Group
 from unet_resnet.training.signals import ignore_signals
 
