@@ -44,7 +44,7 @@ def main() -> None:
     """Flags, data, model, optimizer; then the loop, with validation and saving."""
     group = Group.from_environment()
     group.silence_others()
-    args, folder, resumed, pretrained = settings.from_flags(__doc__)
+    args, folder, resumed, pretrained = settings.from_flags(__doc__, group.is_main)
     device = pick_device(args.device, group.local_rank)
     print(why_not_cuda(args.device, device), end="")
     precision = pick_precision(args.precision, device)

@@ -274,7 +274,16 @@ def test_stills_of_a_video(infer_with, tmp_path):
         assert outcome.status == 0 and ("1 video left out" in outcome.out) == left_out
     film(tmp_path / "drone.mp4", frames=2)  # a shorter one of that name
     assert infer_with("drone.mp4", "--every", 3).status == 0
-    assert {path.name[:6] for path in (out / "drone_every3").iterdir()} == {"000000"}
+    stills = out / "drone_every3"
+    assert {path.name[:6] for path in stills.iterdir()} == {"000000"}
+    (stills / "000000_mask_corrected.png").touch()  # by the user
+    (tmp_path / "drone.mp4").write_bytes(b"no video any more")
+    assert infer_with("drone.mp4", "--every", 3).status == 1
+    assert {path.name for path in stills.iterdir()} == {f"000000_{kind}.png" for kind in (
+        "mask", "mask_corrected", "overlay", "probability")}, "nothing is deleted for no video"
+    film(tmp_path / "drone.mp4", frames=2)
+    assert infer_with("drone.mp4", "--every", 3).status == 0
+    assert (stills / "000000_mask_corrected.png").exists()
 
 
 @needs_av

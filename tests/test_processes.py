@@ -4,6 +4,7 @@ import copy
 import csv
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -52,6 +53,17 @@ def test_shares_make_up_the_window(size, crops):
     assert counted == list(window)
     torch.testing.assert_close(sum(weight.sum() for weight in weights) / size, torch.tensor(1.0))
     assert len({float(counts) for weight in weights for counts in weight if counts}) == 1
+
+
+def test_a_port_in_use_is_named(monkeypatch):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        for name, value in (("MASTER_ADDR", "127.0.0.1"), ("RANK", 0), ("WORLD_SIZE", 2),
+                            ("MASTER_PORT", taken.getsockname()[1])):
+            monkeypatch.setenv(name, str(value))
+        with pytest.raises(ConnectionError, match="the processes cannot meet: .*port"):
+            Group.from_environment().join(CPU)
 
 
 def test_alone_nothing_is_exchanged():

@@ -20,6 +20,7 @@ import torch
 from conftest import ROOT, TINY, refused, run_script, write_pairs
 from test_train import at_call, history, same, strip, update
 from torch import Generator, Tensor, nn
+from torch.optim import Adam, Optimizer
 
 from unet_resnet import UNetResNet, checkpoint, losses
 from unet_resnet.augment import Augment
@@ -195,7 +196,9 @@ def test_of_two_processes_in_one_folder_the_second_is_refused(script, tmp_path, 
         assert first.stdout.readline() == b"locked\n"
         (tmp_path / "run/.last.pt.1.part").touch()  # which it may be writing
         before = {path: path.read_bytes() for path in (tmp_path / "run").iterdir()}
-        refused(script("train.py", *RESUME), "train.py", "run: another process is at work")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(checkpoint, "read", None)  # not before the first process has saved
+            refused(script("train.py", *RESUME), "train.py", "run: another process is at work")
         assert {path: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
         first.kill()
     assert script("train.py", *RESUME).status == 0
@@ -205,6 +208,22 @@ def test_two_runs_begun_at_once_have_a_folder_each(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert [next_free("walls") for _ in range(2)] == [
         Path("runs/walls-1"), Path("runs/walls-2")]
+
+
+def test_memory_that_ends_in_the_first_update(script, tmp_path, whole, thin):
+    """While Adam allocates its averages: last.pt stays as it was, and can be resumed."""
+    def half(optimizer: Optimizer) -> None:
+        for parameter in optimizer.param_groups[0]["params"][:3]:
+            optimizer.state[parameter] = {"step": torch.zeros(())}
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    (tmp_path / "walls").symlink_to(whole / "walls")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Adam, "step", half)
+        refused(script("train.py", *START, "--output", "run"), "train.py", "out of memory; use a")
+    assert script("train.py", "--resume", "run").status == 0
+    assert same(checkpoint.read(tmp_path / "run/last.pt").model,
+                checkpoint.read(whole / "whole/last.pt").model)
 
 
 # A full disk

@@ -550,7 +550,7 @@ def test_without_a_network_imagenet_is_refused_with_the_choices(trained, script,
 
 def test_defaults_with_data(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train.py", "--data", "cracks"])
-    args, folder, resumed, pretrained = settings.from_flags("")
+    args, folder, resumed, pretrained = settings.from_flags("", True)
     assert folder is resumed is pretrained is None
     assert (args.weights, args.blocks, args.epochs) == ("imagenet", [3, 4, 23, 3], 50)
     assert (args.batch_size, args.micro_batch, args.crop) == (8, 8, 448)
@@ -560,7 +560,7 @@ def test_defaults_with_data(monkeypatch):
 
 def test_the_synthetic_set_has_defaults_of_its_own(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train.py", "--crop", "96"])
-    args, *_ = settings.from_flags("")
+    args, *_ = settings.from_flags("", True)
     assert (args.weights, args.blocks, args.epochs) == ("none", [1, 1, 1, 1], 6)
     assert (args.crop, args.batch_size, args.micro_batch, args.encoder_lr) == (96, 4, 4, 1.0)
 
@@ -568,7 +568,7 @@ def test_the_synthetic_set_has_defaults_of_its_own(monkeypatch):
 def test_a_whole_network_is_fine_tuned_in_small_steps(trained, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train.py", "--data", "mine", "--weights",
                                       str(trained / "runs/walls-1"), "--epochs", "3"])
-    args, _, _, pretrained = settings.from_flags("")
+    args, _, _, pretrained = settings.from_flags("", True)
     assert pretrained and args.blocks == pretrained.blocks == [1, 1, 1, 1]
     assert args.lr < settings.DEFAULTS["lr"] and args.freeze_bn == "all"
     assert (args.epochs, args.crop, args.min_crops) == (3, 256, 80)
@@ -594,13 +594,13 @@ def test_batchnorm_of_a_resumed_run_stays_frozen(trained, monkeypatch, tmp_path,
     last["settings"]["freeze_bn"] = stored  # True and False: what older versions stored
     torch.save(last, tmp_path / "last.pt")
     monkeypatch.setattr(sys, "argv", ["train.py", "--resume", str(tmp_path), "--epochs", "9"])
-    args, *_ = settings.from_flags("")
+    args, *_ = settings.from_flags("", True)
     assert args.freeze_bn == means
 
 
 def test_an_encoder_by_name(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train.py", "--data", "cracks", "--encoder", "resnet50"])
-    args, *_ = settings.from_flags("")
+    args, *_ = settings.from_flags("", True)
     assert args.blocks == [3, 4, 6, 3] and "encoder" not in vars(args)
 
 

@@ -7,8 +7,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from unet_resnet.files import is_out_of_memory
-
 # Builds for compute capabilities 5.0 to 9.0, and from 7.5 on (release matrix of pytorch).
 WHEELS = "https://download.pytorch.org/whl"
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -39,7 +37,7 @@ def is_usable(device: str) -> bool:
     try:
         return torch.ones(1, device=device).sum().item() == 1
     except (RuntimeError, AssertionError) as error:  # the latter: torch is built without CUDA
-        return is_out_of_memory(error)
+        return "out of memory" in str(error)
 
 
 def why_not_cuda(name: str, device: torch.device) -> str:

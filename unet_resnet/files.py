@@ -16,9 +16,10 @@ from typing import BinaryIO, NoReturn
 import torch
 
 UNFINISHED = ".part"  # ends the name of a file while it is being written
-# Messages of errors other than torch.OutOfMemoryError when memory is full; the last is cuDNN's.
+# In messages of other errors than torch.OutOfMemoryError when memory is full; the last two are of
+# cuDNN and, from a worker, of numpy.
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED",
-                 "unable to find an engine")
+                 "unable to find an engine", "Unable to allocate")
 
 
 @contextmanager

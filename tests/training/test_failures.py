@@ -32,6 +32,9 @@ def test_an_error_in_a_worker(error, line):
     (FloatingPointError("not finite"), "not finite"),
     (RuntimeError("Connection closed by peer"), "another process"),
     (torch.OutOfMemoryError("CUDA out of memory"), "smaller --micro-batch"),
+    (RuntimeError("Caught MemoryError in DataLoader worker process 0.\nTraceback ...\n"
+                  "numpy._core._exceptions._ArrayMemoryError: Unable to allocate 364. TiB for an "
+                  "array"), "smaller --micro-batch"), (OSError(), "OSError()"),
     (TypeError("ours"), None), (RuntimeError("size of tensors"), None)])
 def test_what_a_user_can_mend_is_a_line(error, words):
     assert words in explain(error) if words else not explain(error)

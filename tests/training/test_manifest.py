@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from conftest import TINY, refused
+from conftest import ROOT, TINY, refused
 from test_train import same, strip
 from torch.utils.data import get_worker_info
 
@@ -154,7 +154,39 @@ def test_a_missing_extra_is_told_before_the_first_photo(trained, script, tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
 
 
+def test_a_damaged_record_is_named(trained, script, tmp_path):
+    shutil.copytree(trained / "runs/walls-1", tmp_path / "run")
+    (tmp_path / "walls").symlink_to(trained / "walls")
+    for content in ("", "{}", "[]"):
+        (tmp_path / "run/run.json").write_text(content)
+        refused(script("train.py", "--resume", "run", "--epochs", 3), "train.py",
+                "run/run.json: damaged", "move it away")
+
+
 # Workers that die
+
+def test_an_error_beside_a_living_worker_is_one_line(trained, tmp_path):
+    """In a process of its own, where the interpreter ends as a user's does."""
+    (tmp_path / "walls").symlink_to(trained / "walls")
+    code = """
+import runpy, sys
+from torch.utils.data import get_worker_info
+from unet_resnet import data
+real = data.read_pair
+def failing(pair):
+    if (info := get_worker_info()) and info.id:
+        raise ValueError("wall.png: it is gone")
+    return real(pair)
+data.read_pair = failing
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+    start = f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv[:1] = []\n"
+    done = subprocess.run([sys.executable, "-c", start + code, str(ROOT / "train.py"), "--data",
+                           "walls", "--output", "run", *TINY, "--workers", "2"], cwd=tmp_path,
+                          capture_output=True, text=True)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1] == "train.py: wall.png: it is gone"
+
 
 @pytest.mark.parametrize("side", ("train", "validation"))
 def test_a_worker_that_is_killed_is_one_line(trained, script, tmp_path, monkeypatch, side):

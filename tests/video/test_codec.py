@@ -209,11 +209,14 @@ def test_odd_sizes_grow_by_a_repeated_line(tmp_path, height, width):
     assert (again[:, :, width - 1:] - again[:, :, width - 1:width]).abs().max() <= 8
 
 
-def test_pixels_that_are_not_square(tmp_path):
+@pytest.mark.parametrize("matrix, aspect", [
+    ((1, 0, 0, 1), Fraction(4, 3)), ((0, 1, -1, 0), Fraction(3, 4))])
+def test_pixels_that_are_not_square(tmp_path, matrix, aspect):
     path = film(tmp_path / "a.mp4", sample_aspect_ratio=Fraction(4, 3))
+    turn(path, *matrix)
     convert(path, tmp_path / "again.mp4")
     with av.open(str(tmp_path / "again.mp4")) as container:
-        assert container.streams.video[0].sample_aspect_ratio == Fraction(4, 3)
+        assert container.streams.video[0].sample_aspect_ratio == aspect
 
 
 # Every N-th frame
@@ -423,6 +426,20 @@ def test_an_mp4_without_its_end_where_the_index_is(tmp_path):
     path = film(tmp_path / "a.mp4", noise(COUNT))
     path.write_bytes(path.read_bytes()[:-2000])
     assert "lacks its end" in refusal(path)
+
+
+def test_what_is_left_of_a_recording_is_read_or_refused(tmp_path):
+    """FFmpeg has more than one error for what is cut off."""
+    content = film(tmp_path / "a.mts", sound="aac").read_bytes()
+    refused = 0
+    for length in range(200, 6000, 150):
+        (tmp_path / "b.mts").write_bytes(content[:length])
+        try:
+            convert(tmp_path / "b.mts", tmp_path / "again.mp4")
+        except ValueError as error:
+            assert "b.mts: " in str(error) and "\n" not in str(error)
+            refused += 1
+    assert 3 < refused < 39
 
 
 def test_a_file_with_sound_only(tmp_path):

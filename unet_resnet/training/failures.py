@@ -23,7 +23,7 @@ def explain(error: Exception) -> str:
         return "another process of this training has ended; what was reached is saved"
     if isinstance(error, (OSError, ValueError, FloatingPointError)) or KILLED in str(error):
         # An error in a worker carries its traceback, which ends with the message.
-        return re.sub(r"^\w+Error: ", "", str(error).splitlines()[-1])
+        return re.sub(r"^\w+Error: ", "", (str(error) or repr(error)).splitlines()[-1])
     return ""
 
 

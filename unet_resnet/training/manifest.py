@@ -26,9 +26,16 @@ ROOT = Path(__file__).parents[2]  # of a clone
 
 def record_start(folder: Path, settings: Mapping[str, Any], split: Mapping[str, Any],
                  device: torch.device, precision: torch.dtype, processes: int) -> None:
-    """Add this start to the record of the run in run.json, and write its split to split.json."""
+    """Add this start to the record of the run in run.json, and write its split to split.json.
+
+    Raises ValueError if run.json is damaged.
+    """
     path = folder / "run.json"
-    starts = json.loads(path.read_text("utf-8"))["starts"] if path.exists() else []
+    try:
+        starts = json.loads(path.read_text("utf-8"))["starts"] if path.exists() else []
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: damaged ({error!r}); move it away, last.pt has all that is "
+                         "needed") from error
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
     start = {"date": datetime.now().astimezone().isoformat(timespec="seconds"),
              "command": shlex.join(["python", *sys.argv]),

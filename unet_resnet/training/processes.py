@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-PATIENCE = timedelta(hours=1)  # while the first process downloads weights and reads all photos
+PATIENCE = timedelta(hours=1)  # while one downloads weights, or still reads its photos
 SMALL_BATCH = 8  # crops, below which the BatchNorm statistics of one process are rough
 
 
@@ -44,13 +44,20 @@ class Group:
             sys.stdout = open(os.devnull, "w")
 
     def join(self, device: torch.device) -> None:
-        """Meet the other processes; a GPU `device` becomes the current one."""
+        """Meet the other processes; a GPU `device` becomes the current one.
+
+        Raises ConnectionError if they do not meet, e.g. because the port is in use.
+        """
         gpu = device.type == "cuda"
         if gpu:
             torch.cuda.set_device(device)
         if self.size > 1:
-            distributed.init_process_group("nccl" if gpu else "gloo", timeout=PATIENCE,
-                                           device_id=device if gpu else None)
+            try:
+                distributed.init_process_group("nccl" if gpu else "gloo", timeout=PATIENCE,
+                                               device_id=device if gpu else None)
+            except distributed.DistError as error:
+                reason = str(error).splitlines()[0]
+                raise ConnectionError(f"the processes cannot meet: {reason}") from error
 
     def leave(self) -> None:
         if self.size > 1:

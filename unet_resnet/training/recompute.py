@@ -18,9 +18,9 @@ def recompute_activations(model: UNetResNet) -> None:
     """Change the model to keep only the input of each segment, and to compute the rest again in the
     backward pass, a segment at a time.
 
-    A segment is the stem, a decoder level, or 1, 2, 4, 8 blocks of the encoder's four stages: from
-    stage to stage a block needs half the memory, so all segments need about the same. Max pooling
-    is a segment, too: it keeps an index of 8 bytes for each of its results.
+    A segment is the stem, a part of the decoder, or 1, 2, 4, 8 blocks of the encoder's four stages:
+    from stage to stage a block needs half the memory, so all segments need about the same. Max
+    pooling is a segment, too: it keeps an index of 8 bytes for each of its results.
 
     Gradients and BatchNorm's running statistics stay the same. Do not copy the model afterwards: a
     copy would compute with the parameters of the original.

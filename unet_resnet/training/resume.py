@@ -158,6 +158,9 @@ class Progress:
                      f"--resume {shlex.quote(self.folder.as_posix())}" if self.group.is_main else 1)
         # A damaged photo, no memory, another process that ended: the run can go on once mended.
         except (OSError, ValueError, RuntimeError, MemoryError):
-            with suppress(OSError):  # a full disk may be the error itself
-                self.save()
+            # Adam allocates its averages in its first step: half of them could not be resumed.
+            kept = sum(map(len, self.optimizer.state.values()))
+            if kept in (0, 3 * len([*self.model.parameters()])):
+                with suppress(OSError):  # a full disk may be the error itself
+                    self.save()
             raise

@@ -12,7 +12,7 @@ from typing import Any
 from unet_resnet import checkpoint
 from unet_resnet.checkpoint import Checkpoint
 from unet_resnet.device import PRECISIONS
-from unet_resnet.files import Parser, check_folder, number
+from unet_resnet.files import Parser, check_folder, lock, number
 from unet_resnet.training.resume import newest
 
 Settings = dict[str, Any]
@@ -40,13 +40,13 @@ FIXED = ("weights", "blocks", "widths", "batch_size", "crop", "seed", "split", "
 WHOLE, COUNT, REAL = number(0, 1e9, int), number(1, 1e9, int), number(0, 1e9)
 
 
-def from_flags(description: str) -> tuple[
+def from_flags(description: str, is_main: bool) -> tuple[
         argparse.Namespace, Path | None, Checkpoint | None, Checkpoint | None]:
     """The settings, the run's folder if it is known, the last.pt of a resumed run, and the
     checkpoint with the pretrained weights of a new one.
 
-    A resumed run that is finished ends the program. Raises ValueError or OSError for settings that
-    make no sense.
+    The main process locks the folder of a resumed run. One that is finished ends the program.
+    Raises ValueError or OSError for settings that make no sense, or a run that is being trained.
     """
     given = vars(make_parser(description).parse_args())
     folder, run, encoder = (given.pop(name, None) for name in ("output", "resume", "encoder"))
@@ -58,6 +58,8 @@ def from_flags(description: str) -> tuple[
         if not (folder / "last.pt").is_file():
             raise FileNotFoundError(f"{folder / 'last.pt'}: no such file; expected the folder of a "
                                     "run after --resume")
+        if is_main:  # before it is read: another process may be about to save
+            lock(folder)
         resumed = checkpoint.read(folder / "last.pt")
         settings = DEFAULTS | resumed.settings
         if isinstance(settings["freeze_bn"], bool):  # of a run from before there was "all"

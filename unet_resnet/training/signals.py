@@ -50,5 +50,7 @@ def ignore_signals(worker: int) -> None:
 
 def kill_workers() -> None:
     """At exit multiprocessing would send SIGTERM, which workers ignore, and wait for ever."""
+    if hasattr(signal, "SIGCHLD"):  # torch's handler would raise an error for each of them
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for worker in multiprocessing.active_children():
         worker.kill()

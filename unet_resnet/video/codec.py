@@ -50,6 +50,7 @@ class Source:
         stream.thread_type = "AUTO"  # on all cores
         self.path, self.container, self.stream, self.damage = path, container, stream, ""
         self.rate = stream.average_rate or Fraction(25)
+        self.turns = 0  # quarters, counterclockwise, of the frame that was read last
 
     def frames(self, every: int = 1) -> Iterator[Frame]:
         """The first frame and each `every`-th after it, all scaled to the size of the first.
@@ -66,8 +67,8 @@ class Source:
             ticks = frame.pts - start if later else ticks + step
             if index % every == 0:
                 array = frame.to_ndarray(format="rgb24", interpolation=EXACT, **size)
-                turns = round(frame.rotation / 90)  # counterclockwise
-                pixels = torch.from_numpy(array).permute(2, 0, 1).rot90(turns, (1, 2))
+                self.turns = round(frame.rotation / 90)
+                pixels = torch.from_numpy(array).permute(2, 0, 1).rot90(self.turns, (1, 2))
                 yield Frame(index, float(ticks * base), pixels)
         if index < 0:
             raise ValueError(f"{one_line(self.path)}: no frame in it can be decoded")
@@ -88,13 +89,16 @@ class Source:
 
 @contextmanager
 def open_video(path: Path) -> Iterator[Source]:
-    """The video at `path`. Raises OSError, or ValueError if it is no video."""
+    """The video at `path`; FFmpeg's errors within the block are an OSError or a ValueError."""
     try:  # "file:", or FFmpeg takes the start of 12:30.mp4 for a protocol
-        container = av.open(f"file:{path}", metadata_errors="ignore")
-    except av.InvalidDataError as error:
-        raise ValueError(f"{one_line(path)}: not a video, or an MP4 that lacks its end") from error
-    with container:
-        yield Source(path, container)
+        with av.open(f"file:{path}", metadata_errors="ignore") as container:
+            yield Source(path, container)
+    except (av.InvalidDataError, av.EOFError) as error:
+        raise ValueError(f"{one_line(path)}: not a video, or one that lacks its end") from error
+    except av.FFmpegError as error:
+        if isinstance(error, OSError):
+            raise
+        raise ValueError(f"{one_line(path)}: {error.strerror}") from error
 
 
 @contextmanager
@@ -107,7 +111,6 @@ def write_video(path: Path, source: Source) -> Iterator[Callable[[Frame, Tensor]
         stream = container.add_stream("libx264", rate=source.rate, options=QUALITY)
         coder, given = stream.codec_context, source.stream.codec_context
         coder.time_base = source.stream.time_base
-        coder.sample_aspect_ratio = source.stream.sample_aspect_ratio or 1
         coder.colorspace, coder.color_range = BT709, LIMITED
         # Otherwise high dynamic range looks washed out.
         coder.color_primaries, coder.color_trc = given.color_primaries, given.color_trc
@@ -118,6 +121,8 @@ def write_video(path: Path, source: Source) -> Iterator[Callable[[Frame, Tensor]
             array = np.pad(picture.permute(1, 2, 0), (*odd, (0, 0)), "edge")
             if not coder.is_open:
                 coder.height, coder.width, _ = array.shape
+                aspect = source.stream.sample_aspect_ratio or Fraction(1)  # of a stored pixel
+                coder.sample_aspect_ratio = 1 / aspect if source.turns % 2 else aspect
             image = av.VideoFrame.from_ndarray(array, "rgb24").reformat(
                 format="yuv420p", dst_colorspace=BT709, dst_color_range=LIMITED,
                 interpolation=EXACT)

@@ -1,6 +1,7 @@
 """Where do the results of a video's frames go? Into a table and a video with the cracks marked."""
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from tqdm import tqdm
 
 from unet_resnet.files import atomic_write, csv_lines, one_line
 from unet_resnet.video import codec
+
+STILL = re.compile(r"\d{6,}_(probability|mask|overlay|widths)\.png")  # as infer.py names them
 
 
 @dataclass
@@ -44,16 +47,17 @@ class VideoResults:
 @contextmanager
 def open_results(path: Path, stem: Path, every: int | None = None) -> Iterator[VideoResults]:
     """The frames of the video at `path`, with STEM_cracks.csv and STEM_cracks.mp4 for what is found
-    in them; or every N-th frame and the table alone. Files appear when the block ends.
+    in them, which appear when the block ends; or every N-th frame and the table alone, and the
+    stills that an earlier run left in the folder STEM are deleted.
 
     Raises OSError or ValueError; the latter also when the block ends, for a damaged video.
     """
     stem.parent.mkdir(parents=True, exist_ok=True)
-    if every:
-        for still in stem.glob("*_*.png"):  # of an earlier run, perhaps of other frames
-            still.unlink()
     with ExitStack() as stack:
         source = stack.enter_context(codec.open_video(path))
+        for still in stem.glob("*.png") if every else ():
+            if STILL.fullmatch(still.name):  # perhaps of other frames
+                still.unlink()
         table = stack.enter_context(atomic_write(stem.with_name(f"{stem.name}_cracks.csv")))
         write = None if every else stack.enter_context(
             codec.write_video(stem.with_name(f"{stem.name}_cracks.mp4"), source))
