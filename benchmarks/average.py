@@ -32,7 +32,7 @@ def main() -> None:
         encoder, decoder = (float(share) for share in (shares.split(":") * 2)[:2])
         total += torch.tensor([encoder, decoder])
         network, content = checkpoint.load(Path(path))
-        known.append(trained_on(content.split).keys())
+        known.append({hash or name: name for name, hash in trained_on(content.split).items()})
         shape = content.blocks, content.widths
         if (first := first or shape) != shape:
             raise ValueError(f"{path}: another architecture than the networks before it")
@@ -42,8 +42,9 @@ def main() -> None:
     if not torch.allclose(total, torch.ones(2)):
         raise ValueError("the shares of encoder and of decoder add up to {:g} and {:g}; expected 1 "
                          "each".format(*total.tolist()))
-    if strangers := set().union(*known) - known[-1]:
-        raise ValueError(f"{min(strangers)}: in the split of a network, but not of the last one")
+    for photo in set().union(*known) - known[-1].keys():
+        name = next(part[photo] for part in known if photo in part)
+        raise ValueError(f"{name}: in the split of a network, but not of the last one")
     network.load_state_dict({name: tensor.to(content.model[name].dtype)
                              for name, tensor in mean.items()})
     checkpoint.save(args.output, network, args.threshold, content.split,

@@ -87,7 +87,8 @@ def check_megapixels(height: float, width: float) -> None:
 def open_image(path: Path) -> Iterator[Image.Image]:
     """The image at `path`, not yet decoded.
 
-    Raises FileNotFoundError, or ValueError, naming the file, for anything that fails in the block.
+    Raises FileNotFoundError, or ValueError, naming the file, for anything that fails in the block
+    but a MemoryError.
     """
     if not os.path.isfile(path):  # opening a named pipe would wait for a writer
         what = "not a file" if os.path.exists(path) else "no such file"

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import pytest
 from PIL import Image
 
 from unet_resnet.audit.groups import group_of
-from unet_resnet.audit.split import VALIDATION_SHARE, describe_split, load_pairs, read_split
+from unet_resnet.audit.split import (
+    VALIDATION_SHARE, describe_split, load_pairs, read_split, split_for_run)
 
 NAMES = sorted(f"{source}_{photo}_crop{crop}" for source in ("road", "wall")
                for photo in range(12) for crop in range(3))
@@ -133,6 +135,63 @@ def test_a_leak_is_named_by_the_split_in_use(tmp_path):
             "validation": {f"{name}.png": None for name in ("copy", *NAMES[9:12], NAMES[13])}}
     note, left_out = sorted(load_pairs([tmp_path], 0, mine)[3], reverse=True)
     assert "show photographs to train on: 2, e.g. " in note and "left out: 1" in left_out
+
+
+@pytest.mark.parametrize("copy, named", [("copy", True), (f"{NAMES[1]}_rot15", True),
+                                         ("another", False)])
+def test_a_leak_into_test_is_named_when_a_run_is_resumed(tmp_path, copy, named):
+    for part, names in (("train", NAMES[:9]), ("val", NAMES[9:12]), ("test", NAMES[12:15])):
+        make_set(tmp_path / part, names)
+    make_pair(tmp_path / "test", copy, 99 if copy != "copy" else NAMES.index(NAMES[0]))
+    train, validation, test, notes = load_pairs([tmp_path])
+    again = load_pairs([tmp_path], 0, describe_split(train, validation), strict=True)
+    assert again[:3] == (train, validation, test)
+    assert [len(notes), len(again[3])] == [named, named] and all("too good" in note for note in [
+        *notes, *again[3]])
+
+
+def test_one_photo_of_one_name_in_two_parts(tmp_path):
+    """In train/ and val/ it is refused at once, for the run could not be resumed; in test/ kept."""
+    for part, names in (("train", NAMES[:9]), ("val", NAMES[9:12]), ("test", NAMES[12:15])):
+        make_set(tmp_path / part, names)
+    make_pair(tmp_path / "test", NAMES[0], 0)
+    train, validation, test, *_ = split_for_run([tmp_path], 0, None, None, None)
+    split = describe_split(train, validation)
+    assert load_pairs([tmp_path], 0, split, strict=True)[:3] == (train, validation, test)
+    assert len(test) == 4
+    make_pair(tmp_path / "val", NAMES[0], 0)
+    with pytest.raises(ValueError, match=f"{NAMES[0]}.png: the same photo to train and to"):
+        split_for_run([tmp_path], 0, None, None, None)
+
+
+@pytest.mark.parametrize("name", ["wall{}_rot15", "IMG_{}_x1_y0"])
+def test_crops_in_other_sub_folders_stay_with_their_photograph(tmp_path, name):
+    for number in range(12):
+        for seed, (place, stem) in enumerate((("a", name.split("_rot")[0].replace("x1", "x0")),
+                                              ("b", name))):
+            make_pair(tmp_path / "made", stem.format(number), 100 * seed + number)
+            for part in ("images", "masks"):
+                (tmp_path / part / place).mkdir(parents=True, exist_ok=True)
+                file = f"{stem.format(number)}.png"
+                (tmp_path / "made" / part / file).rename(tmp_path / part / place / file)
+    shutil.rmtree(tmp_path / "made")
+    train, validation, *_ = load_pairs([tmp_path])
+    sides = [{group_of(pair.image.stem) for pair in side} for side in (train, validation)]
+    assert len(sides[1]) == len(validation) / 2 > 0 and sides[0].isdisjoint(sides[1])
+
+
+def test_a_nested_set_has_no_leak_when_a_run_is_resumed(tmp_path):
+    for day in range(6):
+        for part in range(2):
+            make_pair(tmp_path, f"wall_x{part}_y0", 10 * day + part)
+        for part in ("images", "masks"):
+            (tmp_path / part / f"day{day}").mkdir()
+            for path in list((tmp_path / part).glob("*.png")):
+                path.rename(tmp_path / part / f"day{day}" / path.name)
+    train, validation, _, notes = load_pairs([tmp_path])
+    assert notes == [] and len(validation) % 2 == 0
+    split = describe_split(train, validation)
+    assert load_pairs([tmp_path], 0, split, strict=True) == (train, validation, [], [])
 
 
 def test_photos_of_one_name_show_one_photograph_only_in_one_folder(tmp_path):

@@ -157,7 +157,7 @@ def test_a_missing_extra_is_told_before_the_first_photo(trained, script, tmp_pat
 def test_a_damaged_record_is_named(trained, script, tmp_path):
     shutil.copytree(trained / "runs/walls-1", tmp_path / "run")
     (tmp_path / "walls").symlink_to(trained / "walls")
-    for content in ("", "{}", "[]"):
+    for content in ("", "{}", "[]", '{"starts": null}'):
         (tmp_path / "run/run.json").write_text(content)
         refused(script("train.py", "--resume", "run", "--epochs", 3), "train.py",
                 "run/run.json: damaged", "move it away")

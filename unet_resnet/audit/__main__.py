@@ -13,7 +13,7 @@ from typing import Any
 from unet_resnet.audit.annotations import read
 from unet_resnet.audit.findings import BLACK, Finding, Record, audit
 from unet_resnet.audit.folders import Part, find, notes
-from unet_resnet.audit.groups import group_below
+from unet_resnet.audit.groups import photographs
 from unet_resnet.audit.polygons import select_labels, write
 from unet_resnet.files import Parser, align, atomic_write, check_new, number, one_line, run
 
@@ -85,8 +85,7 @@ def summarise(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
         pixels = sum(record.size[0] * record.size[1] for record in some if record.size)
         summary[source] = {
             "pairs": len(some),
-            "photographs": len({group_below(record.pair.folder, record.pair.image.stem)
-                                for record in some}),
+            "photographs": len({*photographs([record.pair for record in some])}),
             "without_cracks": sum((BLACK, "") in record.findings for record in some),
             "crack_share": sum(record.crack_pixels for record in some) / max(1, pixels),
             "sizes": dict(sizes.most_common())}

@@ -13,6 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from unet_resnet.data import Pair
+
 CAMERA = r"(?:IMG|MVIMG|DSC[NF]?|DJI|GOPR|PXL|P)"
 SOURCE = re.compile(r"(Eugen_Muller|Sylvie_Chambon|[^_]*)_")
 NOT_A_SOURCE = re.compile(rf"(?:\d.*)?|{CAMERA}[\d-]*", re.IGNORECASE)
@@ -79,10 +81,13 @@ def group_of(stem: str) -> str:
     return photograph.group() if photograph else stem
 
 
-def group_below(folder: str, stem: str) -> str:
-    """`group_of`, but another one in each sub-folder unless no second photograph has the name."""
-    group = group_of(stem)
-    return group if not folder or UNIQUE.match(group) else f"{folder}/{group}"
+def photographs(pairs: Sequence[Pair]) -> list[str]:
+    """The group of each photo; where names are used again, each sub-folder has its own groups."""
+    stems = Counter(pair.image.stem for pair in pairs)
+    reused = {group_of(stem) for stem, uses in stems.items() if uses > 1}
+    groups = [group_of(pair.image.stem) for pair in pairs]
+    return [f"{pair.folder}/{group}" if pair.folder and group in reused and not UNIQUE.match(group)
+            else group for pair, group in zip(pairs, groups)]
 
 
 def same_photograph(photos: Sequence[Path], border: int) -> dict[int, int]:

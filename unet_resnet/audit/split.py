@@ -7,7 +7,7 @@ from pathlib import Path
 
 from unet_resnet.audit.findings import SHARED, audit
 from unet_resnet.audit.folders import find, notes as notes_on_folders
-from unet_resnet.audit.groups import group_below, merge_groups, same_photograph, split_groups
+from unet_resnet.audit.groups import merge_groups, photographs, same_photograph, split_groups
 from unet_resnet.audit.scoring import seen_in_training, trained_on
 from unet_resnet.checkpoint import Checkpoint, Split
 from unet_resnet.data import Pair
@@ -40,16 +40,18 @@ def load_pairs(paths: Sequence[Path], seed: int = 0, split: Split | str | None =
     twins = [(pairs[i], pairs[j]) for i, j in copies]
     if {"validation", "test"} <= parts.keys() and not drawn:
         first = len(pairs) - len(parts["test"].pairs)  # they are the last
-        test = [pair for pair in pairs[first:] if not (split and sides_of(pair, split))]
+        others = {(pair.name, pair.fingerprints["image"]) for pair in pairs[:first]}
+        test = [pair for pair in pairs[first:] if not (split and sides_of(pair, split))
+                or (pair.name, pair.fingerprints["image"]) in others]
         unseen = {*test}
         pairs = [pair for pair in pairs if pair not in unseen]
     if isinstance(split, dict):
         train, validation = apply_split(pairs, split, strict)
         if others := len(pairs) - len(train) - len(validation):
             notes.append(f"note: photos on neither side of the split, left out: {others}")
-        if shared := shared_photos(train, validation, twins):
-            notes.append("warning: validation photos that show photographs to train on: "
-                         f"{len(shared)}, e.g. {shared[0].image}; scores will be too good")
+        if shared := shared_photos(train, [*validation, *test], twins):
+            notes.append("warning: photos to validate or test on that show photographs to train "
+                         f"on: {len(shared)}, e.g. {shared[0].image}; scores will be too good")
     elif drawn:
         train, validation = draw_split(pairs, copies, seed)
     else:
@@ -65,19 +67,22 @@ def load_pairs(paths: Sequence[Path], seed: int = 0, split: Split | str | None =
 def draw_split(pairs: Sequence[Pair], copies: Sequence[tuple[int, int]], seed: int
                ) -> tuple[list[Pair], list[Pair]]:
     """All crops and copies of a photograph on one side; copies: pairs of indices."""
-    groups = merge_groups([group_below(pair.folder, pair.image.stem) for pair in pairs], copies)
+    groups = merge_groups(photographs(pairs), copies)
     held_out = split_groups(groups, [pair.source for pair in pairs], VALIDATION_SHARE, seed)
     return ([pair for pair, held in zip(pairs, held_out) if not held],
             [pair for pair, held in zip(pairs, held_out) if held])
 
 
-def shared_photos(train: Sequence[Pair], validation: Sequence[Pair],
+def shared_photos(train: Sequence[Pair], others: Sequence[Pair],
                   twins: Sequence[tuple[Pair, Pair]]) -> list[Pair]:
-    """The pairs to validate on that show a photograph to train on: crops by their names, copies."""
-    crops = same_photograph([pair.image for pair in [*train, *validation]], border=len(train))
-    learned = {*train}
-    copies = {a for a, b in twins if b in learned} | {b for a, b in twins if a in learned}
-    return [pair for i, pair in enumerate(validation, len(train)) if i in crops or pair in copies]
+    """The other pairs that show a photograph to train on: by their names crops of it, or copies."""
+    pairs, learned = [*train, *others], {*train}
+    groups = photographs(pairs)
+    known = {*groups[:len(train)]}
+    crops = same_photograph([pair.image for pair in pairs], border=len(train))
+    shared = {pairs[i] for i in crops if groups[i] in known}
+    shared |= {a for a, b in twins if b in learned} | {b for a, b in twins if a in learned}
+    return [pair for pair in others if pair in shared]
 
 
 def split_for_run(paths: Sequence[Path], seed: int, split: str | None, last: Checkpoint | None,
@@ -95,6 +100,9 @@ def split_for_run(paths: Sequence[Path], seed: int, split: str | None, last: Che
     train, validation, test, notes = load_pairs(paths, seed, given,
                                                 last is not None and not is_file, unturned)
     described, masks = (describe_split(train, validation, part) for part in ("image", "mask"))
+    if both := described["train"].items() & described["validation"].items():
+        raise ValueError(f"{min(both)[0]}: the same photo to train and to validate on; delete one "
+                         "of the two, with its mask")
     for side, hashes in (last and last.masks or masks).items():
         if changed := dict(masks[side].items() - hashes.items()):
             raise ValueError(f"{min(changed)}: its mask has changed since the run began; put the "
@@ -160,7 +168,7 @@ def apply_split(pairs: Sequence[Pair], split: Split,
         if len(sides) == 2:
             raise ValueError(f"{pair.image}: on both sides of the split")
         if strict and not sides:
-            named = any(pair.name in names for names in split.values())
+            named = any(pair.name in split[side] for side in chosen)
             raise ValueError(f"{pair.image}: {'has changed' if named else 'is new'} since the run "
                              "began; restore the data set, or start a new run")
         for side in sides:

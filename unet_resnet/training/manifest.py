@@ -32,7 +32,7 @@ def record_start(folder: Path, settings: Mapping[str, Any], split: Mapping[str, 
     """
     path = folder / "run.json"
     try:
-        starts = json.loads(path.read_text("utf-8"))["starts"] if path.exists() else []
+        starts = [*json.loads(path.read_text("utf-8"))["starts"]] if path.exists() else []
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: damaged ({error!r}); move it away, last.pt has all that is "
                          "needed") from error

@@ -89,16 +89,16 @@ class Source:
 
 @contextmanager
 def open_video(path: Path) -> Iterator[Source]:
-    """The video at `path`; FFmpeg's errors within the block are an OSError or a ValueError."""
+    """The video at `path`; FFmpeg's errors within the block are OSErrors or ValueErrors."""
     try:  # "file:", or FFmpeg takes the start of 12:30.mp4 for a protocol
         with av.open(f"file:{path}", metadata_errors="ignore") as container:
             yield Source(path, container)
     except (av.InvalidDataError, av.EOFError) as error:
         raise ValueError(f"{one_line(path)}: not a video, or one that lacks its end") from error
     except av.FFmpegError as error:
-        if isinstance(error, OSError):
+        if isinstance(error, (OSError, MemoryError)):
             raise
-        raise ValueError(f"{one_line(path)}: {error.strerror}") from error
+        raise ValueError(f"{one_line(path)}: {one_line(error)}") from error
 
 
 @contextmanager
