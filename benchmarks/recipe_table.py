@@ -1,4 +1,10 @@
-"""The runs of recipe.py as a table: `python benchmarks/recipe_table.py recipe.jsonl`."""
+"""The runs of recipe.py as a table, a line per recipe.
+
+    python benchmarks/recipe_table.py recipe.jsonl --seen DeepCrack CRACK500 masonry
+
+Means are over the sources with cracks, each counting the same; --seen and --unseen name those that
+all recipes have in common.
+"""
 
 import argparse
 import json
@@ -13,16 +19,14 @@ Row = dict[str, Any]  # a line of recipe.jsonl
 UNIQUE = ("seed", "workers", "device", "output")  # settings that do not define a recipe
 
 
-def unseen(row: Row, score: str) -> float | None:
-    """The mean of a score over the sources left out that have cracks, each counting the same."""
-    values = [scores[score] for scores in row["unseen"].values() if scores[score] is not None]
+def mean_score(row: Row, part: str, score: str, sources: Sequence[str]) -> float | None:
+    """Of the part "seen" or "unseen": of these sources with cracks, of all if none is named."""
+    values = [scores[score] for source, scores in row[part].items()
+              if scores[score] is not None and (not sources or source in sources)]
     return mean(values) if values else None
 
 
 COLUMNS: dict[str, tuple[Callable[[Row], float | None], int]] = {  # value of a row, decimals
-    "seen": (lambda row: row["macro_dice"], 3),
-    "unseen": (lambda row: unseen(row, "dice"), 3),
-    "lost by the threshold": (lambda row: unseen(row, "lost_by_threshold"), 3),
     "recall below 5 px": (lambda row: row["recall_by_width"]["recall_below_5px"], 3),
     "from 50 px": (lambda row: row["recall_by_width"]["recall_from_50px"], 3),
     "some at x1": (lambda row: row["enlarged"]["x1"], 3),
@@ -41,21 +45,29 @@ def cell(values: Sequence[float | None], decimals: int) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("rows", type=Path)
-    rows = [json.loads(line) for line in parser.parse_args().rows.read_text().splitlines()]
+    parser.add_argument("--seen", nargs="+", default=[], metavar="SOURCE")
+    parser.add_argument("--unseen", nargs="+", default=[], metavar="SOURCE")
+    args = parser.parse_args()
+    rows = [json.loads(line) for line in args.rows.read_text().splitlines()]
+    columns = {
+        "seen": (lambda row: mean_score(row, "seen", "dice", args.seen), 3),
+        "unseen": (lambda row: mean_score(row, "unseen", "dice", args.unseen), 3),
+        "lost by the threshold": (
+            lambda row: mean_score(row, "unseen", "lost_by_threshold", args.unseen), 3)} | COLUMNS
     recipes: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         different = {name: value for name, value in row["settings"].items() if name not in UNIQUE
                      and any(other["settings"].get(name) != value for other in rows)}
         recipe = ", ".join(f"{name} {value}" for name, value in different.items())
         recipes[recipe or "the same"].append(row)
-    titles = ["recipe", "seeds", *COLUMNS]
+    titles = ["recipe", "seeds", *columns]
     print("| " + " | ".join(titles) + " |\n|" + "---|" * len(titles))
     for recipe, runs in recipes.items():
         seeds = " ".join(str(seed) for seed in sorted(row["settings"]["seed"] for row in runs))
         cells = [cell([value(row) for row in runs], decimals)
-                 for value, decimals in COLUMNS.values()]
+                 for value, decimals in columns.values()]
         print("| " + " | ".join([recipe, seeds, *cells]) + " |")
 
 
