@@ -138,6 +138,10 @@ def test_measurements(infer_with, tmp_path, scale, mm):
     assert [len(photo["cracks_found"]) for photo in everything["photos"]] == [1, 0]
     _, height, width = read_photo(out / "x_widths.png").shape
     assert height >= 80 and width >= 120
+    again = infer_with("x.png", "blank.png")  # without measuring
+    assert "note: of an earlier run, and not renewed: blank_widths.png, cracks.csv, " in again.out
+    assert "earlier run" not in infer_with("x.png", "blank.png", "--measure", *scale).out
+    refused(infer_with(""), "infer.py", "an empty name of a photo")
     line = next(line for line in outcome.out.splitlines() if line.startswith("x.png"))
     assert "cracks 1" in line and f"length ({'mm' if mm else 'px'})" in line
 

@@ -283,6 +283,11 @@ def test_yolo_finds_its_photos(tmp_path, labels, images):
     save(tmp_path / "train.txt", "images/train/a.jpg\n")
     mask = masks(tmp_path, tmp_path)["a.png"]
     assert mask[:20, :30].all() and mask[-1, -1] and not mask[:20, 30:].any()
+    (tmp_path / labels / "a.txt").write_text("0 0 0 0.5 0 0.5 0.5 0 0.5\n", "utf-8-sig")
+    assert len(read(tmp_path)) == 1  # as Windows writes it
+    (tmp_path / labels / "a.txt").write_text("0.0 0 0 0.5 0 0.5 0.5 0 0.5\n")
+    with pytest.raises(ValueError, match="a.txt: line 1: begins with '0.0'"):
+        read(tmp_path)
 
 
 def test_yolo_asks_for_the_folder_of_the_photos(tmp_path):
@@ -329,7 +334,8 @@ def test_labels(tmp_path, capsys):
 
 def test_the_background_is_not_crack_unless_chosen(tmp_path):
     source = save(tmp_path / "a.json", labelme(
-        labelled("polygon", SQUARE), labelled("polygon", corners(0, 0, 60, 40), "background")))
+        labelled("polygon", SQUARE), labelled("polygon", corners(0, 0, 60, 40), "background"),
+        labelled("polygon", corners(0, 0, 60, 40), "Background")))
     drawings = read(source)
     select_labels(drawings)
     assert [shape.label for shape in drawings[0].shapes] == ["crack"]
@@ -444,6 +450,10 @@ BAD = {
     "YOLO, a box": ("a.txt", "0 0.1 0.1 0.2 0.2", "line 1: numbers after the class: 4, as"),
     "YOLO, odd": ("a.txt", "0 0 0 1 0 1 1 0", "line 1: "),
     "YOLO, pixels": ("a.txt", "\n0 0 0 40 0 40 30", "line 2: coordinates above 1"),
+    "YOLO, with a confidence": ("a.txt", "0 0 0 1 0 1 1 0 1 0.93", "line 1: 9 numbers of a shape"),
+    "YOLO, a name": ("a.txt", "crack 0 0 1 0 1 1", "line 1: begins with 'crack'"),
+    "labelme, triples": ("a.json", labelme(labelled("polygon", [[*one, 1] for one in SQUARE])),
+                         "pairs of x and y"),
     "YOLO, no number": ("a.txt", "0 0 0 1 0 1 x", "line 1: "),
 }
 

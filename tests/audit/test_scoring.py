@@ -46,6 +46,19 @@ def test_masks_are_found_by_name_and_place(tmp_path, place, mask, found):
             pairs_to_score(*folders, NOTHING_KNOWN)
 
 
+def test_a_prediction_is_no_truth(tmp_path, capsys):
+    """Results beside the photos, where the true mask has another ending; or results alone."""
+    photo = noise(tmp_path / "a.png", 9, 9)
+    for kind in ("mask", "probability", "overlay"):
+        line(tmp_path / f"a_{kind}.png")
+    with pytest.raises(ValueError, match="no mask of these photos"):
+        pairs_to_score(tmp_path, [photo], tmp_path, NOTHING_KNOWN)
+    truth = line(tmp_path / "a_seg.png")
+    _, pairs = pairs_to_score(tmp_path, [photo], tmp_path, NOTHING_KNOWN)
+    assert pairs[photo].mask == truth
+    assert "masks that infer.py predicted, no truth: 1" in capsys.readouterr().out
+
+
 def test_what_fits_two_is_refused(tmp_path, capsys):
     photos = [noise(tmp_path / f"photos/{place}/a.png", 9, 9) for place in ("day1", "day2")]
     line(tmp_path / "masks/a.png")

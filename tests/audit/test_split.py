@@ -313,11 +313,14 @@ def test_a_users_own_split_needs_names_only(tmp_path):
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "7", '{"train": ["a.png"]}', "\xff",
                                   '{"train": 1, "validation": 2}', "[" * 10**5,
+                                  '{"train": "a.png", "validation": "b.png"}',
                                   '{"train": [' + "1" * 5000 + "]}"])
 def test_what_is_no_split_is_named(tmp_path, text):
     (tmp_path / "mine.json").write_text(text, encoding="latin-1")
     with pytest.raises(ValueError, match="mine.json"):
         read_split(tmp_path / "mine.json")
+    with pytest.raises(OSError, match="--split .*: Is a directory; expected a file, or groups"):
+        read_split(tmp_path)
 
 
 @pytest.mark.parametrize("change", [edit, remove, rename])

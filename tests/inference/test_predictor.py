@@ -52,6 +52,9 @@ def test_a_threshold_is_rounded_to_256ths(tmp_path, threshold, given, found):
     """So that masks from bytes and scores agree on each pixel."""
     checkpoint.save(tmp_path / "x.pt", UNetResNet((1, 1, 1, 1), (8,) * 5), threshold)
     assert load(tmp_path / "x.pt", threshold=given).threshold == found / 256
+    for wrong in (40, -0.2, float("nan")):
+        with pytest.raises(ValueError, match="expected a probability from 0 to 1"):
+            load(tmp_path / "x.pt", threshold=wrong)
 
 
 def test_every_kind_of_picture(network, photo, tmp_path):

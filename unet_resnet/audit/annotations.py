@@ -46,7 +46,7 @@ def read(source: Path, photos: Path | None = None) -> list[Drawing]:
     files = [source]
     if source.is_dir():
         files = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES
-                       and path.name[0] != "." and not is_name_list(path))
+                       and path.name[0] != "." and not is_name_list(path, photos))
     drawings, taken = [], {}
     for path in tqdm(files, "reading", unit="file", leave=False):
         with error_context(path):
@@ -71,11 +71,12 @@ def size_of(photo: Path) -> tuple[int, int]:
         return upright_size(image)
 
 
-def is_name_list(path: Path) -> bool:
-    """Whether it is a text file such as classes.txt; those of YOLO begin with a number, or are
-    empty."""
+def is_name_list(path: Path, photos: Path | None) -> bool:
+    """Whether it is a text file such as classes.txt: not of a photo, and those of YOLO begin with a
+    number, or are empty."""
     start = path.read_bytes()[:1000].split()[:1] if path.suffix.lower() == ".txt" else []
-    return bool(start) and not start[0].isdigit()
+    return bool(start) and not start[0].isdigit() and not any(
+        path.stem in photos_by_stem(folder) for folder in yolo_folders(path, photos))
 
 
 def read_file(path: Path, photos: Path | None) -> list[Drawing]:
@@ -180,14 +181,14 @@ def cvat_shape(kind: str, item: dict[str, str]) -> Shape:
 
 
 def read_yolo(path: Path, text: str, photos: Path | None) -> Drawing:
-    """The label is the number of the class; the photo is beside the text file, or where the path
-    has images/ instead of labels/."""
-    images = Path(*("images" if part == "labels" else part for part in path.parent.parts))
-    height, width = size_of(find_photo(path.stem, [photos] if photos else [path.parent, images]))
+    """The label is the number of the class."""
+    height, width = size_of(find_photo(path.stem, yolo_folders(path, photos)))
     drawing = Drawing(path.stem, (height, width), [], path)
     for number, line in enumerate(text.splitlines(), 1):
         if words := line.split():
             with error_context(f"line {number}"):
+                if not words[0].isdigit():
+                    raise ValueError(f"begins with {words[0]!r}; expected the number of a class")
                 if len(words) < 7:
                     raise ValueError(f"numbers after the class: {len(words) - 1}, as of a box; "
                                      "expected 6 or more: export it for segmentation")
@@ -196,6 +197,12 @@ def read_yolo(path: Path, text: str, photos: Path | None) -> Drawing:
                     raise ValueError("coordinates above 1; expected fractions of width and height")
                 drawing.shapes.append(Shape(words[0], "polygon", points * (width, height)))
     return drawing
+
+
+def yolo_folders(path: Path, photos: Path | None) -> list[Path]:
+    """Where the photo of a text file may be: beside it, or with images/ instead of labels/."""
+    images = Path(*("images" if part == "labels" else part for part in path.parent.parts))
+    return [photos] if photos else [path.parent, images]
 
 
 def find_photo(stem: str, folders: Sequence[Path]) -> Path:

@@ -68,7 +68,11 @@ def parse_points(numbers: Sequence[Any], minimum: int) -> np.ndarray:
 
     Raises ValueError for fewer points than `minimum`, and for one that is far from any photo.
     """
-    points = np.array(numbers, dtype=float).reshape(-1, 2)
+    points = np.array(numbers, dtype=float)
+    if points.ndim == 1 and len(points) % 2 or points.ndim == 2 and points.shape[1] != 2:
+        raise ValueError(f"{points.size} numbers of a shape, expected pairs of x and y; export it "
+                         "without confidences")
+    points = points.reshape(-1, 2)
     if len(points) < minimum:
         raise ValueError(f"a shape of {len(points)} points, expected {minimum} or more; complete "
                          "it, or delete it")
@@ -136,7 +140,7 @@ def select_labels(drawings: Sequence[Drawing], labels: Collection[str] = ()) -> 
     if missing := set(labels) - found.keys():
         raise ValueError(f"no shape has the label {min(missing)!r}; "
                          f"found: {', '.join(sorted(found)) or 'no shapes'}")
-    crack = set(labels) or found.keys() - BACKGROUND
+    crack = set(labels) or {label for label in found if label.casefold() not in BACKGROUND}
     for drawing in drawings:
         drawing.shapes = [shape for shape in drawing.shapes if shape.label in crack]
         for shape in drawing.shapes:

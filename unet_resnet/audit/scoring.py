@@ -51,7 +51,12 @@ def find_masks(folder: Path, photos: Sequence[Path], root: Path) -> list[Pair]:
     if unread := unread_note(others):
         print(one_line(f"{folder}: {unread}"))
     given = {os.path.realpath(photo) for photo in photos}
-    masks = {name: path for name, path in pictures.items() if os.path.realpath(path) not in given}
+    ours = {f"{name.removesuffix('_probability')}_mask" for name in pictures
+            if name.endswith("_probability")} & pictures.keys()
+    if ours:
+        print(f"masks that infer.py predicted, no truth: {len(ours)}")
+    masks = {name: path for name, path in pictures.items()
+             if name not in ours and os.path.realpath(path) not in given}
     nested = any("/" in name for name in masks)
     by_name: dict[str, Path] = {}
     seconds: dict[Path, Path] = {}  # of photos, another with the same name

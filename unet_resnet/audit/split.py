@@ -124,10 +124,12 @@ def read_split(path: Path) -> Split:
     try:
         content = json.loads(path.read_text("utf-8-sig"))
         sides = {side: content[side] for side in ("train", "validation")}
+        if not all(isinstance(names, (list, dict)) for names in sides.values()):
+            raise TypeError("a side that is no list")
         return {side: names if isinstance(names, dict) else dict.fromkeys(names)
                 for side, names in sides.items()}
-    except FileNotFoundError:
-        raise FileNotFoundError(f"--split {path}: no such file; expected one, or groups") from None
+    except OSError as error:
+        raise OSError(f"--split {path}: {error.strerror}; expected a file, or groups") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f'{path}: expected {{"train": [names], "validation": [names]}} in '
                          f"JSON ({type(error).__name__}: {error})") from error

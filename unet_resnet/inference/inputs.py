@@ -43,6 +43,8 @@ def find_photos(names: Sequence[str | Path]) -> tuple[list[Path], Path]:
     """
     given: list[Path] = []
     for name in map(str, names):
+        if not name:
+            raise ValueError("an empty name of a photo; for those in this folder, write .")
         matches = [] if os.path.lexists(name) else sorted(glob.glob(name, recursive=True))
         given += map(Path, matches or [name])
     photos = [photo for path in given

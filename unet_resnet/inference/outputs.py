@@ -81,7 +81,13 @@ class Folder:
                 print(f"{describe([*done.values()])} left out: their results are in {self.path}")
             photos = {name: photo for name, photo in photos.items() if name not in done}
         tables = [*measured, *SCORED * bool(masks), *REPORTED * reported]
-        self.index.claim(photos, {name: files[name] + tables for name in photos}, [*found, *masks])
+        written = {name: files[name] + tables for name in photos}
+        stale = {file for name in photos.keys() & self.index.entries
+                 for file in self.index.entries[name].files if (self.path / file).exists()}
+        if stale := sorted(stale.difference(*written.values())):
+            print(f"note: of an earlier run, and not renewed: {', '.join(stale[:3])}"
+                  + ", ..." * (len(stale) > 3))
+        self.index.claim(photos, written, [*found, *masks])
         return photos
 
     def write(self, name: str, pictures: Mapping[str, Tensor]) -> list[Path]:

@@ -125,6 +125,8 @@ def load(path: str | Path = checkpoint.SHIPPED, device: str = "auto", precision:
         own, split = content.threshold, content.split
         probability = optimized_function(model, where, dtype)
     own = own if threshold is None else threshold
+    if not 0 <= own <= 1:
+        raise ValueError(f"threshold {own}; expected a probability from 0 to 1")
     return Predictor(probability, min(round(own * 256), 255) / 256, split, where)
 
 
