@@ -34,7 +34,8 @@ def commands(trained: Path, file: Path) -> dict[str, tuple]:
 
 
 def tree(folder: Path) -> dict[Path, tuple[int, int]]:
-    return {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in folder.rglob("*")}
+    return {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in folder.rglob("*")
+            if path.name != ".lock"}  # of a run that is to be resumed
 
 
 def refuse(trained: Path, file: Path, names: str, *words: str) -> None:

@@ -480,7 +480,7 @@ def test_pictures_by_keyboard(browser, page):
     assert browser.find_element("id", "title").text == "Overlay: photo_0"
     keys(browser, "ESCAPE")
     assert settled(browser, "!document.querySelector('dialog').open")
-    assert active(browser, "firstElementChild.alt") == "Overlay: photo_0"
+    assert settled(browser, "document.activeElement.firstElementChild?.alt === 'Overlay: photo_0'")
     assert browser.get_log("browser") == []
 
 

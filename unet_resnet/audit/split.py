@@ -40,9 +40,7 @@ def load_pairs(paths: Sequence[Path], seed: int = 0, split: Split | str | None =
     twins = [(pairs[i], pairs[j]) for i, j in copies]
     if {"validation", "test"} <= parts.keys() and not drawn:
         first = len(pairs) - len(parts["test"].pairs)  # they are the last
-        others = {(pair.name, pair.fingerprints["image"]) for pair in pairs[:first]}
-        test = [pair for pair in pairs[first:] if not (split and sides_of(pair, split))
-                or (pair.name, pair.fingerprints["image"]) in others]
+        test = kept_for_test(pairs[first:], pairs[:first], split)
         unseen = {*test}
         pairs = [pair for pair in pairs if pair not in unseen]
     if isinstance(split, dict):
@@ -62,6 +60,15 @@ def load_pairs(paths: Sequence[Path], seed: int = 0, split: Split | str | None =
             raise ValueError(f"none of the {len(side)} photos to {purpose} has a crack: expected "
                              "at least one; choose others")
     return train, validation, test, notes
+
+
+def kept_for_test(pairs: Sequence[Pair], others: Sequence[Pair], split: Split | None
+                  ) -> list[Pair]:
+    """The pairs of test/ that are on no side of the split; a photo that another part has under the
+    same name is on a side there."""
+    known = {(pair.name, pair.fingerprints["image"]) for pair in others}
+    return [pair for pair in pairs if not (split and sides_of(pair, split))
+            or (pair.name, pair.fingerprints["image"]) in known]
 
 
 def draw_split(pairs: Sequence[Pair], copies: Sequence[tuple[int, int]], seed: int
