@@ -42,9 +42,8 @@ def main() -> None:
     if not torch.allclose(total, torch.ones(2)):
         raise ValueError("the shares of encoder and of decoder add up to {:g} and {:g}; expected 1 "
                          "each".format(*total.tolist()))
-    for photo in set().union(*known) - known[-1].keys():
-        name = next(part[photo] for part in known if photo in part)
-        raise ValueError(f"{name}: in the split of a network, but not of the last one")
+    if strangers := [one[photo] for one in known for photo in one.keys() - known[-1].keys()]:
+        raise ValueError(f"{min(strangers)}: in the split of a network, but not of the last one")
     network.load_state_dict({name: tensor.to(content.model[name].dtype)
                              for name, tensor in mean.items()})
     checkpoint.save(args.output, network, args.threshold, content.split,

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from unet_resnet import load
 from unet_resnet.audit.folders import find
-from unet_resnet.audit.groups import group_of
+from unet_resnet.audit.groups import photographs
 from unet_resnet.audit.scoring import resolve_masks
 from unet_resnet.data import Pair, read_pair
 from unet_resnet.files import run
@@ -34,9 +34,10 @@ ROOT = Path(__file__).resolve().parents[1]
 def pairs_of(folder: Path, source: str, seed: int) -> tuple[list[Pair], list[Pair]]:
     """The pairs of a source in two halves, in random order, no photograph in both."""
     groups: dict[str, list[Pair]] = defaultdict(list)
-    for pair in resolve_masks([pair for part in find([folder]).values() for pair in part.pairs
-                               if pair.source == source]):
-        groups[group_of(pair.image.stem)].append(pair)
+    pairs = resolve_masks([pair for part in find([folder]).values() for pair in part.pairs
+                           if pair.source == source])
+    for pair, group in zip(pairs, photographs(pairs)):
+        groups[group].append(pair)
     if len(groups) < 2:
         raise ValueError(f"{source}: {len(groups)} photographs in {folder}, expected 2")
     shuffled = sorted(groups)

@@ -61,11 +61,17 @@ def name_below(folder: Path, path: Path) -> str:
     return Path(os.path.relpath(path, folder)).with_suffix("").as_posix()
 
 
+def predicted_among(names: Set[str]) -> set[str]:
+    """Those of the names that are masks which infer.py wrote, with NAME_probability beside them."""
+    return {name for name in names if name.endswith("_mask")
+            and f"{name.removesuffix('_mask')}_probability" in names}
+
+
 def masks_among(names: Set[str]) -> set[str]:
     """Those of the names that are masks of others, such as NAME_mask beside NAME; not those that
-    infer.py wrote, with NAME_probability beside them."""
+    infer.py wrote."""
     return {name for name in names if (photo := MASK_END.sub("", name)) != name and photo in names
-            and not (name == f"{photo}_mask" and f"{photo}_probability" in names)}
+            } - predicted_among(names)
 
 
 def layout(paths: Sequence[Path]) -> dict[str, list[tuple[Path, Path]]]:

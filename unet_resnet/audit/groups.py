@@ -84,8 +84,8 @@ def group_of(stem: str) -> str:
 def photographs(pairs: Sequence[Pair]) -> list[str]:
     """The group of each photo; where names are used again, each sub-folder has its own groups."""
     stems = Counter(pair.image.stem for pair in pairs)
-    reused = {group_of(stem) for stem, uses in stems.items() if uses > 1}
     groups = [group_of(pair.image.stem) for pair in pairs]
+    reused = {group for pair, group in zip(pairs, groups) if stems[pair.image.stem] > 1}
     return [f"{pair.folder}/{group}" if pair.folder and group in reused and not UNIQUE.match(group)
             else group for pair, group in zip(pairs, groups)]
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from unet_resnet.audit.findings import (
     AMBIGUOUS, FAULTS, SPECIAL, UNSURE, examine, findings_in, judge)
-from unet_resnet.audit.folders import Part, masks_among, match, name_below, pictures_below
+from unet_resnet.audit.folders import (
+    Part, masks_among, match, name_below, pictures_below, predicted_among)
 from unet_resnet.audit.groups import same_photograph
 from unet_resnet.checkpoint import Split
 from unet_resnet.data import Pair, map_in_threads
@@ -51,9 +52,7 @@ def find_masks(folder: Path, photos: Sequence[Path], root: Path) -> list[Pair]:
     if unread := unread_note(others):
         print(one_line(f"{folder}: {unread}"))
     given = {os.path.realpath(photo) for photo in photos}
-    ours = {f"{name.removesuffix('_probability')}_mask" for name in pictures
-            if name.endswith("_probability")} & pictures.keys()
-    if ours:
+    if ours := predicted_among(pictures.keys()):
         print(f"masks that infer.py predicted, no truth: {len(ours)}")
     masks = {name: path for name, path in pictures.items()
              if name not in ours and os.path.realpath(path) not in given}

@@ -82,9 +82,10 @@ class Folder:
             photos = {name: photo for name, photo in photos.items() if name not in done}
         tables = [*measured, *SCORED * bool(masks), *REPORTED * reported]
         written = {name: files[name] + tables for name in photos}
-        stale = {file for name in photos.keys() & self.index.entries
-                 for file in self.index.entries[name].files if (self.path / file).exists()}
-        if stale := sorted(stale.difference(*written.values())):
+        before = {file for name in photos.keys() & self.index.entries
+                  for file in self.index.entries[name].files}
+        if stale := sorted(file for file in before.difference(*written.values())
+                           if (self.path / file).exists()):
             print(f"note: of an earlier run, and not renewed: {', '.join(stale[:3])}"
                   + ", ..." * (len(stale) > 3))
         self.index.claim(photos, written, [*found, *masks])

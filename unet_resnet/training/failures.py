@@ -7,7 +7,6 @@ from typing import NoReturn
 from torch.distributed import DistError
 
 from unet_resnet import files
-from unet_resnet.files import is_out_of_memory
 
 PEER_GONE = ("Connection closed", "Connection reset", "Broken pipe")  # gloo's RuntimeErrors
 KILLED = "DataLoader worker (pid"  # memory was short, or a decoder crashed
@@ -15,7 +14,7 @@ KILLED = "DataLoader worker (pid"  # memory was short, or a decoder crashed
 
 def explain(error: Exception) -> str:
     """A line on an error that a user can fix; "" for one that deserves its traceback."""
-    if is_out_of_memory(error):
+    if files.is_out_of_memory(error):
         return ("out of memory; use a smaller --micro-batch, --recompute, a smaller --crop, or "
                 "--device cpu")
     lost = isinstance(error, RuntimeError) and any(words in str(error) for words in PEER_GONE)
