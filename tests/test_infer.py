@@ -217,6 +217,8 @@ def test_a_second_run_replaces_its_own_results_only(infer_with, tmp_path):
         assert outcome.status == 0, outcome.err
         assert read_photo(tmp_path / "x_mask.png").unique().tolist() == [0 if threshold else 255]
     assert before == {name: (tmp_path / name).read_bytes() for name in before}
+    outcome = infer_with("*.png", "--output", ".")  # the pattern finds results, too
+    refused(outcome, "infer.py", "x_probability.png", "holds a photo or mask of this run")
 
 
 def test_results_are_no_photos_for_the_next_run(infer_with, tmp_path):

@@ -131,10 +131,10 @@ class Index:
         given = {os.path.realpath(path) for path in inputs}
         for file in dict.fromkeys(chain(*files.values())):
             path = self.folder / file
-            replaceable = (file in ours and file not in others
-                           and os.path.realpath(path) not in given)
-            if os.path.lexists(path) and not replaceable:
-                content = (f"results of {others[file]}" if file in others
+            is_input = os.path.realpath(path) in given
+            if os.path.lexists(path) and (is_input or file in others or file not in ours):
+                content = ("a photo or mask of this run" if is_input
+                           else f"results of {others[file]}" if file in others
                            else "no results of these photos")
                 raise FileExistsError(f"{path} holds {content}; it is left alone: choose another "
                                       "--output")
