@@ -42,7 +42,6 @@ from unet_resnet.training.settings import find_checkpoint
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from train import schedule  # noqa: E402
 
-ENCODER_LR = 0.2  # the encoder's share of the learning rate, as in train.py
 ENLARGED, FEW = 4.0, 24  # factor; photos that are enlarged, at most
 UNSEEN, CLEAN = 60, 50  # photos scored of each source left out, at most; false pixels if clean
 
@@ -66,6 +65,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--batch", type=int, default=8)
     add("--steps", type=int, default=600)
     add("--lr", type=float, default=2e-4)
+    add("--encoder-lr", type=float, default=0.2, metavar="FACTOR", help="of --lr")
     add("--seed", type=int, default=0)
     add("--workers", type=int, default=0)
     add("--device", default="auto")
@@ -129,8 +129,9 @@ def train(model: nn.Module, pairs: Sequence[Pair], args: argparse.Namespace,
     if args.freeze_bn == "encoder":
         model.encoder.eval()
     inner = set(model.encoder.parameters())
-    optimizer = Adam([{"params": [p for p in model.parameters() if p not in inner], "factor": 1.0},
-                      {"params": model.encoder.parameters(), "factor": ENCODER_LR}], fused=True)
+    new = [parameter for parameter in model.parameters() if parameter not in inner]
+    slow = {"params": model.encoder.parameters(), "factor": args.encoder_lr}
+    optimizer = Adam([{"params": new, "factor": 1.0}, slow], fused=True)
     augment = Augment(args.crop, confuse if args.confusers else None, photometric,
                       args.augment, args.scales)
     crops = Crops(balance(pairs) if args.balance else pairs, augment, args.seed)

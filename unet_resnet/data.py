@@ -118,8 +118,8 @@ class Crops(Dataset):
     """An endless stream of augmented training crops, addressed by position.
 
     Position p is pair p % n of epoch p // n in that epoch's own order, cropped with random numbers
-    seeded by p. (With `spread`, photos without cracks have their share in every batch.) Neither the
-    number of workers nor what was read before matters: a run can resume at any position.
+    seeded by p. Neither the number of workers nor what was read before matters: a run can resume at
+    any position.
     """
 
     def __init__(self, pairs: Sequence[Pair], augment: Transform, seed: int) -> None:

@@ -292,7 +292,7 @@ def test_yolo_finds_its_photos(tmp_path, labels, images):
 
 def test_yolo_asks_for_the_folder_of_the_photos(tmp_path):
     source = save(tmp_path / "labels" / "a.txt", "0 0 0 1 0 1 1 0 1")
-    with pytest.raises(ValueError, match="no photo named a in .*--photos"):
+    with pytest.raises(ValueError, match="no photo named a directly in .*--photos"):
         read(source)
     photo(tmp_path / "elsewhere" / "a.jpg", turn=6)
     (drawing,) = read(source, tmp_path / "elsewhere")
@@ -330,6 +330,18 @@ def test_labels(tmp_path, capsys):
     assert masks(tmp_path, source, labels=["joint"])["a.png"].sum() == 200 - 64
     with pytest.raises(ValueError, match="no shape has the label 'cracks'; found: .*crack, joint"):
         select_labels(read(source), ["cracks"])
+
+
+@pytest.mark.parametrize("outline, kind", [
+    ([], "box without an outline"),
+    ({"size": [HEIGHT, WIDTH], "counts": "72;2K"}, "compressed mask")])
+def test_what_coco_cannot_draw_matters_only_if_it_is_crack(tmp_path, outline, kind):
+    content = coco([[10, 10, 30, 10, 30, 20, 10, 20]], outline)
+    content["annotations"][1]["category_id"] = 2
+    source = save(tmp_path / "a.json", content)
+    assert masks(tmp_path, source, labels=["crack"])["a.png"].sum() == 200
+    with pytest.raises(ValueError, match=f"a shape '{kind}' labelled 'joint' on a; draw"):
+        select_labels(read(source))
 
 
 def test_the_background_is_not_crack_unless_chosen(tmp_path):
@@ -422,7 +434,7 @@ BAD = {
     "labelme, a folder": ("a.json", labelme(imagePath="photos/.."), "a photo named 'photos/..'"),
     "COCO, 2 points": ("a.json", coco([[1, 2, 3, 4]]), "annotation 0: a shape of 2 points"),
     "COCO, odd": ("a.json", coco([[1, 2, 3, 4, 5, 6, 7]]), "annotation 0: "),
-    "COCO, a box": ("a.json", coco([]), "a box without an outline"),
+    "COCO, a box": ("a.json", coco([]), "'box without an outline' labelled 'crack'"),
     "COCO, no size": ("a.json", coco(images=[{"id": 7, "file_name": "a.jpg"}]),
                       "image a.jpg: 'height' is missing"),
     "COCO, no image": ("a.json", coco([[1, 2, 3, 4, 5, 6]], images=[]),
@@ -439,7 +451,7 @@ BAD = {
     "COCO, another size": ("a.json", coco({"size": [WIDTH, HEIGHT], "counts": [2400]}),
                            "not of its photo's size"),
     "COCO, compressed runs": ("a.json", coco({"size": [HEIGHT, WIDTH], "counts": "72;2K"}),
-                              "annotation 0: a mask that is compressed"),
+                              "'compressed mask' labelled 'crack' on a; draw"),
     "CVAT, 2 points": ("a.xml", cvat(POLYGON.format("1,2;3,4")), "image a.jpg: a shape of 2"),
     "CVAT, no number": ("a.xml", cvat(POLYGON.format("1,2;3,x;5,6")), "image a.jpg: "),
     "CVAT, no size": ("a.xml", cvat(size=""), "image a.jpg: 'height' is missing"),

@@ -187,7 +187,7 @@ def test_photos_without_a_position_keep_their_rows(tmp_path):
     assert texts_of(drawing, "PHOTOS") == ["b"] and len(lines_of(drawing, "CRACKS")) == 2
     unknown = Position(UTM.matrix, None, False)
     _, whole, _, _ = draw_maps(tmp_path, masks, positions={"b": unknown})
-    assert "crs" not in whole and "world file" in whole["note"]
+    assert "crs" not in whole and "system of the photos" in whole["note"]
 
 
 def test_maps_without_cracks(tmp_path):

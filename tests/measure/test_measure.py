@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import ezdxf
 import numpy as np
@@ -360,9 +361,24 @@ def test_lengths_fall_into_the_class_of_their_width(tmp_path):
     with Tables(tmp_path) as tables:
         tables.add("none", measure(torch.zeros(1, 9, 9)))
         assert not tables.lengths.any()
-        tables.add("two", replace(measure(torch.zeros(1, 9, 9)), cracks=(Crack(),),
-                                  lines=([line, line[:2]],)))
+        crack = Crack(max_x=0, max_y=0, width_max=9)
+        found = replace(measure(torch.zeros(1, 9, 9)), cracks=(crack,), lines=([line, line[:2]],))
+        tables.add("two", found, tmp_path / "two.png")
     assert tables.lengths[[0, 3, BINS - 1]].tolist() == [10, 5, 5] and tables.lengths.sum() == 20
+
+
+@pytest.mark.parametrize("width", [4, 6])
+def test_right_angles_cost_two_pixels_each(width):
+    """A staircase with steps of 20 pixels: what docs/measuring.md says of sharp corners."""
+    corners = [(20.5 + 20 * ((i + 1) // 2), 20.5 + 20 * (i // 2)) for i in range(21)]
+    y, x = np.mgrid[:260, :260]
+    distance = np.full(x.shape, np.inf)
+    for (x0, y0), (x1, y1) in pairwise(corners):
+        distance = np.minimum(distance, np.hypot(x - x.clip(x0, x1), y - y.clip(y0, y1)))
+    total = measure(torch.from_numpy(distance <= width / 2)[None].float()).total
+    assert -45 < total.length - (400 + width) < -30  # 19 corners
+    assert total.width_mean == pytest.approx(width, abs=0.7)
+    assert width < total.width_max < 1.4 * width
 
 
 def two_bands() -> Tensor:
@@ -399,13 +415,18 @@ def test_synthetic_cracks_are_not_too_wide(width):
     assert not any(measure(mask).wide for mask in masks)
 
 
-def test_a_frame_is_in_no_folder_but_in_the_histogram(tmp_path):
+def test_a_frame_is_in_no_sum(tmp_path):
+    """A crack is in one frame after the other."""
     with Tables(tmp_path, 0.1, [1.0]) as tables:
         tables.add("film/000001", tables.measure(band(200, 4)))
+        assert tables.histogram() is None
+        tables.add("x", tables.measure(band(200, 4)), tmp_path / "x.png")
         found = tables.histogram()
+        tables.add("film/000002", tables.measure(band(200, 4)))
+        assert tables.histogram() == found
     assert found.labels == ["below 1", "from 1"]
-    assert found.amounts == [pytest.approx(tables.lengths.sum() * 0.1, rel=0.02), 0]
-    assert found.amounts[0] > 1 and read_csv(tmp_path / "folders.csv")[0]["photos"] == "0"
+    assert found.amounts == [pytest.approx(20, rel=0.02), 0]
+    assert read_csv(tmp_path / "folders.csv")[0]["photos"] == "1"
 
 
 def test_what_is_too_wide_is_in_no_sum(tmp_path):

@@ -140,13 +140,14 @@ def read_coco(path: Path, content: dict[str, Any]) -> list[Drawing]:
 
 def coco_shapes(label: str, outline: Any, size: tuple[int, int]) -> list[Shape]:
     if not outline:
-        raise ValueError("a box without an outline; expected polygons or a mask")
+        return [Shape(label, "box without an outline")]
     if isinstance(outline, list):
         return [Shape(label, "polygon", parse_points(part, 3)) for part in outline]
     counts, (height, width) = outline["counts"], size
-    if outline["size"] != [height, width] or isinstance(counts, str):
-        raise ValueError("a mask that is compressed, or not of its photo's size; export polygons, "
-                         "or masks as lists of run lengths")
+    if isinstance(counts, str):
+        return [Shape(label, "compressed mask")]
+    if outline["size"] != [height, width]:
+        raise ValueError("a mask that is not of its photo's size; export it again")
     return [mask_shape(label, 0, 0, decode_runs(counts, width, height).T)]  # column by column
 
 
@@ -209,8 +210,8 @@ def find_photo(stem: str, folders: Sequence[Path]) -> Path:
     for folder in folders:
         if photo := photos_by_stem(folder).get(stem):
             return photo
-    raise ValueError(f"no photo named {stem} in {folders[0]}; "
-                     "say where the photos are with --photos")
+    raise ValueError(f"no photo named {stem} directly in {folders[0]}; "
+                     "say in which folder it is with --photos")
 
 
 @lru_cache

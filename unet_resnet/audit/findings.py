@@ -82,7 +82,8 @@ def audit(parts: Mapping[str, Part], unturned: bool = False
     for part in parts.values():
         files["photo without mask"] += [(path, "") for path in part.without_mask]
         files["mask without photo"] += [(path, "") for path in part.without_image]
-    if records and not (files[AMBIGUOUS] or any(record.crack_pixels for record in records)):
+    all_read = all(record.mask for record in records) and not files[AMBIGUOUS]
+    if records and all_read and not any(record.crack_pixels for record in records):
         files["no mask has any crack"].append((records[0].pair.mask, "the first"))
     photos = [pair.image for pair in pairs]
     partners: dict[int, int] = {}

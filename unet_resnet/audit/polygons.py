@@ -146,8 +146,8 @@ def select_labels(drawings: Sequence[Drawing], labels: Collection[str] = ()) -> 
         for shape in drawing.shapes:
             if shape.points is None and shape.bits is None:
                 raise ValueError(f"{drawing.file}: a shape {shape.kind!r} labelled {shape.label!r} "
-                                 f"on {drawing.stem}; draw a polygon, or choose other labels with "
-                                 "--label")
+                                 f"on {drawing.stem}; draw a polygon (COCO: or a mask as a list "
+                                 "of run lengths), or choose other labels with --label")
     return align([("label", "shapes", "")] + [
         (one_line(label), str(count), "crack" if label in crack else "not crack")
         for label, count in sorted(found.items())])

@@ -116,6 +116,12 @@ class Index:
                 and all(os.path.exists(self.folder / file) for file in files)
                 and entry.is_of(photo, unchanged=True))
 
+    def has_changed(self, name: str, photo: Path) -> bool:
+        """Whether finished results are of this path, but of a photo that has been replaced."""
+        entry = self.entries.get(name)
+        return (entry is not None and entry.done and entry.is_of(photo)
+                and not entry.is_of(photo, unchanged=True))
+
     def claim(self, photos: Mapping[str, Path], files: Mapping[str, Sequence[str]],
               inputs: Iterable[Path]) -> None:
         """Note which files a run is about to write for each photo, both by the results' names.

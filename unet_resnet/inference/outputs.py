@@ -88,6 +88,10 @@ class Folder:
                            if (self.path / file).exists()):
             print(f"note: of an earlier run, and not renewed: {', '.join(stale[:3])}"
                   + ", ..." * (len(stale) > 3))
+        changed = [photo for name, photo in photos.items() if self.index.has_changed(name, photo)]
+        if changed:
+            print(f"note: {describe(changed)} changed since the results that are replaced: "
+                  f"{one_line(changed[0])}" + ", ..." * (len(changed) > 1))
         self.index.claim(photos, written, [*found, *masks])
         return photos
 

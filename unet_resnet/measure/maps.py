@@ -102,7 +102,7 @@ def about(positions: Mapping[Path, Position]) -> dict:
     if epsg:  # as in GeoJSON 2008, which QGIS reads; RFC 7946 allows degrees only
         members["crs"] = {"type": "name", "properties": {"name": f"urn:ogc:def:crs:EPSG::{epsg}"}}
     return members | {
-        "note": f"world coordinates, {f'EPSG:{epsg}' if epsg else 'as in the world files'}"}
+        "note": f"world coordinates, {f'EPSG:{epsg}' if epsg else 'in the system of the photos'}"}
 
 
 class Maps:

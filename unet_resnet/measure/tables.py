@@ -158,14 +158,15 @@ class Tables:
         self.photos.write(csv_lines(row.values()))
         self.json.write(f"{self.comma}\n{json.dumps(row | {'cracks_found': inside})}".encode())
         self.comma = ","
+        if not photo:
+            return
         self.classes += found.total.class_lengths
         for line in found.lines_of(wide=False):
             steps = np.hypot(*np.diff(line[:, :2], axis=0).T)
             bins = np.minimum((line[1:, 2] / BIN).round(6), BINS - 1).astype(int)
             self.lengths += np.bincount(bins, steps, BINS)
-        if photo:
-            self.folders.add(row)
-            self.maps.add(name, photo, found, inside)
+        self.folders.add(row)
+        self.maps.add(name, photo, found, inside)
 
     def histogram(self) -> Histogram | None:
         """The length of all cracks by their width, in at most MOST_BARS bars, or in the classes of

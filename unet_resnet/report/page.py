@@ -56,12 +56,14 @@ class Report:
         numbers.pop("crack_share", None)  # the same, rounded
         if truth is not None:
             counts = count(crack, truth)
-            numbers |= {"Dice": counts.dice, "found (px)": counts.tp, "false (px)": counts.fp,
+            dice = counts.dice if truth.any() else None
+            numbers |= {"Dice": dice, "found (px)": counts.tp, "false (px)": counts.fp,
                         "missed (px)": counts.fn}
         small = thumbnails(photo, crack, truth, files[2:])
         pictures = [(link(file, self.path.parent), data_url(picture), picture.size)
                     for file, picture in zip(files, small, strict=True)]
         self.rows.append({"name": name, "folder": str(files[0].parent), "size": photo.shape[:0:-1],
+                          "cracked": numbers.get("cracks", numbers[SHARE]) > 0,
                           "pictures": pictures, "numbers": numbers})
 
     def write(self, about: Mapping[str, object], scores: Mapping[str, Mapping[str, Number]],
@@ -87,7 +89,7 @@ class Report:
         environment.filters["figures"] = figures
         page = environment.from_string(PAGE).stream(
             hashes=HASHES, colours=overlay, photos=len(rows), length=length, wide=wide, unit=unit,
-            cracked=sum(row[SHARE] > 0 for row in numbers), labels=[*labels], rows=rows,
+            cracked=sum(row["cracked"] for row in rows), labels=[*labels], rows=rows,
             widths=widths, scores=scores, about=about,
             failed=[(one_line(path), reason.removeprefix(f"{one_line(path)}: "))
                     for path, reason in failed],

@@ -24,6 +24,11 @@ PACKAGES = ("torch", "torchvision", "numpy", "pillow")
 ROOT = Path(__file__).parents[2]  # of a clone
 
 
+def launcher(processes: int) -> str:
+    """What a command begins with that starts so many processes."""
+    return f"torchrun --nproc-per-node {processes}" if processes > 1 else "python"
+
+
 def record_start(folder: Path, settings: Mapping[str, Any], split: Mapping[str, Any],
                  device: torch.device, precision: torch.dtype, processes: int) -> None:
     """Add this start to the record of the run in run.json, and write its split to split.json.
@@ -38,7 +43,7 @@ def record_start(folder: Path, settings: Mapping[str, Any], split: Mapping[str, 
                          "needed") from error
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
     start = {"date": datetime.now().astimezone().isoformat(timespec="seconds"),
-             "command": shlex.join(["python", *sys.argv]),
+             "command": f"{launcher(processes)} {shlex.join(sys.argv)}",
              "folder": os.getcwd(), "code": code_version(),
              "python": platform.python_version(), "system": platform.platform(),
              **{package: version(package) for package in PACKAGES},

@@ -152,10 +152,9 @@ class Progress:
             yield
         except KeyboardInterrupt:
             self.save()
-            processes = self.group.size
-            program = f"torchrun --nproc-per-node {processes}" if processes > 1 else "python"
-            sys.exit(f"stopped in epoch {len(self.history) + 1}; go on with: {program} train.py "
-                     f"--resume {shlex.quote(self.folder.as_posix())}" if self.group.is_main else 1)
+            sys.exit(f"stopped in epoch {len(self.history) + 1}; go on with: "
+                     f"{manifest.launcher(self.group.size)} train.py --resume "
+                     f"{shlex.quote(self.folder.as_posix())}" if self.group.is_main else 1)
         # A damaged photo, no memory, another process that ended: the run can go on once mended.
         except (OSError, ValueError, RuntimeError, MemoryError):
             # Adam allocates its averages in its first step: half of them could not be resumed.

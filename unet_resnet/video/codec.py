@@ -32,7 +32,7 @@ EXACT = 0x2 | 0x2000 | 0x4000 | 0x40000
 
 class Frame(NamedTuple):
     index: int  # among all frames of the video, from 0
-    seconds: float  # after the first frame
+    seconds: float  # after the start of the stream, where its first frame usually is
     pixels: Tensor  # (3, h, w) uint8 RGB, upright
 
 
