@@ -2,6 +2,7 @@
 
 import copy
 import csv
+import json
 import os
 import signal
 import socket
@@ -218,6 +219,8 @@ def test_the_end_of_one_is_the_end_of_all(trained, tmp_path, ending):
     if ending == "all are asked to stop":
         assert err.count(f"torchrun --nproc-per-node 2 train.py --resume {tmp_path / 'run'}") == 1
         assert err.count("--resume") == 1, "one process speaks"
+        command = json.loads((tmp_path / "run/run.json").read_text())["starts"][0]["command"]
+        assert command.startswith("torchrun --nproc-per-node 2 ")
     else:
         assert "train.py: another process of this training has ended" in err
     assert 'train.py", line' not in err  # torchrun's own traceback stands there

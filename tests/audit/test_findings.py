@@ -127,6 +127,12 @@ def test_each_fault_is_found_and_no_other_invented(folder, kind):
     assert kinds(folder) == expected
 
 
+def test_masks_that_cannot_be_read_are_not_said_to_be_black(folder):
+    black_everywhere(folder)
+    FAULTS["mask cannot be read"](folder)
+    assert "no mask has any crack" not in kinds(folder)
+
+
 @pytest.mark.parametrize("kind", [kind for kind in FAULTS if KINDS[kind][0] == "error"])
 def test_training_stops_on_what_would_spoil_it(folder, kind):
     FAULTS[kind](folder)

@@ -125,6 +125,15 @@ def test_a_foreign_or_damaged_index_is_one_clear_error(infer_with, tmp_path, con
     assert files_in(tmp_path) == before
 
 
+def test_another_photo_in_the_place_of_one_is_named(infer_with, tmp_path):
+    walls = write_pairs(tmp_path / "walls", 0, 2) / "images"
+    assert "note: " not in infer_with("walls/images").out + infer_with("walls/images").out
+    (walls / "wall_0.png").touch()  # the same photo
+    (walls / "wall_1.png").write_bytes((walls / "wall_0.png").read_bytes())
+    note = "note: results of another file are replaced for 1 photo: walls/images/wall_1.png"
+    assert note in infer_with("walls/images").out.splitlines()
+
+
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("nowhere")],
                          ids=["folder", "pipe", "dead link"])
 def test_what_is_no_file_is_no_index(infer_with, tmp_path, make):

@@ -165,6 +165,19 @@ def test_values_are_those_added_and_computed(tmp_path):
     assert len(Page(page).all("tr", **{"class": "clear"})) == 1
 
 
+@pytest.mark.parametrize("numbers, cracked", [({}, 1), ({"cracks": 0}, 0), ({"cracks": 2}, 1)])
+def test_a_photo_has_cracks_if_some_are_counted(tmp_path, numbers, cracked):
+    """Not if it has only an area too wide for a crack; Dice is not defined without true cracks."""
+    report = Report(tmp_path / "page.html")
+    report.add("x", torch.zeros(3, 4, 5, dtype=torch.uint8), torch.ones(1, 4, 5),
+               torch.zeros(1, 4, 5), (Path("a.png"), Path("b.png")), numbers)
+    report.write({}, {}, None)
+    page = Page(tmp_path / "page.html")
+    assert page.inside("dd")[0] == f"{cracked} of 1"
+    assert len(page.all("tr", **{"class": "clear"})) == 1 - cracked
+    assert [cell["data-value"] for cell in page.all("td", **{"data-label": "Dice"})] == [""]
+
+
 @pytest.mark.parametrize("value, text", [
     (None, "–"), (0, "0"), (0.0, "0"), (1234567, "1,234,567"), (7, "7"),
     (1234.5, "1,234"), (99.95, "100"), (12.34, "12.3"), (0.66, "0.66"), (0.0004, "0.0004"),

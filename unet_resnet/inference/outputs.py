@@ -90,7 +90,7 @@ class Folder:
                   + ", ..." * (len(stale) > 3))
         changed = [photo for name, photo in photos.items() if self.index.has_changed(name, photo)]
         if changed:
-            print(f"note: {describe(changed)} changed since the results that are replaced: "
+            print(f"note: results of another file are replaced for {describe(changed)}: "
                   f"{one_line(changed[0])}" + ", ..." * (len(changed) > 1))
         self.index.claim(photos, written, [*found, *masks])
         return photos

@@ -178,8 +178,8 @@ def write(folder: Path, count: int = 200, seed: int = 0, size: int = 256) -> Non
     if note.is_file() and note.read_text() == content:
         return
     if folder.exists():
-        raise FileExistsError(f"{folder} exists and is not this: {content}; delete or "
-                              "rename it")
+        raise FileExistsError(f"{folder} exists and is not this: {content}; "
+                              "delete or rename it")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
         new = Path(scratch, "new")
