@@ -89,10 +89,10 @@ class Folder:
             print(f"note: of an earlier run, and not renewed: {', '.join(stale[:3])}"
                   + ", ..." * (len(stale) > 3))
         changed = [photo for name, photo in photos.items() if self.index.has_changed(name, photo)]
+        self.index.claim(photos, written, [*found, *masks])
         if changed:
             print(f"note: results of another file are replaced for {describe(changed)}: "
                   f"{one_line(changed[0])}" + ", ..." * (len(changed) > 1))
-        self.index.claim(photos, written, [*found, *masks])
         return photos
 
     def write(self, name: str, pictures: Mapping[str, Tensor]) -> list[Path]:
