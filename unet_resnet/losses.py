@@ -1,10 +1,8 @@
 """What is minimised, and what happens on an image without cracks?
 
-All losses take logits (N, 1, H, W) of any float type and truth (N, 1, H, W) in 0..1, compute in
+All losses take logits (N, 1, H, W) of any float type and truth (N, 1, H, W) in 0..1, and compute in
 float32 also inside autocast (sums over 200,000 pixels overflow float16 and are too coarse in
-bfloat16), and return a scalar: the mean over the images, so that two half batches give the same
-gradient as the whole batch. `weights` (N,) replaces the 1 / N of each image if the batch is part of
-a larger one: with 2 of 8 images it is 1/8 for each.
+bfloat16). The parts return the loss of each image, (N,).
 """
 
 from torch import Tensor
@@ -18,22 +16,27 @@ TUBE = 2  # pixels on each side of a centre line that belong to it
 
 
 def crack_loss(logits: Tensor, truth: Tensor, weights: Tensor | None = None) -> Tensor:
-    """What train.py minimises."""
-    return (bce_loss(logits, truth, weights) + dice_loss(logits, truth, weights)
-            + SKELETON * skeleton_recall_loss(logits, truth, weights))
+    """What train.py minimises: the mean over the images, a scalar.
+
+    Two half batches thus give the same gradient as the whole batch. `weights` (N,) replaces the
+    1 / N of each image if the batch is part of a larger one: with 2 of 8 images it is 1/8 for each.
+    """
+    losses = (bce_loss(logits, truth) + dice_loss(logits, truth)
+              + SKELETON * skeleton_recall_loss(logits, truth))
+    return losses.mean() if weights is None else (losses * weights).sum()
 
 
-def bce_loss(logits: Tensor, truth: Tensor, weights: Tensor | None = None) -> Tensor:
+def bce_loss(logits: Tensor, truth: Tensor) -> Tensor:
     """The binary cross-entropy, averaged over the pixels of each image.
 
     On an image without cracks the Dice loss is nearly flat while many pixels are false; there,
     the cross-entropy provides the gradient.
     """
     entropy = F.binary_cross_entropy_with_logits(logits.float(), truth.float(), reduction="none")
-    return _over_images(entropy.flatten(1).mean(1), weights)
+    return entropy.flatten(1).mean(1)
 
 
-def dice_loss(logits: Tensor, truth: Tensor, weights: Tensor | None = None) -> Tensor:
+def dice_loss(logits: Tensor, truth: Tensor) -> Tensor:
     """One minus the soft Dice coefficient of each image.
 
     Source: V-Net (Milletari et al., 2016), but the denominator has plain sums instead of squares.
@@ -43,10 +46,10 @@ def dice_loss(logits: Tensor, truth: Tensor, weights: Tensor | None = None) -> T
     probability, truth = logits.float().sigmoid().flatten(1), truth.float().flatten(1)
     overlap = (probability * truth).sum(1)
     area = probability.sum(1) + truth.sum(1)
-    return _over_images(1 - (2 * overlap + SMOOTH) / (area + SMOOTH), weights)
+    return 1 - (2 * overlap + SMOOTH) / (area + SMOOTH)
 
 
-def skeleton_recall_loss(logits: Tensor, truth: Tensor, weights: Tensor | None = None) -> Tensor:
+def skeleton_recall_loss(logits: Tensor, truth: Tensor) -> Tensor:
     """One minus the share of each image's skeletons that is found; truth must be 0 or 1.
 
     The skeletons are made 5 pixels wide, but no wider than the crack, so cracks count by their
@@ -58,9 +61,4 @@ def skeleton_recall_loss(logits: Tensor, truth: Tensor, weights: Tensor | None =
     cracks = truth.byte()
     tubes = dilate(skeletons(cracks), TUBE) * cracks
     found = (logits.float().sigmoid() * tubes).flatten(1).sum(1)
-    return _over_images(1 - (found + SMOOTH) / (tubes.flatten(1).sum(1) + SMOOTH), weights)
-
-
-def _over_images(losses: Tensor, weights: Tensor | None) -> Tensor:
-    """The mean, or the sum weighted by each image's share."""
-    return losses.mean() if weights is None else (losses * weights).sum()
+    return 1 - (found + SMOOTH) / (tubes.flatten(1).sum(1) + SMOOTH)

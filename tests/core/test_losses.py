@@ -12,11 +12,8 @@ from torch.nn import functional as F
 from unet_resnet.losses import SKELETON, bce_loss, crack_loss, dice_loss, skeleton_recall_loss
 
 
-def both(*arguments: Tensor, **options: Tensor) -> Tensor:
-    return bce_loss(*arguments, **options) + dice_loss(*arguments, **options)
-
-
-in_parts = pytest.mark.parametrize("loss", [bce_loss, dice_loss, both])
+each = pytest.mark.parametrize("loss", [bce_loss, dice_loss, skeleton_recall_loss])
+dense = pytest.mark.parametrize("loss", [bce_loss, dice_loss])  # every pixel has a gradient
 
 
 def drawn(seed: int, *shape: int) -> tuple[Tensor, Tensor]:
@@ -29,7 +26,7 @@ def drawn(seed: int, *shape: int) -> tuple[Tensor, Tensor]:
 
 def gradient(loss: Callable[..., Tensor], logits: Tensor, truth: Tensor) -> Tensor:
     logits = logits.clone().requires_grad_()
-    return torch.autograd.grad(loss(logits, truth), logits)[0]
+    return torch.autograd.grad(loss(logits, truth).mean(), logits)[0]
 
 
 def test_hand_computed():
@@ -45,8 +42,8 @@ def test_equals_brute_force(shape):
     p, t = 1 / (1 + np.exp(-logits.double().numpy())), truth.double().numpy()
     dice = np.mean([1 - (2 * (q * u).sum() + 1) / (q.sum() + u.sum() + 1) for q, u in zip(p, t)])
     entropy = -np.mean(t * np.log(p) + (1 - t) * np.log(1 - p))
-    assert dice_loss(logits, truth).item() == pytest.approx(dice, rel=1e-4)
-    assert bce_loss(logits, truth).item() == pytest.approx(entropy, rel=1e-4)
+    assert dice_loss(logits, truth).mean().item() == pytest.approx(dice, rel=1e-4)
+    assert bce_loss(logits, truth).mean().item() == pytest.approx(entropy, rel=1e-4)
 
 
 @pytest.mark.parametrize("logit", [-8.0, -1.0, 3.0])
@@ -56,38 +53,37 @@ def test_dice_of_a_picture_without_cracks(logit):
     assert loss.item() == pytest.approx(area / (area + 1), rel=1e-4)
 
 
-@in_parts
+@dense
 @pytest.mark.parametrize("logit", [-5.0, 0.0, 5.0])
 def test_without_cracks_every_pixel_is_pushed_down(loss, logit):
     logits, blank = torch.full((2, 1, 8, 8), logit), torch.zeros(2, 1, 8, 8)
     assert (gradient(loss, logits, blank) > 0).all()
 
 
-@in_parts
 @pytest.mark.parametrize("halves", [(3, 1), (1, 3), (2, 2)], ids=str)
-def test_micro_batches_have_the_gradient_of_the_batch(loss, halves):
+def test_micro_batches_have_the_gradient_of_the_batch(halves):
     """Weighted by their sizes, although the last image has no crack and the first has many."""
     logits, truth = drawn(1, 4, 1, 12, 12)
-    micro = [len(some) / 4 * gradient(loss, some, part)
+    micro = [len(some) / 4 * gradient(crack_loss, some, part)
              for some, part in zip(logits.split(halves), truth.split(halves))]
-    torch.testing.assert_close(torch.cat(micro), gradient(loss, logits, truth))
+    torch.testing.assert_close(torch.cat(micro), gradient(crack_loss, logits, truth))
 
 
-@in_parts
-def test_weights_are_those_of_the_images(loss):
+@each
+def test_an_image_has_the_loss_it_has_alone(loss):
     logits, truth = drawn(1, 3, 1, 12, 12)
-    apart = torch.stack([loss(*pair) for pair in zip(logits.split(1), truth.split(1))])
-    weights = torch.tensor([0.5, 0.0, 2.0])
-    torch.testing.assert_close(loss(logits, truth, weights=weights), apart @ weights)
-    torch.testing.assert_close(loss(logits, truth), apart.mean())
+    alone = torch.cat([loss(*pair) for pair in zip(logits.split(1), truth.split(1))])
+    assert alone.shape == (3,)
+    torch.testing.assert_close(loss(logits, truth), alone)
 
 
-@in_parts
+@each
 def test_perfect_and_opposite_predictions(loss):
     truth = drawn(2, 3, 1, 16, 16)[1]
     sure = 40 * (truth - 0.5)
-    assert loss(sure, truth) < 1e-5
-    assert loss(-sure, truth) > 0.9
+    cracked = truth.flatten(1).any(1)
+    assert (loss(sure, truth) < 1e-5).all()
+    assert (loss(-sure, truth)[cracked] > 0.9).all()
 
 
 @pytest.mark.parametrize("loss, most", [(bce_loss, 1e4), (dice_loss, 16 / 17)])
@@ -130,11 +126,11 @@ def test_skeleton_recall_counts_tubes():
         assert skeleton_recall_loss(logits, truth).item() == pytest.approx(share, abs=0.002)
 
 
-def test_crack_loss_is_the_sum_of_its_parts():
+def test_crack_loss_is_the_weighted_sum_of_its_parts():
     logits, truth = drawn(4, 3, 1, 20, 20)
+    apart = (bce_loss(logits, truth) + dice_loss(logits, truth)
+             + SKELETON * skeleton_recall_loss(logits, truth))
     weights = torch.tensor([0.2, 0.0, 0.5])
-    assert torch.equal(crack_loss(logits, truth, weights), both(logits, truth, weights)
-                       + SKELETON * skeleton_recall_loss(logits, truth, weights))
-    apart = torch.stack([crack_loss(*pair) for pair in zip(logits.split(1), truth.split(1))])
+    torch.testing.assert_close(crack_loss(logits, truth, weights), apart @ weights)
     torch.testing.assert_close(crack_loss(logits, truth), apart.mean())
     assert skeleton_recall_loss(logits[2:], torch.zeros(1, 1, 20, 20)) == 0
