@@ -16,7 +16,7 @@ import torch
 from conftest import ROOT
 from hypothesis import example, given, settings, strategies as st
 from PIL import Image, ImageDraw, ImageFont
-from scipy.ndimage import distance_transform_edt
+from scipy.ndimage import distance_transform_edt, label
 from skimage.measure import regionprops
 from torch import Tensor
 from torch.nn import functional as F
@@ -27,7 +27,7 @@ from unet_resnet.measure.tables import BINS, Tables, main_numbers
 from unet_resnet.measure.widths import Crack, class_names, measure
 
 WIDTHS_OF_CRACKS = (1.5, 2.3, 3.0, 4.6, 6.0, 9.5, 15.0)
-# Never along rows or diagonals, where a mask keeps whole rows only: those are tested apart.
+# Never along rows or diagonals, where a mask keeps whole ones only: those are tested apart.
 ANGLES = [math.radians(7.5 * (i + 0.5)) for i in range(24)]
 
 
@@ -104,6 +104,57 @@ def test_cracks_along_the_rows(width, angle):
     crack, = measure(mask if angle == 0 else mask.mT).cracks
     off, *widths = errors(crack, 100, width)
     assert abs(off) < 0.2 and max(map(abs, widths)) < 0.25 and crack.orientation == angle
+
+
+@pytest.mark.parametrize("width", WIDTHS_OF_CRACKS)
+@pytest.mark.parametrize("angle", [45, 135])
+def test_cracks_along_the_diagonals(width, angle):
+    """Diagonals of pixels are 0.71 apart, and a mask has whole ones only."""
+    draws = torch.Generator().manual_seed(5)
+    for _ in range(5):
+        mask = straight(150, width, math.radians(angle), shift(draws))
+        crack, = measure(mask).cracks
+        off, *widths = errors(crack, 150, width)
+        assert abs(off) < 2 and max(map(abs, widths)) < 1
+        assert abs(abs(crack.orientation) - 45) < 0.5 and (crack.branches, crack.ends) == (1, 2)
+
+
+@pytest.mark.parametrize("pitch, width", [(6, 2), (8, 3), (10, 5), (14, 5), (30, 9)])
+def test_a_mesh_keeps_its_crossings(pitch, width):
+    """As of alligator cracking: no merging of crossing after crossing."""
+    end = 10 + 10 * pitch + width
+    mask = torch.zeros(1, end + 10, end + 10)
+    for start in range(10, end - width + 1, pitch):
+        mask[:, start:start + width, 10:end] = mask[:, 10:end, start:start + width] = 1
+    crack, = measure(mask).cracks
+    grid = 22 * (10 * pitch + width)
+    assert 0.93 < crack.length / grid < 1.01 and crack.width_max < 1.6 * width
+    assert crack.branches == 216, "11 x 10 in each direction, less the corners' that are bent"
+    steps = [np.hypot(*np.diff(line[:, :2], axis=0).T).max() for line in measure(mask).lines[0]]
+    assert max(steps) < width + 2, "no line jumps"
+
+
+@pytest.mark.parametrize("width, pores", [(9, 20), (12, 20), (24, 60), (40, 200)])
+def test_pores_grow_no_branches(width, pores):
+    """Holes of two and three pixels, as rubble leaves them: none is between two branches."""
+    draws = np.random.default_rng(0)
+    mask = torch.zeros(1, width + 40, 440)
+    mask[:, 20:20 + width, 20:420] = 1
+    for size in draws.integers(2, 4, pores).tolist():
+        top, left = draws.integers((22, 22), (18 + width - size, 418 - size)).tolist()
+        mask[:, top:top + size, left:left + size] = 0
+    crack, = measure(mask).cracks
+    off, mean, *_ = errors(crack, 400, width)
+    assert abs(off) < 2 and abs(mean) < 1 and (crack.branches, crack.ends) == (1, 2)
+
+
+@pytest.mark.parametrize("hole, branches", [(4, 1), (12, 4)])
+def test_a_hole_as_wide_as_the_crack_beside_it_parts_it(hole, branches):
+    mask = torch.zeros(1, 80, 200)
+    mask[:, 30:50, 20:180] = 1
+    mask[:, 20:60, 80:120] = 1
+    mask[:, 40 - hole // 2:40 + hole // 2, 92:108] = 0
+    assert measure(mask, include_wide=True).total.branches == branches
 
 
 @pytest.mark.parametrize("width", WIDTHS_OF_CRACKS[:-1])
@@ -581,5 +632,8 @@ def test_no_crack_is_wider_than_the_largest_circle_in_it(seed):
     noise = torch.randn(1, 1, 200, 200, generator=torch.Generator().manual_seed(seed))
     mask = F.avg_pool2d(noise, 31, 1, 15)[0] > 0.03
     found = measure(mask, include_wide=True)
-    diameter = 2 * distance_transform_edt(np.pad(mask[0], 1)).max()
+    numbers, count = label(mask[0].numpy(), np.ones((3, 3)))
+    solid = [region | measuring.small_holes(region)
+             for region in (numbers == number for number in range(1, count + 1))]
+    diameter = 2 * distance_transform_edt(np.any(solid, 0)).max()  # the border is no edge
     assert found.cracks and max(crack.width_max for crack in found.cracks) <= diameter + 1

@@ -9,6 +9,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import numpy as np
+
 SLACK = 2.0  # pixels that noise may add to a spur or to the path between two forks
 
 Pixel = tuple[int, int]
@@ -95,19 +97,24 @@ def prune(radius: dict[Pixel, float]) -> list[Branch]:
 
 def join_forks(branches: list[Branch], radius: dict[Pixel, float]
                ) -> tuple[list[Branch], dict[Pixel, list[Pixel]]]:
-    """Merge junctions with touching inscribed circles: a crossing thins to two forks.
+    """Merge junctions that lie in each other's inscribed circles: a crossing thins to two forks.
 
-    Returns the branches except those between merged junctions, and the pixels of each node.
+    Returns the branches except those inside a group, and the pixels of each node. The middle of a
+    group lies in the circles of all its members, so that no branch is bent far to reach it.
     """
     degree = node_degrees(branches)
     members = {node: [node] for node in degree}  # what has become one node shares one list
-    rest = []
-    for branch in branches:
+
+    def near(branch: Branch) -> bool:
+        forks = min(degree[branch.start], degree[branch.end]) > 2
+        return forks and branch.length <= max(radius[branch.start], radius[branch.end]) + SLACK
+
+    for branch in sorted(filter(near, branches), key=lambda branch: branch.length):
         start, end = members[branch.start], members[branch.end]
-        reach = radius[branch.start] + radius[branch.end] + SLACK
-        if min(degree[branch.start], degree[branch.end]) < 3 or branch.length > reach:
-            rest.append(branch)
-        elif start is not end:
+        middle = np.mean(start + end, 0)
+        if start is not end and max(math.dist(pixel, middle) - radius[pixel]
+                                    for pixel in start + end) <= SLACK:
             start += end
             members |= dict.fromkeys(end, start)
-    return rest, members
+    return [branch for branch in branches if not near(branch)
+            or members[branch.start] is not members[branch.end]], members

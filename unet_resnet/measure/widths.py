@@ -1,6 +1,6 @@
 """How long and how wide is each crack? From a mask to numbers, in pixels and in millimetres.
 
-A crack is a connected region of the mask, diagonals included. Holes of one pixel are filled.
+A crack is a connected region of the mask, diagonals included. Small holes are filled.
 
 - Length: of the centre lines of all its branches, from tip to tip.
 - Width: the number of pixels nearest to a piece of the centre line, divided by the length of that
@@ -23,7 +23,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.ndimage import binary_erosion, find_objects, gaussian_filter1d, label
+from scipy.ndimage import (
+    binary_erosion, distance_transform_edt, find_objects, gaussian_filter1d, label, maximum)
 from scipy.spatial import cKDTree
 from skimage.morphology import skeletonize
 from torch import Tensor
@@ -53,7 +54,7 @@ class Crack:
     width_max: float | None = None
     max_x: float | None = None  # where it is widest
     max_y: float | None = None
-    area: int = 0  # pixels
+    area: int = 0  # pixels, small holes included
     orientation: float | None = None  # degrees in (-90, 90]: 0 level, 45 rising to the right
     left: int | None = None  # the bounding box: its first column and row, and its size
     top: int | None = None
@@ -84,6 +85,22 @@ class Measurement:
         """Those of all cracks that are wide, or of all others."""
         return [line for crack, lines in zip(self.cracks, self.lines) if crack.wide == wide
                 for line in lines]
+
+
+def small_holes(crack: np.ndarray) -> np.ndarray:
+    """The holes of one crack, bool (h, w), that are at most half as wide as the crack beside them:
+    noise or rubble, around which there is no second branch."""
+    solid = np.pad(crack, 1)  # what is outside is one piece
+    pieces, count = label(~solid)
+    if count == 1:
+        return np.zeros_like(crack)
+    depth, nearest = distance_transform_edt(solid, return_indices=True)
+    numbers = np.arange(1, count + 1)
+    beside = maximum(depth, pieces[tuple(nearest)], numbers)
+    inside = maximum(distance_transform_edt(~solid), pieces, numbers)
+    small = 2 * inside <= beside
+    small[pieces[0, 0] - 1] = False
+    return np.append(False, small)[pieces][1:-1, 1:-1]
 
 
 def widths(lines: list[Line], pixels: np.ndarray) -> list[np.ndarray]:
@@ -202,10 +219,14 @@ def measure(mask: Tensor, mm_per_pixel: float | None = None,
                          "--scale-bar, or photos with positions in metres")
     limits = [limit / mm_per_pixel for limit in in_mm]
     whole = mask[0].numpy() != 0
-    whole |= binary_erosion(whole, NEIGHBOURS)  # the holes
+    whole |= binary_erosion(whole, NEIGHBOURS)  # holes of one pixel, even in hairlines
+    numbers, count = label(whole, np.ones((3, 3)))
+    boxes = find_objects(numbers)
+    for number, box in enumerate(boxes, start=1):
+        whole[box] |= small_holes(numbers[box] == number)
+    numbers, count = label(whole, np.ones((3, 3)))
     # The border of the photo is no edge of a crack, unless there is no other.
     edge = whole & ~binary_erosion(whole, NEIGHBOURS, border_value=not whole.all())
-    numbers, count = label(whole, np.ones((3, 3)))
     found = []
     for number, box in enumerate(find_objects(numbers), start=1):
         region = numbers[box] == number
