@@ -1,6 +1,6 @@
-"""One photo under each confuser and each photometric transform, as a picture.
+"""A synthetic photo under each confuser and each photometric transform, as a picture.
 
-    python benchmarks/augmentations.py [PHOTO MASK] --output augmentations.png
+    python benchmarks/augmentations.py --output augmentations.png
 """
 
 import argparse
@@ -8,8 +8,6 @@ from pathlib import Path
 
 from torch import Generator
 
-from unet_resnet.audit.scoring import resolve_masks
-from unet_resnet.data import Pair, read_pair
 from unet_resnet.images import write_png
 from unet_resnet.inference import overlay
 from unet_resnet.inference.predictor import to_photo
@@ -22,18 +20,10 @@ SIDE, COLUMNS = 180, 9
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("pair", nargs="*", type=Path, metavar="PHOTO MASK",
-                        help="default: synthetic pavement")
     parser.add_argument("--output", type=Path, default=Path("augmentations.png"))
     parser.add_argument("--seed", type=int, default=4)
     args = parser.parse_args()
-    if len(args.pair) not in (0, 2):
-        parser.error("give a photo and its mask, or none")
     photo, mask = pavement.render(args.seed, size=SIDE)
-    if args.pair:
-        photo, mask = read_pair(*resolve_masks([Pair(*args.pair, "")]))
-    side = min(photo.shape[1:])
-    photo, mask = photo[:, :side, :side], mask[:, :side, :side]
     image, truth = photo.float() / 255, mask.float()
     cells = [("photo", photo), ("mask", overlay.grey(truth))]
     for confuser in CONFUSERS:

@@ -1,12 +1,11 @@
-"""Do fewer, larger tiles that overlap less cost accuracy, and do they leave seams?
+"""Do fewer, larger tiles that overlap less cost accuracy?
 
     python benchmarks/mosaic.py --data crackmix confusers
 
 No data set has masks for photos of 12 megapixels. So photos are joined, row by row, to mosaics of
 4000x3000: once the validation photos of the bundled weights, once synthetic pavement. Each is
 predicted with several tiles and overlaps, the first of which are common elsewhere. Printed are Dice
-at the bundled threshold, pixels computed per pixel of the mosaic, and the seam: the mean change of
-probability across the border of a tile over that across any pixel border, 1 if there is none.
+at the bundled threshold, and pixels computed per pixel of the mosaic.
 """
 
 import argparse
@@ -28,8 +27,7 @@ from unet_resnet.metrics import BINS, counts_at, histogram
 from unet_resnet.synthetic import pavement
 
 HEIGHT, WIDTH = 3000, 4000
-LATTICES = ((640, 0.5), (640, 0.25), (1536, 1 / 24), (tiling.TILE, tiling.OVERLAP), (1536, 1 / 8),
-            (2048, 1 / 16))
+LATTICES = ((640, 0.5), (640, 0.25), (1536, 1 / 24), (tiling.TILE, tiling.OVERLAP), (1536, 1 / 8))
 
 
 def validation_pairs(folders: Sequence[Path], split: Split) -> list[Pair]:
@@ -64,14 +62,6 @@ def counting(probability: Callable[[Tensor], Tensor], areas: list[int]
     return counted
 
 
-def seam(probability: Tensor, tile: int, overlap: float) -> float:
-    """The largest mean change across a horizontal border of tiles, over the mean change."""
-    height, tops = tiling.lattice(HEIGHT, tile, overlap)
-    change = probability[0].diff(dim=0).abs().mean(1)
-    borders = [top - 1 for top in tops if top] + [top + height - 1 for top in tops[:-1]]
-    return (change[borders].max() / change.mean()).item() if borders else 1.0
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, nargs="+", help="data sets of the bundled weights")
@@ -85,16 +75,15 @@ def main() -> None:
         kinds["photos"] = map(read_pair, cycle(pairs))
     for kind, parts in kinds.items():
         mosaics = [mosaic(parts) for _ in range(args.mosaics)]
-        print(f"{kind:12}{'Dice':>8}{'computed':>10}{'seam':>7}")
+        print(f"{kind:12}{'Dice':>8}{'computed':>10}")
         for tile, overlap in LATTICES:
-            total, areas, seams = torch.zeros(2, BINS, dtype=torch.int64), [], []
+            total, areas = torch.zeros(2, BINS, dtype=torch.int64), []
             for photo, mask in mosaics:
                 found = tiling.predict(counting(predictor.probability, areas), photo, tile, overlap)
                 total += histogram(found, mask.bool())
-                seams.append(seam(found, tile, overlap))
             dice = counts_at(total, predictor.threshold).dice
             computed = sum(areas) / (len(mosaics) * HEIGHT * WIDTH)
-            print(f"{tile}, {overlap:.3f} {dice:8.4f}{computed:10.2f}{max(seams):7.2f}", flush=True)
+            print(f"{tile}, {overlap:.3f} {dice:8.4f}{computed:10.2f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from train import schedule  # noqa: E402
 
 ENLARGED, FEW = 4.0, 24  # factor; photos that are enlarged, at most
-UNSEEN, CLEAN = 60, 50  # photos scored of each source left out, at most; false pixels if clean
+UNSEEN = 60  # photos scored of each source left out, at most
 
 Photo = tuple[Pair, Tensor, Tensor]  # probability (1, h, w) uint8 in 256ths, truth (1, h, w) bool
 
@@ -56,11 +56,9 @@ def parse_arguments() -> argparse.Namespace:
     add("--start", default="imagenet", help="a checkpoint, cracks, or ImageNet weights")
     add("--blocks", type=int, nargs=4, default=[3, 4, 6, 3], help="unless --start is a checkpoint")
     add("--peer", action="store_true", help="segmentation_models_pytorch's decoder, from ImageNet")
-    add("--freeze-bn", choices=("none", "encoder", "all"), default="none")
     add("--augment", type=float, default=1.0, metavar="STRENGTH")
     add("--scales", type=float, nargs=2, default=[0.5, 3.0], metavar=("LO", "HI"))
     add("--balance", action="store_true", help="repeat photos with rare widths")
-    add("--confusers", type=int, choices=(0, 1), default=1, help="1: paint confusers into crops")
     add("--crop", type=int, default=256)
     add("--batch", type=int, default=8)
     add("--steps", type=int, default=600)
@@ -125,15 +123,12 @@ def evenly(items: Sequence, count: int) -> Sequence:
 
 def train(model: nn.Module, pairs: Sequence[Pair], args: argparse.Namespace,
           device: torch.device, precision: torch.dtype) -> None:
-    model.to(device, memory_format=memory_format(device)).train(args.freeze_bn != "all")
-    if args.freeze_bn == "encoder":
-        model.encoder.eval()
+    model.to(device, memory_format=memory_format(device)).train()
     inner = set(model.encoder.parameters())
     new = [parameter for parameter in model.parameters() if parameter not in inner]
     slow = {"params": model.encoder.parameters(), "factor": args.encoder_lr}
     optimizer = Adam([{"params": new, "factor": 1.0}, slow], fused=True)
-    augment = Augment(args.crop, confuse if args.confusers else None, photometric,
-                      args.augment, args.scales)
+    augment = Augment(args.crop, confuse, photometric, args.augment, args.scales)
     crops = Crops(balance(pairs) if args.balance else pairs, augment, args.seed)
     loader = DataLoader(crops, args.batch, sampler=range(args.steps * args.batch),
                         num_workers=args.workers)
@@ -188,12 +183,11 @@ def evaluate(probability: Callable[[Tensor], Tensor], seen: Sequence[Pair],
     enlarged = score(predict(probability, [pair for pair, *_ in few], ENLARGED), threshold)
     unseen = pooled(score(predict(probability, left_out), threshold)) if left_out else {}
     total = sheet.summary()["total"]
-    clean = [row["fp"] <= CLEAN for row in sheet.rows if not row["tp"] + row["fn"]]
     return {"threshold": threshold, "macro_dice": macro_dice(sheet, threshold),
             "seen": pooled(sheet), "unseen": unseen, "recall_by_width": total["recall_by_width"],
             "enlarged": {"x1": macro_dice(score(few, threshold), threshold),
                          "x4": macro_dice(enlarged, threshold)},
-            "crack_free": total["crack_free"] | {"clean_share": mean(clean) if clean else None}}
+            "crack_free": total["crack_free"]}
 
 
 def main() -> None:

@@ -27,11 +27,9 @@ def mean_score(row: Row, part: str, score: str, sources: Sequence[str]) -> float
 
 
 COLUMNS: dict[str, tuple[Callable[[Row], float | None], int]] = {  # value of a row, decimals
-    "recall below 5 px": (lambda row: row["recall_by_width"]["recall_below_5px"], 3),
-    "from 50 px": (lambda row: row["recall_by_width"]["recall_from_50px"], 3),
+    "recall from 50 px": (lambda row: row["recall_by_width"]["recall_from_50px"], 3),
     "some at x1": (lambda row: row["enlarged"]["x1"], 3),
     "at x4": (lambda row: row["enlarged"]["x4"], 3),
-    "clean photos": (lambda row: row["crack_free"]["clean_share"], 2),
     "false px per Mpx": (lambda row: row["crack_free"]["false_pixels_per_megapixel"], 0)}
 
 

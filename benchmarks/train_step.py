@@ -22,7 +22,6 @@ from torch.profiler import ProfilerActivity, profile
 
 from unet_resnet import UNetResNet
 from unet_resnet.device import autocast, pick_device, pick_precision
-from unet_resnet.files import is_out_of_memory
 from unet_resnet.losses import crack_loss
 from unet_resnet.training import memory
 from unet_resnet.training.recompute import recompute_activations
@@ -89,25 +88,6 @@ def peak_bytes(side: str, crops: int, size: int, device: torch.device,
     return most + 12 * sum(parameter.numel() for parameter in model.parameters())
 
 
-def largest_that_fits(side: str, gigabytes: float, device: torch.device, precision: torch.dtype,
-                      candidates: list[tuple[int, int]]) -> tuple[int, int]:
-    """The last of these (crops, size) with which a step fits into so much memory."""
-    total = torch.cuda.get_device_properties(device).total_memory
-    torch.cuda.set_per_process_memory_fraction(min(1.0, gigabytes * memory.GB / total))
-    fits = (0, 0)
-    for crops, size in candidates:
-        torch.cuda.empty_cache()
-        try:
-            peak_bytes(side, crops, size, device, precision)
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            break
-        fits = crops, size
-    torch.cuda.set_per_process_memory_fraction(1.0)
-    return fits
-
-
 def memory_of_cards(size: int, device: torch.device, precision: torch.dtype) -> None:
     """Peaks with 2 and with 8 crops, and how many crops therefore fit on a card."""
     for side in SIDES:
@@ -118,17 +98,6 @@ def memory_of_cards(size: int, device: torch.device, precision: torch.dtype) -> 
                 for gigabytes in CARDS)
         print(f"{side}: peak {two:.2f} GB with 2 crops, {eight:.2f} GB with 8; crops that fit, "
               f"{OVERHEAD} GB set aside: {', '.join(fits)}")
-
-
-def on_a_gpu(device: torch.device, precision: torch.dtype) -> None:
-    """The largest batch and the largest crop with which a step fits into so much memory."""
-    for gigabytes in CARDS:
-        for side in SIDES:
-            crops = largest_that_fits(side, gigabytes, device, precision,
-                                      [(crops, 448) for crops in range(1, 65)])[0]
-            size = largest_that_fits(side, gigabytes, device, precision,
-                                     [(1, size) for size in range(448, 4097, 64)])[1]
-            print(f"{side}, {gigabytes} GB: {crops} crops of 448, or 1 crop of {size}")
 
 
 def main() -> None:
@@ -150,8 +119,6 @@ def main() -> None:
     print(table("one step", "seconds", interleave(steps, args.rounds), (AS_USED, TREATED)))
     del steps
     memory_of_cards(args.crop, device, precision)
-    if device.type == "cuda":
-        on_a_gpu(device, precision)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
     python benchmarks/widths.py --data crackmix confusers --checkpoint runs/cracks-1 --calibrate
 
 Each validation photo of the checkpoint is predicted and measured as infer.py does, and so is its
-mask. Ratios are per photo: predicted over true mean width, and length. Printed are medians,
-quartiles and correlations, by source and by true mean width. Photos without a true crack are left
+mask. Ratios are per photo: predicted over true mean width, and length. Printed are medians
+and quartiles, by source and by true mean width. Photos without a true crack are left
 out; those in which nothing is found are counted as missed.
 
 --calibrate: the factor for widths that makes the median ratio 1 on every other photo, and its
@@ -63,25 +63,23 @@ def width_class(photo: Photo) -> str:
 
 
 def quartiles(found: np.ndarray, true: np.ndarray) -> tuple[str, ...]:
-    """Median and quartiles of the ratio, and the correlation, a dash where it has no meaning."""
+    """Median and quartiles of the ratio."""
     low, middle, high = np.quantile(found / true, (0.25, 0.5, 0.75))
-    spread = len(found) > 2 and found.std() > 0 and true.std() > 0
-    return (f"{middle:.2f}", f"{low:.2f} to {high:.2f}",
-            f"{np.corrcoef(found, true)[0, 1]:.2f}" if spread else "-")
+    return f"{middle:.2f}", f"{low:.2f} to {high:.2f}"
 
 
 def line(name: str, photos: Sequence[Photo]) -> tuple[str, ...]:
     found = np.array([photo[1:] for photo in photos if photo.length]).T
     counts = str(len(photos)), str(sum(not photo.length for photo in photos))
     if not found.size:
-        return (name, *counts, *6 * ["-"])
+        return (name, *counts, *4 * ["-"])
     true_width, width, true_length, length = found
     return (name, *counts, *quartiles(width, true_width), *quartiles(length, true_length))
 
 
 def table(photos: Sequence[Photo]) -> str:
-    ratio = "median", "quartiles", "corr."
-    lines = [("", "", "", "width", "", "", "length", "", ""), ("", "photos", "missed", *2 * ratio)]
+    ratio = "median", "quartiles"
+    lines = [("", "", "", "width", "", "length", ""), ("", "photos", "missed", *2 * ratio)]
     for name_of in (lambda photo: photo.source, width_class):
         lines += [line(name, [photo for photo in photos if name_of(photo) == name])
                   for name in sorted({*map(name_of, photos)})]

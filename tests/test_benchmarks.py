@@ -140,9 +140,9 @@ def test_widths_of_predictions_and_masks(sets, tiny, tmp_path):
 def test_ratios_of_widths():
     """Found a quarter too wide and as long as they are, one missed; a factor of 0.8 mends that."""
     photos = [widths.Photo("a", float(w), 1.25 * w, 10.0 * w, 10.0 * w) for w in range(2, 10)]
-    name, count, missed, width, spread, correlation, length, *_ = widths.line("a", [
+    name, count, missed, width, spread, length, *_ = widths.line("a", [
         *photos, widths.Photo("a", 5.0, 0.0, 30.0, 0.0)])
-    assert (count, missed, width, spread, correlation) == ("9", "1", "1.25", "1.25 to 1.25", "1.00")
+    assert (count, missed, width, spread) == ("9", "1", "1.25", "1.25 to 1.25")
     assert length == "1.00"
     assert widths.line("b", [widths.Photo("b", 5.0, 0.0, 30.0, 0.0)])[1:4] == ("1", "1", "-")
     assert [widths.width_class(photo) for photo in (photos[0], photos[1], photos[-1])] == [
@@ -153,16 +153,14 @@ def test_ratios_of_widths():
     assert "too few" in widths.calibration(photos[:1])
 
 
-def test_pictures_for_the_docs(tiny, sets, tmp_path):
-    photo, mask = (sets / "crackmix" / part / "CFD_000.png" for part in ("images", "masks"))
-    for name, *arguments in (("augmentations", photo, mask),
+def test_pictures_for_the_docs(tiny, tmp_path):
+    for name, *arguments in (("augmentations",),
                              ("failures", "--checkpoint", tiny),
                              ("showcase", "--checkpoint", tiny)):
         outcome = run_script(tmp_path, f"benchmarks/{name}.py", *arguments)
         assert outcome.status == 0, outcome.err
         picture, = tmp_path.glob(f"{name}.*")
         assert read_photo(picture).shape[2] > 900
-    refused(run_script(tmp_path, "benchmarks/augmentations.py", photo), "augmentations.py", "mask")
 
 
 # The stress sheet
