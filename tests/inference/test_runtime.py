@@ -62,7 +62,7 @@ def test_infer_writes_and_scores_the_same(folder):
     ("--checkpoint text.onnx", ["text.onnx", "not an ONNX file", "export it again"]),
     ("--checkpoint other.onnx", ["other.onnx", "not an ONNX file of unet_resnet.export"]),
     ("--checkpoint qgis.onnx", ["qgis.onnx", "one size", "without --deepness"]),
-    ("--checkpoint cracks.onnx --device mps", ["--device mps", "CPUExecutionProvider", "use cpu"]),
+    ("--checkpoint cracks.onnx --device mps", ["--device mps", "on the CPU", "use cpu"]),
     ("--checkpoint cracks.onnx --precision bf16", ["--precision bf16", "omit it"]),
 ])
 def test_one_line_for_what_cannot_predict(folder, arguments, words):

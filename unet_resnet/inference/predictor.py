@@ -117,7 +117,8 @@ def load(path: str | Path = checkpoint.SHIPPED, device: str = "auto", precision:
     if Path(path).suffix == ".onnx":
         if precision != "auto":
             raise ValueError(f"--precision {precision}: an ONNX file has its own; omit it")
-        probability, own, split, where = runtime.load(Path(path), device)
+        probability, own, split = runtime.load(Path(path), device)
+        where = torch.device("cpu")
     else:
         where = pick_device(device)
         dtype = pick_precision(precision, where)

@@ -10,30 +10,26 @@ from torch import Tensor
 from unet_resnet.checkpoint import Split
 from unet_resnet.files import check_extra
 
-# By device, the faster first; onnxruntime-openvino and onnxruntime-gpu have the others.
-PROVIDERS = {"cpu": ("OpenVINOExecutionProvider", "CPUExecutionProvider"),
-             "cuda": ("CUDAExecutionProvider",)}
+# On the CPU, which is what the file is for; the faster first, which onnxruntime-openvino has.
+PROVIDERS = ("OpenVINOExecutionProvider", "CPUExecutionProvider")
 
 
-def load(path: Path, device: str) -> tuple[Callable[[Tensor], Tensor], float, Split, torch.device]:
-    """A function from tiles (N, 3, h, w) uint8 to probabilities (N, 1, h, w) float32, the
-    threshold, the split of the training and the device of a file of unet_resnet.export.
+def load(path: Path, device: str) -> tuple[Callable[[Tensor], Tensor], float, Split]:
+    """A function from tiles (N, 3, h, w) uint8 to probabilities (N, 1, h, w) float32, and the
+    threshold and the split of the training in a file of unet_resnet.export.
 
-    device: cpu, cuda or auto, which is cuda if this onnxruntime can use it. Raises
-    FileNotFoundError, ModuleNotFoundError without onnxruntime, and ValueError for other files and
-    devices.
+    device: cpu or auto. Raises FileNotFoundError, ModuleNotFoundError without onnxruntime, and
+    ValueError for other files and devices.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     check_extra("onnx", "a network in ONNX", "onnxruntime")
     import onnxruntime
+    if device not in ("auto", "cpu"):
+        raise ValueError(f"--device {device}: ONNX files are computed on the CPU; use cpu, or the "
+                         "checkpoint that this file was exported from")
     present = onnxruntime.get_available_providers()
-    if device == "auto":
-        device = "cuda" if "CUDAExecutionProvider" in present else "cpu"
-    providers = [name for name in PROVIDERS.get(device, ()) if name in present]
-    if not providers:
-        raise ValueError(f"--device {device}: not for this ONNX file, since onnxruntime has "
-                         f"{', '.join(present)}; use cpu")
+    providers = [name for name in PROVIDERS if name in present]
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     # Threads that spin while they wait would starve on a busy machine.
@@ -51,4 +47,4 @@ def load(path: Path, device: str) -> tuple[Callable[[Tensor], Tensor], float, Sp
     def probability(tiles: Tensor) -> Tensor:
         image = (tiles.float() / 255).numpy()
         return torch.from_numpy(session.run(None, {"image": image})[0])
-    return probability, threshold, split, torch.device(device)
+    return probability, threshold, split
