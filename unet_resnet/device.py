@@ -7,8 +7,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-# Builds for compute capabilities 5.0 to 9.0, and from 7.5 on (release matrix of pytorch).
-WHEELS = "https://download.pytorch.org/whl"
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -48,8 +46,7 @@ def why_not_cuda(name: str, device: torch.device) -> str:
         return ""
     built = f"for CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
     return (f"note: computing on the CPU: torch {torch.__version__}, built {built}, cannot use the "
-            "NVIDIA card or driver here: pip install --force-reinstall torch torchvision "
-            f"--index-url {WHEELS}/cu126 (cards from before 2018) or {WHEELS}/cu130\n")
+            "NVIDIA card or driver here; pytorch.org/get-started/locally has other builds\n")
 
 
 def memory_format(device: torch.device) -> torch.memory_format:

@@ -133,12 +133,9 @@ def infer_rule(masks: Sequence[MaskValues]) -> tuple[MaskRule, str, list[Path]]:
     first = max(uses, key=lambda label: (uses[label], np.max(label), str(label)))
     black = any(mask.values[0] for mask in masks)
     if odd := [path for path in found if found[path] - {first} or not black]:
-        values = [0] if black else []
-        values += sorted(found[odd[0]], key=np.max)
-        listed = [str(value) for value in values]
-        if len(values) > MAX_LISTED:
-            listed[MAX_LISTED:] = ["..."]
-        return MaskRule(), (f"has {', '.join(listed)}; expected 0 and one other value, the same in "
+        values = [0] * black + sorted(found[odd[0]], key=np.max)
+        listed = ", ".join(map(str, values[:MAX_LISTED])) + ", ..." * (len(values) > MAX_LISTED)
+        return MaskRule(), (f"has {listed}; expected 0 and one other value, the same in "
                             f"all masks of the folder; {MASK_REMEDY}"), odd
     kind = "values 0 and" if isinstance(first, int) else "colour"
     rule = MaskRule(int(np.max(first)) // 2)

@@ -86,9 +86,7 @@ class Progress:
             load_optimizer(self.optimizer, last.optimizer, folder / "last.pt")
             if last.scaler:  # empty unless the run was in fp16
                 self.scaler.load_state_dict(last.scaler)
-            self.losses = last.losses
-            # The best epoch of older runs was that of the best Dice over all pixels.
-            self.history = [{"mean_dice": row["dice"]} | row for row in last.history]
+            self.losses, self.history = last.losses, last.history
         if self.group.is_main:
             data = self.settings["data"]
             self.folder = folder or next_free(Path(data[0]).name if data else "sample")

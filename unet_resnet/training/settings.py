@@ -62,8 +62,6 @@ def from_flags(description: str, is_main: bool) -> tuple[
             lock(folder)
         resumed = checkpoint.read(folder / "last.pt")
         settings = DEFAULTS | resumed.settings
-        if isinstance(settings["freeze_bn"], bool):  # of a run from before there was "all"
-            settings["freeze_bn"] = "encoder" if settings["freeze_bn"] else "none"
         print(f"continuing {folder} after epoch {len(resumed.history)}")
         print_changes(given, settings, folder)
         settings |= given
