@@ -418,7 +418,7 @@ def test_the_report_names_a_bad_mask(reported, name):
     assert (kind, path) in reported[1]
 
 
-@pytest.mark.parametrize("name", [*IN_DATA, *MASKS], ids=ascii)
+@pytest.mark.parametrize("name", [*list(IN_DATA)[::6], *list(MASKS)[::6]], ids=ascii)
 def test_training_refuses_a_bad_file_at_once(walls, tmp_path, name):
     shutil.copytree(walls, tmp_path / "walls")
     (add_photo if name in IN_DATA else add_mask)(tmp_path / "walls", name)

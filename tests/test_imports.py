@@ -89,16 +89,6 @@ def test_a_broken_rule_is_noticed(module, source):
     assert len(faults(module, source)) == 1
 
 
-@pytest.mark.parametrize("module, source", [
-    ("unet_resnet.model", "from unet_resnet.encoder import ResNetEncoder\nfrom torch import nn"),
-    ("unet_resnet.imagenet", "from torchvision import models\nfrom unet_resnet import encoder"),
-    ("unet_resnet.report.page", "from unet_resnet.inference import overlay\nimport jinja2"),
-    ("train", "from unet_resnet import UNetResNet, tiling\nfrom unet_resnet.audit import split"),
-])
-def test_a_kept_rule_is_not(module, source):
-    assert faults(module, source) == []
-
-
 def test_the_network_alone_is_light():
     """torchvision takes seconds to import, and only a download of weights needs it."""
     code = (f"import sys; from {PACKAGE} import UNetResNet; "

@@ -367,12 +367,6 @@ def test_a_mask_of_another_size_is_reported_and_the_others_scored(infer_with, ne
     assert found["total"]["pooled"]["images"] == 5
 
 
-def test_masks_that_fit_no_photo_score_nothing(infer_with, new_pairs, tmp_path):
-    noise(tmp_path / "x.png", 9, 9)
-    outcome = infer_with("x.png", "--masks", "unseen/masks")
-    assert outcome.status == 1 and "mask" in outcome.err.splitlines()[-1]
-
-
 @pytest.mark.parametrize("name", ["scores.json", "scores.csv", "worst.png"])
 def test_a_users_score_file_is_left_alone(infer_with, new_pairs, tmp_path, name):
     (tmp_path / "out").mkdir()

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, TINY, write_pairs
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(
-    not Path("/proc/self/statm").exists(), reason="Linux tells in /proc what a process holds")]
+pytestmark = pytest.mark.skipif(
+    not Path("/proc/self/statm").exists(), reason="Linux tells in /proc what a process holds")
 
 PHOTOS, KINDS, SIDE = 5_000, 10, 32
 SLACK = 4.0  # MB: 2 of hashes; photos kept whole would make 14, the crops of two epochs 9

@@ -137,7 +137,6 @@ def step_in_a_group() -> None:
     group.leave()
 
 
-@pytest.mark.slow
 def test_two_processes_step_as_one(tmp_path):
     """Of five crops in micro-batches of two, which no sharing divides evenly."""
     (tmp_path / "step.py").write_text(
@@ -162,7 +161,6 @@ def test_two_processes_step_as_one(tmp_path):
     (tmp_path / "step.pt").unlink()
 
 
-@pytest.mark.slow
 def test_torchrun_trains_and_scores_as_one_process_would(trained, tmp_path):
     """The scores in history.csv are those of best.pt over all photos, each counted once."""
     (tmp_path / "walls").symlink_to(trained / "walls")
@@ -195,7 +193,6 @@ def workers_of(process: subprocess.Popen) -> list[int]:
     return sorted(map(int, children))
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
 @pytest.mark.parametrize("ending", ("one is killed", "all are asked to stop"))
 def test_the_end_of_one_is_the_end_of_all(trained, tmp_path, ending):

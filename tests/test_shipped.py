@@ -84,7 +84,6 @@ def test_infer_works_right_after_the_install(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"photo.png", "predictions"}
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs photographs beside the repository")
 def test_photographs_that_it_has_not_learned_from(network):
     """Every fifth of the validation photos of DeepCrack."""

@@ -205,7 +205,6 @@ def test_running_out_of_memory_halves_the_micro_batch_and_loses_nothing(whole, m
         update(model, optimizer, window, micro_batch=2)
 
 
-@pytest.mark.slow
 def test_compiled_gradients_are_the_same():
     """With the last, smaller micro-batch of a window as well. The graphs are those of --compile;
     they run without the generated code, whose compilation takes minutes on a CPU."""
@@ -453,12 +452,6 @@ def test_a_split_that_leaves_photos_out_can_be_resumed(script, tmp_path):
     assert "3 photos to train on, 1 to validate on" in again.out
 
 
-def test_resuming_best_is_refused(trained, script, tmp_path):
-    (tmp_path / "run").mkdir()
-    shutil.copy(trained / "runs/walls-1/best.pt", tmp_path / "run/last.pt")
-    refused(script("train.py", "--resume", "run"), "train.py", "run/last.pt", "incompatible")
-
-
 def test_a_resumed_run_says_which_settings_change_and_keeps_the_others(trained, script, tmp_path):
     shutil.copytree(trained / "runs" / "walls-1", tmp_path / "run")
     outcome = script("train.py", "--resume", "run", "--epochs", 3, "--lr", 0.001, "--seed", 0)
@@ -588,16 +581,6 @@ def test_frozen_batchnorm_keeps_its_statistics(trained, script, tmp_path, which,
     assert changed == {"encoder", "decoder"} - set(kept)
 
 
-@pytest.mark.parametrize("stored, means", [(False, "none"), (True, "encoder"), ("all", "all")])
-def test_batchnorm_of_a_resumed_run_stays_frozen(trained, monkeypatch, tmp_path, stored, means):
-    last = torch.load(trained / "runs/walls-1/last.pt", weights_only=True)
-    last["settings"]["freeze_bn"] = stored  # True and False: what older versions stored
-    torch.save(last, tmp_path / "last.pt")
-    monkeypatch.setattr(sys, "argv", ["train.py", "--resume", str(tmp_path), "--epochs", "9"])
-    args, *_ = settings.from_flags("", True)
-    assert args.freeze_bn == means
-
-
 def test_an_encoder_by_name(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train.py", "--data", "cracks", "--encoder", "resnet50"])
     args, *_ = settings.from_flags("", True)
@@ -673,7 +656,6 @@ def test_a_worker_that_is_still_reading_does_not_hold_up_the_end():
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=120, check=True)
 
 
-@pytest.mark.slow
 def test_the_readmes_first_commands(tmp_path, script):
     """No arguments at all but for a shorter training; then the command that is printed last."""
     outcome = command(str(ROOT / "train.py"), "--epochs", "1", "--crop", "64", cwd=tmp_path)

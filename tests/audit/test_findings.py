@@ -236,12 +236,6 @@ def test_drawn_cracks_are_not_frayed(index):
     assert crack.any() and not is_frayed(crack)
 
 
-def test_a_missing_data_set_is_one_line(tmp_path):
-    result = run(tmp_path / "nowhere")
-    assert result.returncode == 1 and result.stdout == ""
-    assert result.stderr.count("\n") == 1 and "nowhere" in result.stderr
-
-
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs the khanhha sample beside the repository")
 def test_frayed_masks_of_the_11k_set_are_told_from_its_thin_ones():
     frayed = {"Rissbilder": True, "Volker": True, "Eugen": True,

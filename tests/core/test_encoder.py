@@ -29,8 +29,7 @@ def maps_of(network: models.ResNet, image: Tensor) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("blocks", [
-    (1, 2, 1, 3), NETWORKS["resnet50"],
-    pytest.param(NETWORKS["resnet101"], marks=pytest.mark.slow)], ids=str)
+    (1, 2, 1, 3), NETWORKS["resnet50"], NETWORKS["resnet101"]], ids=str)
 @pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
 def test_maps_and_statistics_equal_torchvision(blocks, training):
     torch.manual_seed(0)

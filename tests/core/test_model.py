@@ -114,7 +114,6 @@ def test_default_is_resnet101_with_the_promised_decoder():
         (64, 224, 224), (256, 112, 112), (512, 56, 56), (1024, 28, 28), (2048, 14, 14)]
 
 
-@pytest.mark.slow
 def test_default_runs():
     logits = UNetResNet().eval()(photo(1, 64, 50))
     assert logits.shape == (1, 1, 64, 50) and logits.isfinite().all()

@@ -2,7 +2,6 @@
 
 import copy
 
-import pytest
 import torch
 from torch import nn
 
@@ -21,8 +20,3 @@ def test_same_logits_without_a_batchnorm():
         torch.testing.assert_close(folded(image), expected)
         assert torch.equal(model(image), expected) and expected.std() > 0
     assert not [module for module in folded.modules() if isinstance(module, nn.BatchNorm2d)]
-
-
-def test_a_network_in_training_is_refused():
-    with pytest.raises(AssertionError):
-        fuse_batchnorm(UNetResNet((1, 1, 1, 1), (8, 8, 8, 8, 8)).train())

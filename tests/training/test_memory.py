@@ -68,11 +68,6 @@ def test_the_estimate_advises_where_memory_is_short(monkeypatch, free, advice):
     assert all((flag in line) == advice for flag in ("--micro-batch", "--recompute", "--crop"))
 
 
-def test_free_memory_is_plausible():
-    free = memory.free_bytes(CPU)
-    assert free == 0 or 1e8 < free < 1e14
-
-
 def test_the_complaint_of_a_full_memory_is_recognised():
     """As torch words it for a CPU: a petabyte is more than any machine has."""
     with pytest.raises(RuntimeError) as caught:
