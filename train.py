@@ -37,7 +37,7 @@ from unet_resnet.training.signals import Stop, ignore_signals
 SAMPLE_SET, SAMPLE_COUNT = Path("sample_set"), 240
 WARMUP, PREVIEWS = 0.05, 6  # share of all updates; validation photos in preview.png
 FEW = 10  # validation photos; chosen on fewer, a threshold would be chance
-SCORES = (*metrics.SCORES, "accuracy", "black_accuracy")  # in history.csv
+LOGGED = (*metrics.SCORES, "accuracy", "black_accuracy")  # in history.csv
 
 
 def main() -> None:
@@ -102,7 +102,7 @@ def make_model(args: argparse.Namespace, saved: checkpoint.Checkpoint | None, de
 
 
 def make_optimizer(model: UNetResNet, encoder_lr: float) -> Adam:
-    """Adam with two learning rates, the schedule's times a factor: lower for trained weights."""
+    """Adam; the encoder's learning rate is `encoder_lr` times that of decoder and head."""
     new = [*model.decoder.parameters(), *model.head.parameters()]
     slow = {"params": model.encoder.parameters(), "factor": encoder_lr}
     return Adam([{"params": new, "factor": 1.0}, slow], fused=True)  # one pass over the weights
@@ -121,36 +121,37 @@ def train(args: argparse.Namespace, network: nn.Module, crops: Crops,
           validation_pairs: Sequence[Pair], progress: Progress, precision: torch.dtype) -> None:
     """Epoch by epoch: an update per window (the crops of a batch), then validation and saving."""
     model, optimizer, group = progress.model, progress.optimizer, progress.group
-    device, stop = next(model.parameters()).device, Stop(group)
-    updates = -(-len(crops) // args.batch_size)  # in an epoch
+    device, stop, settings = next(model.parameters()).device, Stop(group), progress.settings
+    updates = -(-len(crops) // args.batch_size)  # an epoch's; the last may reach into the next one
     for epoch in range(len(progress.history), args.epochs):
-        began, done = time.perf_counter(), len(progress.losses)  # done: before a run was resumed
+        began, done = time.perf_counter(), len(progress.losses)  # updates, by a run that is resumed
         network.train(args.freeze_bn != "all")  # only BatchNorm behaves differently in it
         if args.freeze_bn == "encoder":
             model.encoder.eval()
-        left = windows.of_epoch(epoch, crops, args.batch_size, done, args.workers, group, device)
+        numbers = range(epoch * updates + done, (epoch + 1) * updates)
+        left = windows.read(numbers, crops, args.batch_size, args.workers, group, device)
         with tqdm(left, f"epoch {epoch + 1}/{args.epochs}", updates, initial=done, unit="update",
                   leave=False, disable=not group.is_main) as bar:
-            for update, window in enumerate(bar, done):
-                lr = args.lr * schedule(epoch * updates + update, args.epochs * updates)
+            for window, number in zip(bar, numbers):
+                lr = args.lr * schedule(number, args.epochs * updates)
                 for parameters in optimizer.param_groups:
                     parameters["lr"] = lr * parameters["factor"]
-                loss, args.micro_batch = train_window(network, optimizer, progress.scaler, window,
-                                                      args.micro_batch, precision, group, stop)
+                loss, settings["micro_batch"] = train_window(
+                    network, optimizer, progress.scaler, window, settings["micro_batch"], precision,
+                    group, stop)
                 progress.losses.append(loss)
                 bar.set_postfix(loss=loss, lr=lr)
                 windows.check_skipped(progress.losses, epoch, updates)
                 stop.check_together(device)
                 progress.save_when_due()
         seconds = round(time.perf_counter() - began, 1)
-        if group.size > 1:  # torchrun waits 30 s for processes to stop, validation may take more
-            progress.save()
+        progress.save()  # validation may take long, and torchrun kills what takes 30 s to stop
         histograms, shown = validate(model, validation_pairs, precision, args.workers, group, stop)
         threshold, mean_dice = metrics.best_threshold([*histograms.values()], args.threshold)
         scores = metrics.counts_at(sum(histograms.values()), threshold)  # over all pixels
         mean_loss = fmean(loss for loss in progress.losses if loss is not None)
         row = {"epoch": epoch + 1, "loss": mean_loss, "seconds": seconds, "threshold": threshold,
-               "mean_dice": mean_dice, **{name: getattr(scores, name) for name in SCORES}}
+               "mean_dice": mean_dice, **{name: getattr(scores, name) for name in LOGGED}}
         if group.is_main:
             show(row, args.epochs, histograms, shown, progress)
         progress.end_epoch(row)  # writes best.pt, history.csv and last.pt
@@ -224,7 +225,7 @@ def show(row: dict[str, float], epochs: int, histograms: Mapping[str, Tensor],
     """Print the scores of an epoch, and write preview.png."""
     names = ("loss", "mean_dice", *metrics.SCORES, "threshold")
     scores = "  ".join(f"{name} {row[name]:.3f}" for name in names)
-    print(f"epoch {row['epoch']}/{epochs}  {scores}" + "  (best so far)" * progress.is_best(row))
+    print(f"epoch {row['epoch']}/{epochs}  {scores}" + "  -> best.pt" * progress.to_keep(row))
     cracked = {source: one for source, one in histograms.items() if one[1].any()}
     if 2 <= len(cracked) <= 12:
         print("dice by source", *(f"{source} {metrics.counts_at(one, row['threshold']).dice:.3f}"

@@ -145,7 +145,7 @@ class Killed(BaseException):
 
 @pytest.mark.usefixtures("thin", "walls")
 @pytest.mark.parametrize("write, number", (
-    ("best.pt", 1), ("history.csv", 1), ("preview.png", 2), ("last.pt", 9)))
+    ("best.pt", 1), ("history.csv", 1), ("preview.png", 2), ("last.pt", 11)))
 def test_killed_between_two_writes(script, tmp_path, whole, monkeypatch, write, number):
     """At an epoch's end, the first or the last, before a file takes its name for that time."""
     replace, written = os.replace, []
@@ -456,7 +456,7 @@ def test_bad_updates_in_a_row_stop_training_and_leave_the_last_good_state(script
                                                                           monkeypatch):
     """The second epoch has no other: last.pt stays that of the first."""
     with monkeypatch.context() as patch:
-        patch.setattr(losses, "crack_loss", poison(*range(6, 99))(crack_loss))
+        patch.setattr(losses, "crack_loss", poison(*range(7, 99))(crack_loss))
         outcome = script("train.py", *START, "--output", "run")
     refused(outcome, "train.py", "not finite in 3 updates in a row", "--lr", "--precision fp32")
     last = checkpoint.read(tmp_path / "run/last.pt")

@@ -251,7 +251,7 @@ def test_best_stays_when_later_epochs_are_worse(whole, tmp_path):
         counts = histogram(prediction, truth.bool())
         threshold, dice = best_threshold([counts])
         row = {"epoch": len(progress.history) + 1, "threshold": threshold, "mean_dice": dice} | {
-            name: getattr(counts_at(counts, threshold), name) for name in train.SCORES} | {
+            name: getattr(counts_at(counts, threshold), name) for name in train.LOGGED} | {
             "loss": 1.0}
         train.show(row, 3, {"walls": counts}, [[(images[0] * 255).byte(), truth, prediction]],
                    progress)

@@ -3,10 +3,9 @@
 import hashlib
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import cycle, islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -39,7 +38,7 @@ class Pair:
 
     @property
     def name(self) -> str:
-        """The photo's name with its sub-folders, such as day1/001.jpg."""
+        """The photo's name with its subfolders, such as day1/001.jpg."""
         return f"{self.folder}/{self.image.name}" if self.folder else self.image.name
 
 
@@ -70,8 +69,9 @@ def balance(pairs: Sequence[Pair], minimum: int = 1) -> list[Pair]:
     of them repeated until there are at least `minimum`.
 
     The widest place of a mask gives its width class (`WIDTHS`); each class is brought to a fifth of
-    its source's photos (repeat factor sampling; Gupta et al., LVIS, 2019). Photos without cracks,
-    if there are any, are brought to a third of the epoch: they teach what is not a crack.
+    its source's photos (repeat factor sampling; Gupta et al., LVIS, 2019; but by the number that is
+    missing, not its root). Photos without cracks, if there are any, are brought to a third of the
+    epoch: they teach what is not a crack.
     """
     def widest_class(pair: Pair) -> int:
         mask = pair.rule.read(pair.mask, pair.image)
@@ -90,9 +90,11 @@ def balance(pairs: Sequence[Pair], minimum: int = 1) -> list[Pair]:
     return epoch * -(-minimum // len(epoch))
 
 
-def repeats(members: Sequence[Pair], target: int) -> Iterator[Pair]:
-    """The repeats that bring the members to the target number, or to six times their own."""
-    return islice(cycle(members), max(0, min(target, 6 * len(members)) - len(members)))
+def repeats(members: Sequence[Pair], target: int) -> list[Pair]:
+    """The repeats that bring the members to the target number, or to six times their own; from all
+    over the list, since a few of a photograph's tiles follow each other in it."""
+    extra = max(0, min(target, 6 * len(members)) - len(members))
+    return [members[i * len(members) // extra] for i in range(extra)]
 
 
 def derive_seed(*purpose: str | int) -> int:

@@ -3,7 +3,8 @@
 U-Net (Ronneberger et al., 2015) doubles the resolution level by level and joins each encoder map
 of that resolution. Departures from the paper: nearest upsampling instead of untied transposed
 convolutions, which can leave a checkerboard (Odena et al., 2016); padded convolutions, so that
-nothing is cropped; BatchNorm after each.
+nothing is cropped; BatchNorm before each ReLU; encoder maps that a 1x1 convolution, without either,
+reduces to the channels of their level.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
 """What is a ResNet-101, and which five feature maps does it give?
 
 Deep Residual Learning for Image Recognition (He et al., 2015), with torchvision's parameter names,
-so that torchvision's ImageNet weights load strictly. As in torchvision, a stage strides in its
-first 3x3 convolution; in the paper, it does so in the 1x1 before that ("ResNet V1.5").
+so that torchvision's ImageNet weights load strictly. As in torchvision ("ResNet V1.5"), a stage
+strides in its first 3x3 convolution; in the paper, it does so in the 1x1 before that.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,7 @@
 """How is a photo or a mask read as a tensor, whatever its format, and a tensor written as a file?
 
-JPEG, PNG, BMP, TIFF and WebP are read. They are recognised by content, not by name.
+JPEG, PNG, BMP, TIFF and WebP are read. They are recognised by content; by name, only a camera's raw
+files are refused.
 
 | in the file | result |
 |---|---|
@@ -38,7 +39,8 @@ from unet_resnet.files import atomic_write, one_line
 
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".bmp", ".tif", ".tiff", ".webp")
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # Pillow would run Ghostscript on PostScript
-# Also pictures, but not read: of phones, raw files of cameras (some TIFFs of a preview), others.
+# Pictures that are not read: of phones; raw files of cameras, some of which look like TIFFs because
+# of their preview; others.
 OTHERS = (".heic", ".heif", ".avif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2",
           ".gif", ".jp2", ".jxl", ".psd")
 MAX_MEGAPIXELS = 400  # a larger file is refused as a decompression bomb
@@ -150,8 +152,9 @@ def read_photo(path: Path) -> Tensor:
 def to_rgb(image: Image.Image) -> Tensor:
     """A PIL image, upright, as (3, h, w) uint8 RGB.
 
-    Raises ValueError for more than 8 bits in an unknown range.
+    Raises ValueError for too many pixels, or for more than 8 bits in an unknown range.
     """
+    check_megapixels(image.height, image.width)
     tags, raw = tags_of(image), str(getattr(image, "tile", ""))
     more_bits = max(tags.get(BITS, (8,))) > 8 or image.format == "PNG" and ";16" in raw
     image = upright(image)

@@ -54,7 +54,8 @@ def skeleton_recall_loss(logits: Tensor, truth: Tensor) -> Tensor:
 
     The skeletons are made 5 pixels wide, but no wider than the crack, so cracks count by their
     length: a crack of any width counts at most five times as much as a hairline. An image without
-    cracks has the loss 0; areas more than 64 pixels wide (`morphology.EROSIONS`) are left to Dice.
+    cracks has the loss 0; the middle of areas more than 64 pixels wide (`morphology.EROSIONS`) is
+    left to the other losses.
     Source: skeleton recall (Kirchhoff et al., 2024), but with a skeleton that is faster to compute
     than thinning.
     """

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-EROSIONS = 32  # areas more than 64 pixels wide have no centre line
+EROSIONS = 32  # areas more than 64 pixels wide have no line along their middle
 
 
 def width_classes(mask: Tensor, limits: Sequence[int]) -> Tensor:
@@ -45,8 +45,9 @@ def skeletons(masks: Tensor) -> Tensor:
     """The centre lines of masks (..., h, w) uint8 of 0 and 1; the same shape and type.
 
     Lantuejoul's skeleton (Serra, 1982): what an opening by a 3x3 square removes from the mask and
-    from each of its erosions. It follows the middle of a crack, with gaps that a tube bridges.
-    Cracks are assumed to continue beyond the edge of the mask.
+    from each of its erosions. It follows the middle of a crack, with gaps that a tube bridges; it
+    also marks corners, and bumps of one pixel on an edge. Cracks are assumed to continue beyond the
+    edge of the mask.
     """
     lines = torch.zeros_like(masks)
     for erosion in range(EROSIONS):

@@ -12,7 +12,7 @@ from torch import Generator
 from torch.utils.data import DataLoader
 
 from unet_resnet.augment import Augment
-from unet_resnet.data import Crops, Pair, balance, read_pair, spread
+from unet_resnet.data import Crops, Pair, balance, read_pair, repeats, spread
 from unet_resnet.synthetic.confusers import confuse
 from unet_resnet.synthetic.photometric import photometric
 
@@ -62,6 +62,13 @@ def test_the_widest_place_of_a_mask_gives_its_class(masks, tmp_path):
     wide = [Pair(Path("a.jpg"), masks[20], "CFD"),
             Pair(Path("b.jpg"), tmp_path / "both.png", "CFD")]
     assert Counter(balance(narrow + wide)[30:]) == dict.fromkeys(wide, 2)
+
+
+@pytest.mark.parametrize("target, extra", [
+    (19, []), (25, [0, 4, 8, 12, 16]), (50, [*range(0, 20, 2), *range(1, 20, 2), *range(0, 20, 2)]),
+    (999, 5 * [*range(20)])])
+def test_repeats_come_from_all_over_the_list(target, extra):
+    assert sorted(repeats([*range(20)], target)) == sorted(extra)
 
 
 @pytest.mark.parametrize("least, times", [(1, 1), (3, 1), (4, 2), (80, 27)])

@@ -120,7 +120,7 @@ def examine(pair: Pair, decode: bool = True) -> Record:
 
 
 def judge(records: Sequence[Record], unturned: bool) -> Files:
-    """Decide how the masks of each folder, with its sub-folders, are read; returns the findings on
+    """Decide how the masks of each folder, with its subfolders, are read; returns the findings on
     photos and masks."""
     files, folders = defaultdict(list), defaultdict(list)
     for record in records:

@@ -1,6 +1,6 @@
 """Which photos and masks are in a data set, which belong together, and which files are not used?
 
-A data set is a folder with one of these; sub-folders of images/ and masks/ are read, too:
+A data set is a folder with one of these; subfolders of images/ and masks/ are read, too:
 
     images/ masks/                          train/images/ train/masks/ val/images/ val/masks/ ...
     images/train/ masks/train/ ...          NAME.jpg and NAME_mask.png in one folder

@@ -82,7 +82,7 @@ def group_of(stem: str) -> str:
 
 
 def photographs(pairs: Sequence[Pair]) -> list[str]:
-    """The group of each photo; where names are used again, each sub-folder has its own groups."""
+    """The group of each photo; where names are used again, each subfolder has its own groups."""
     stems = Counter(pair.image.stem for pair in pairs)
     groups = [group_of(pair.image.stem) for pair in pairs]
     reused = {group for pair, group in zip(pairs, groups) if stems[pair.image.stem] > 1}

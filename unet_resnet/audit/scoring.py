@@ -23,7 +23,7 @@ def pairs_to_score(folder: Path, photos: Sequence[Path], root: Path, split: Spli
     """The photos to predict, and those of them with a mask in the folder, as pairs to score.
 
     Left out are photos in the folder of masks and those that the network was trained on by that
-    split; prints how many, and how the masks are read. root: if the masks lie in sub-folders, the
+    split; prints how many, and how the masks are read. root: if the masks lie in subfolders, the
     photos' names are compared with their folders below it. Raises OSError, or ValueError if no
     photo is left to score, a mask fits two photos, or the masks are ambiguous.
     """

@@ -1,4 +1,4 @@
-"""Which files in --output are ours, and which photos are they of? `index.json` there says it.
+"""Which files in --output did we write, and for which photo? `index.json` there records it.
 
     {"software": "infer.py of unet_resnet",
      "photos": {

@@ -15,11 +15,11 @@ PROBE = 64  # side in pixels of the crops with which activations are counted
 
 
 def estimate(model: nn.Module, side: int, micro_batch: int, precision: torch.dtype) -> str:
-    """What a training on crops of `side` pixels will need, in one line; and what to change if that
-    is more than there is. Leaves the model in eval mode."""
+    """What a training on crops of `side` pixels will need beside the weights, in one line; and what
+    to change if that is more than there is. Leaves the model in eval mode."""
     state, each = state_bytes(model, precision), activation_bytes(model, side, precision)
     free, needed = free_bytes(next(model.parameters()).device), state + micro_batch * each
-    line = (f"memory: weights, gradients and Adam {state / GB:.2f} GB; activations {micro_batch} x "
+    line = (f"memory: gradients and Adam {state / GB:.2f} GB; activations {micro_batch} x "
             f"{each / GB:.3f} GB; together {needed / GB:.1f} GB")
     if free:
         line += f" of {free / GB:.1f} GB free"
@@ -29,9 +29,8 @@ def estimate(model: nn.Module, side: int, micro_batch: int, precision: torch.dty
 
 
 def state_bytes(model: nn.Module, precision: torch.dtype) -> int:
-    """Weights, gradients and Adam's two averages in float32; a 16-bit forward pass copies weights.
-    """
-    each = 16 if precision == torch.float32 else 18
+    """Gradients and Adam's two averages in float32; a 16-bit forward pass copies the weights."""
+    each = 12 if precision == torch.float32 else 14
     return each * sum(parameter.numel() for parameter in model.parameters())
 
 

@@ -1,4 +1,4 @@
-"""How do several processes train one network as one would?
+"""How do several processes train one network as a single process would?
 
 `torchrun --nproc-per-node N train.py ...` starts the processes and gives each its rank. Each takes
 a share of every window of crops and of the validation photos; gradients, losses and counts are

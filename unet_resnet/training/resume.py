@@ -1,7 +1,7 @@
-"""How does a training go on where it stopped, to the same bits?
+"""How does a training resume exactly where it stopped?
 
 last.pt in a run's folder holds all that a training has reached. It is written every few minutes,
-after each epoch, and when a training is stopped or fails between two updates.
+before and after each validation, and when a training is stopped or fails.
 """
 
 import shlex
@@ -68,7 +68,7 @@ class Progress:
     optimizer: Optimizer
     scaler: GradScaler
     group: Group
-    settings: dict[str, Any]  # saved as they then are: the micro-batch may change
+    settings: dict[str, Any]  # the micro-batch may change
     split: Split
     masks: Split
     folder: Path = Path()
@@ -122,8 +122,9 @@ class Progress:
             except OSError as error:  # a full disk: by the next time there may be space
                 tqdm.write(f"{error}; training goes on")
 
-    def is_best(self, row: dict[str, float]) -> bool:
-        """With too few validation photos to choose a threshold, always: the last epoch counts."""
+    def to_keep(self, row: dict[str, float]) -> bool:
+        """Whether best.pt is to be of this epoch: the best so far, or, with too few validation
+        photos to choose a threshold, the last one."""
         return self.settings.get("threshold") is not None or all(
             row["mean_dice"] > earlier["mean_dice"] for earlier in self.history)
 
@@ -132,7 +133,7 @@ class Progress:
         a run that is killed before will validate again."""
         history = [*self.history, row]
         if self.group.is_main:
-            if self.is_best(row):
+            if self.to_keep(row):
                 checkpoint.save(self.folder / "best.pt", self.model, row["threshold"], self.split,
                                 history=history, settings=self.settings)
             with suppress(PermissionError):  # on Windows, while another program has it open

@@ -66,7 +66,8 @@ def from_flags(description: str, is_main: bool) -> tuple[
         print_changes(given, settings, folder)
         settings |= given
         if (done := len(resumed.history)) >= settings["epochs"]:
-            print(f"{folder} is finished (epochs: {done}); resume with a higher --epochs for more")
+            print(f"{folder} is finished (epochs: {done}); resume with a higher --epochs for more, "
+                  "at a learning rate that is higher again")
             sys.exit()
     else:
         if folder and folder.is_dir() and any(folder.iterdir()):
@@ -173,7 +174,7 @@ def find_checkpoint(weights: str) -> Path | None:
     if not path.is_file():
         raise FileNotFoundError(f"--weights {weights}: no such file; expected imagenet, none, "
                                 "cracks, a file, or a run's folder with a best.pt")
-    with open(path, "rb") as file:
+    with open(path, "rb") as file:  # which is read only once; a checkpoint begins with its kind
         ours = path != Path(weights) or checkpoint.KIND.encode() in file.read(2**24)
     return path if ours else None
 

@@ -21,22 +21,21 @@ SKIPPED = 5  # windows in a row, after which training will not recover by itself
 Window = tuple[Tensor, Tensor, Tensor]
 
 
-def of_epoch(epoch: int, crops: Crops, size: int, done: int, workers: int, group: Group,
-             device: torch.device) -> Iterator[Window]:
-    """The windows of an epoch that follow the first `done`, this process's share of each.
+def read(numbers: Sequence[int], crops: Crops, size: int, workers: int, group: Group,
+         device: torch.device) -> Iterator[Window]:
+    """The windows of these updates of a run, this process's share of each.
 
-    Yields images (n, 3, h, w) and masks (n, 1, h, w), float32 in 0..1, and the weight of each crop
-    in the window's mean, (n,). The last window of an epoch may be shorter than `size` crops.
+    Window n holds the crops from n * size to (n + 1) * size - 1. Yields images (n, 3, h, w) and
+    masks (n, 1, h, w), float32 in 0..1, and the weight of each crop in the window's mean, (n,).
     """
-    positions = range(epoch * len(crops), (epoch + 1) * len(crops))
-    left = [positions[first:first + size] for first in range(done * size, len(crops), size)]
+    whole = [range(number * size, (number + 1) * size) for number in numbers]
     gpu = device.type == "cuda"
-    loader = DataLoader(crops, batch_sampler=[group.shard(window) for window in left],
+    loader = DataLoader(crops, batch_sampler=[group.shard(window) for window in whole],
                         num_workers=workers, worker_init_fn=ignore_signals, pin_memory=gpu)
-    for window, (images, masks) in zip(left, loader):
+    for images, masks in loader:
         yield (images.to(device, memory_format=memory_format(device), non_blocking=gpu),
                masks.to(device, non_blocking=gpu),
-               group.shard_weights(len(window)).to(device, non_blocking=gpu))
+               group.shard_weights(size).to(device, non_blocking=gpu))
 
 
 @contextmanager
