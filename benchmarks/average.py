@@ -5,8 +5,9 @@
 
 The mean of networks that were fine-tuned from the same weights is often better on unseen photos
 than each of them (Wortsman et al., Model soups and Robust fine-tuning, 2022). Two shares, as in
-0.3:0.5, are those of a network's encoder and of its decoder. The result gets the split of the last
-network, which must include the photos of the others.
+0.3:0.5, are those of a network's encoder and of its decoder. BatchNorm's statistics are averaged,
+too; networks of one run have similar ones. The result gets the split of the last network, which
+must include the photos of the others.
 """
 
 import argparse

@@ -4,8 +4,8 @@
 
 It shows public-domain photos from scikit-image (`pip install -e ".[measure]"`) and synthetic
 pavement, all without cracks; then synthetic pavement with cracks, as it is, under each confuser and
-in each condition of stress.py. Beside each picture is its overlay: found in green, false in orange,
-missed in blue.
+in each condition of stress.py that keeps its size. Beside each picture is its overlay: found in
+green, false in orange, missed in blue.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from unet_resnet import load
 from unet_resnet.checkpoint import SHIPPED
 from unet_resnet.images import write_png
 from unet_resnet.inference import overlay
-from unet_resnet.inference.predictor import to_photo
+from unet_resnet.inference.predictor import MIN_AREA, to_photo
 from unet_resnet.metrics import count
 from unet_resnet.synthetic import pavement
 from unet_resnet.synthetic.confusers import CONFUSERS
@@ -55,7 +55,7 @@ def main() -> None:
     args = parser.parse_args()
     predictor, cells = load(args.checkpoint), []
     for name, photo, truth in examples(args.seed):
-        found = predictor(photo) >= predictor.threshold
+        found = predictor(photo, min_area=MIN_AREA) >= predictor.threshold
         scores = count(found, truth.bool())
         result = (f"Dice {scores.dice:.2f}" if truth.any()
                   else f"{1e6 * scores.fp / truth.numel():,.0f} false px/Mpx")

@@ -2,10 +2,10 @@
 
     python benchmarks/widths.py --data crackmix confusers --checkpoint runs/cracks-1 --calibrate
 
-Each validation photo of the checkpoint is predicted and measured as infer.py does, and so is its
-mask. Ratios are per photo: predicted over true mean width, and length. Printed are medians
-and quartiles, by source and by true mean width. Photos without a true crack are left
-out; those in which nothing is found are counted as missed.
+Each validation photo of the checkpoint is predicted and measured as infer.py --include-wide does,
+and so is its mask. Ratios are per photo: predicted over true mean width, and length. Printed are
+medians and quartiles, by source and by true mean width. Photos without a true crack are left out;
+those in which nothing is found are counted as missed.
 
 --calibrate: the factor for widths that makes the median ratio 1 on every other photo, and its
 effect on the rest.

@@ -65,7 +65,7 @@ def test_tags_of_a_geotiff(tmp_path):
 
 
 @pytest.mark.parametrize("keys, epsg, metres", [
-    (PLANE[:2], 25832, False), (((1024, 0, 1, 1), (3072, 0, 1, 32767), PLANE[2]), None, True),
+    (PLANE[:2], 25832, False), (((1024, 0, 1, 1), (3072, 0, 1, 32767), PLANE[2]), None, False),
     (((1024, 0, 1, 1), (3072, 0, 1, 3857), PLANE[2]), 3857, False),
     (((1024, 0, 1, 2), (2048, 0, 1, 4326)), 4326, False), ((), None, False)])
 def test_what_the_keys_say(tmp_path, keys, epsg, metres):

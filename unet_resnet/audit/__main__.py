@@ -40,8 +40,8 @@ def parse_arguments() -> argparse.Namespace:
     group.add_argument("--photos", type=Path, metavar="FOLDER",
                        help="the photos: YOLO files need them; others are checked for their size")
     args = parser.parse_args()
-    alone = args.annotations and args.to and not (args.folder or args.json)
-    if not (alone if args.annotations or args.to else args.folder):
+    report, masks = (args.folder, args.json), (args.annotations, args.to)
+    if not (args.folder and not any(masks) or all(masks) and not any(report)):
         parser.error("expected data sets to report on, or --from FILE_OR_FOLDER --to FOLDER alone")
     return args
 

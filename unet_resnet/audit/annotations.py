@@ -1,7 +1,7 @@
 """Which shapes are in the file of a labelling program?
 
-Of labelme and YOLO there is a file per photo, of COCO and "CVAT for images 1.1" one for all. What
-is not as these write it is a ValueError of one line that names the file and the place in it.
+labelme and YOLO write a file per photo, COCO and "CVAT for images 1.1" one for all. Anything else
+is a ValueError of one line that names the file and the place in it.
 """
 
 import base64

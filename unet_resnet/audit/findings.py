@@ -58,7 +58,7 @@ class Record:
 class Finding:
     kind: str
     severity: str
-    advice: str  # of the kind; where it has none, each file's detail is one
+    advice: str  # what to do; "" if the detail of each file says it
     files: list[tuple[Path, str]]  # each with a detail
 
     def line(self) -> str:

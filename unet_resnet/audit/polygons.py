@@ -26,7 +26,7 @@ FARTHEST = 1e7  # pixels from a photo
 
 @dataclass
 class Shape:
-    """An outline, the course of a line, or a mask; of other kinds neither."""
+    """An outline, the course of a line, or a mask; a shape that cannot be drawn has neither."""
 
     label: str
     kind: str  # polygon, box, line, mask; others cannot be drawn

@@ -62,7 +62,7 @@ def center_crop(photo: Tensor, side: int = SIDE) -> Tensor:
     return photo[:, top:top + side, left:left + side]
 
 
-def quantize(graph: bytes, photos: Sequence[Tensor], size: tuple[int, int] | None) -> bytes:
+def to_int8(graph: bytes, photos: Sequence[Tensor], size: tuple[int, int] | None) -> bytes:
     """An ONNX file of a network with weights and maps in 8 bits.
 
     graph: from `to_onnx`, of a network without transposed convolutions; photos: (3, h, w) uint8,

@@ -83,7 +83,7 @@ def export(checkpoint_path: Path, onnx_path: Path, photos: Sequence[Path] | None
     else:
         calibration = [int8.center_crop(read_photo(path)) for path in photos] or [
             pavement.render(number)[0] for number in range(1, 1 + int8.SYNTHETIC)]
-        graph = int8.quantize(to_onnx(int8.replace_upconvs(model), about, size), calibration, size)
+        graph = int8.to_int8(to_onnx(int8.replace_upconvs(model), about, size), calibration, size)
     difference = (run(graph, image) - expected).abs()
     most, mean = difference.max().item(), difference.mean().item()
     if not (most <= TOLERANCE if photos is None else mean <= INT8_TOLERANCE):  # also true of NaN

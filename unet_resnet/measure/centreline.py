@@ -82,8 +82,9 @@ def extension(line: np.ndarray, back: int, pixels: np.ndarray, sign: int) -> np.
     """Points (m, 2) about a pixel apart, from the end of a line (n, 2) straight on to the tip, in
     the direction of its last `back` steps.
 
-    pixels: those of the crack that are nearest to the end. The tip is half a pixel beyond the
-    centre of the farthest. sign: for a line of one point, which way along the axis of the pixels.
+    pixels: those of the crack that are nearest to the end. The tip is half a row of pixels beyond
+    the centre of the farthest, or half a diagonal one: 0.5 or 0.35. sign: for a line of one point,
+    which way along the axis of the pixels.
     """
     direction = line[-1] - line[-1 - back]
     if not direction.any():

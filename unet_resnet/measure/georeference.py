@@ -91,8 +91,9 @@ def position_of(photo: Path) -> Position | None:
                          "upright, with a position to match")
     plane = keys.get(MODEL) == PLANE
     code = int(keys.get(PROJECTED if plane else GEOGRAPHIC, 0))
-    return Position(matrix, code if 0 < code < 32767 else None,
-                    plane and keys.get(UNIT) == METRE and code not in STRETCHED)
+    epsg = code if 0 < code < 32767 else None  # 32767: defined by the user, maybe as a Mercator
+    return Position(matrix, epsg, bool(
+        epsg and plane and keys.get(UNIT) == METRE and code not in STRETCHED))
 
 
 def positions_of(photos: Sequence[Path]) -> tuple[dict[Path, Position], list[str]]:

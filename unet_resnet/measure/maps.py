@@ -6,9 +6,9 @@ photos without one have no geometry. Otherwise they are pixels of the photo as i
 down.
 
 cracks.dxf is a drawing in the format of AutoCAD 2010. Its layers: one per class of width, for the
-branches with that greatest width; NUMBERS, with number, length and greatest width of each crack;
-PHOTOS, with frame and name of each photo. y is up. Photos without a position are placed in a row,
-in mm or, without a scale, in pixels.
+branches with that greatest width; WIDE, for areas too wide for a crack; NUMBERS, with number,
+length and greatest width of each crack; PHOTOS, with frame and name of each photo. y is up. Photos
+without a position are placed in a row, in mm or, without a scale, in pixels.
 """
 
 import json

@@ -1,7 +1,7 @@
 """How do measurements reach a spreadsheet or another program? As CSV tables and a JSON file.
 
     cracks.csv         a row per crack
-    photos.csv         a row per photo, even without cracks
+    photos.csv         a row per photo or frame of a video, even without cracks
     folders.csv        a row per folder of photos, with the sums of all photos below it
     measurements.json  {"software": ..., "mm_per_pixel": ..., "width_classes_mm": [...],
                         "notes": [...],
@@ -32,7 +32,7 @@ from unet_resnet.measure.widths import Crack, Measurement, class_names, measure
 FILES = ("cracks.csv", "photos.csv", "folders.csv", "measurements.json", "cracks.geojson",
          "cracks.dxf")
 LENGTHS = ("length", "width_mean", "width_median", "width_p95", "width_max")
-RESOLVED = 2  # pixels; narrower widths in a mask mean little
+RESOLVED = 6  # pixels; narrower cracks are found wider than they are: docs/measuring.md
 BINS, BIN = 4096, 0.5  # of the histogram of widths, and the pixels in each
 MOST_BARS = 24
 
@@ -105,11 +105,12 @@ class Tables:
         if mm_per_pixel:
             self.notes.append(f"a pixel is {mm_per_pixel:.4g} mm")
         elif self.positions:
-            if len(self.positions) == len(photos):
-                mm_per_pixel = common_scale(self.positions.values())
+            all_have = len(self.positions) == len(photos)
+            mm_per_pixel = common_scale(self.positions.values()) if all_have else None
+            why = "give no common scale" if all_have else "do not tell the scale of those without"
             self.notes.append(
                 f"by the photos' positions, a pixel is {mm_per_pixel:.4g} mm" if mm_per_pixel else
-                "the photos' positions give no common scale; for mm, add --mm-per-pixel")
+                f"the photos' positions {why}; for mm, add --mm-per-pixel")
         if [*scales] != [1]:
             factors = " ".join(f"{scale:g}" for scale in scales)
             self.notes.append(f"photos are resized by --scale {factors} to predict; widths depend "
@@ -118,8 +119,8 @@ class Tables:
         self.limits = self.blank.width_classes
         if self.limits and (pixels := self.limits[0] / mm_per_pixel) < RESOLVED:
             self.notes.append(f"the narrowest class ends at {self.limits[0]:g} mm, which is "
-                              f"{pixels:.1f} pixels: widths below about {RESOLVED} pixels cannot "
-                              "be told apart")
+                              f"{pixels:.1f} pixels: cracks narrower than about {RESOLVED} pixels "
+                              "are found wider than they are (docs/measuring.md)")
         self.folder, self.mm_per_pixel, self.include_wide = folder, mm_per_pixel, include_wide
         self.lengths = np.zeros(BINS)  # pixels of centre line in each bin of width
         self.classes = np.array(self.blank.total.class_lengths)  # and in each class

@@ -216,7 +216,7 @@ def measure(mask: Tensor, mm_per_pixel: float | None = None,
     in_mm = width_limits(width_classes)
     if in_mm and not mm_per_pixel:
         raise ValueError("classes of width are in mm and need a scale: --mm-per-pixel, "
-                         "--scale-bar, or photos with positions in metres")
+                         "--scale-bar, or positions in metres of all photos")
     limits = [limit / mm_per_pixel for limit in in_mm]
     whole = mask[0].numpy() != 0
     whole |= binary_erosion(whole, NEIGHBOURS)  # holes of one pixel, even in hairlines

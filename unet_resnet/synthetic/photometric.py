@@ -39,7 +39,7 @@ def haze(image: Tensor, share: float, generator: Generator) -> Tensor:
 
 
 def dark(image: Tensor, light: float, generator: Generator) -> Tensor:
-    """Dusk, a cellar, the underside of a bridge: little light, amplified to visible grain."""
+    """Dusk, a cellar, the underside of a bridge: little light, visible grain."""
     return noise(image * light, 0.03, generator)
 
 
