@@ -153,6 +153,19 @@ def test_ratios_of_widths():
     assert "too few" in widths.calibration(photos[:1])
 
 
+def test_a_copy_with_thinner_masks(sets, tmp_path):
+    """A line of three rows becomes one; those of other sources stay; nothing is overwritten."""
+    arguments = "benchmarks/thin_masks.py", sets / "crackmix", tmp_path / "thin", "--sources", "CFD"
+    outcome = run_script(tmp_path, *arguments)
+    assert outcome.status == 0, outcome.err
+    for name, rows in (("CFD_000", [21]), ("DeepCrack_000", [20, 21, 22])):
+        mask = read_photo(tmp_path / f"thin/masks/{name}.png")[0]
+        assert [*mask.any(1).nonzero()[:, 0]] == rows and (mask[rows] == 255).all()
+        assert fingerprint(tmp_path / f"thin/images/{name}.png") == fingerprint(
+            sets / f"crackmix/images/{name}.png")
+    refused(run_script(tmp_path, *arguments), "thin_masks.py", "thin")
+
+
 def test_pictures_for_the_docs(tiny, tmp_path):
     for name, *arguments in (("augmentations",),
                              ("failures", "--checkpoint", tiny),
