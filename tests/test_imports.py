@@ -95,3 +95,10 @@ def test_the_network_alone_is_light():
             "print(*{'torchvision', 'scipy', 'onnxruntime'} & sys.modules.keys())")
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert (run.returncode, run.stdout.strip()) == (0, ""), run.stderr
+
+
+@pytest.mark.parametrize("script", ["train.py", "infer.py"])
+def test_waiting_threads_do_not_spin_unless_the_user_says_so(script):
+    """OpenMP reads the variable when torch is imported."""
+    source = Path(ROOT, script).read_text("utf-8")
+    assert source.index('os.environ.setdefault("GOMP_SPINCOUNT"') < source.index("\nimport torch")

@@ -160,9 +160,22 @@ def test_any_size_and_any_depth_of_folder(infer_with, tmp_path):
         assert len(re.findall(rf"/{height}x{width}.png.*\d%", outcome.out)) == 1
 
 
+def test_default_tiles(infer_with, tmp_path, monkeypatch):
+    """As docs/speed.md measures them."""
+    predict, used = tiling.predict, []
+
+    def recorded(probability, photo, tile, overlap, *others, **options):
+        used.append((tile, overlap))
+        return predict(probability, photo, tile, overlap, *others, **options)
+
+    monkeypatch.setattr(tiling, "predict", recorded)
+    assert infer_with(noise(tmp_path / "x.png", 50, 60)).status == 0
+    assert used == [(1600, 1 / 12)]
+
+
 @pytest.mark.parametrize("arguments, tile, overlap, threshold", [
-    ("", 640, 0.5, None), ("--tile 64 --overlap 0.25", 64, 0.25, None),
-    ("--threshold 0.52", 640, 0.5, 133 / 256), ("--threshold 0", 640, 0.5, 0)])
+    ("", 1600, 1 / 12, None), ("--tile 64 --overlap 0.25", 64, 0.25, None),
+    ("--threshold 0.52", 1600, 1 / 12, 133 / 256), ("--threshold 0", 1600, 1 / 12, 0)])
 def test_results_are_those_of_the_model(infer_with, best, probability, tmp_path, arguments, tile,
                                         overlap, threshold):
     photo = noise(tmp_path / "x.png", 100, 150)

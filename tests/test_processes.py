@@ -164,8 +164,11 @@ def test_two_processes_step_as_one(tmp_path):
 def test_torchrun_trains_and_scores_as_one_process_would(trained, tmp_path):
     """The scores in history.csv are those of best.pt over all photos, each counted once."""
     (tmp_path / "walls").symlink_to(trained / "walls")
-    split = ["--split", trained / "runs/walls-1/split.json"]
-    process = torchrun(ROOT / "train.py", "--data", "walls", *TINY, *split, "--batch-size", 3,
+    names = [path.name for path in sorted((trained / "walls/images").iterdir())]
+    (tmp_path / "split.json").write_text(json.dumps(
+        {"train": names[:3], "validation": names[3:]}))
+    process = torchrun(ROOT / "train.py", "--data", "walls", *TINY,
+                       "--split", "split.json", "--batch-size", 3,
                        "--epochs", 1, "--output", "run", cwd=tmp_path)
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
@@ -174,12 +177,14 @@ def test_torchrun_trains_and_scores_as_one_process_would(trained, tmp_path):
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert out.count("epoch 2/2") == 1
-    assert [path.name for path in tmp_path.iterdir() if path.name != "walls"] == ["run"]
+    assert {path.name for path in tmp_path.iterdir()} == {"walls", "split.json", "run"}
     with open(tmp_path / "run/history.csv", newline="") as file:
         row = max(csv.DictReader(file), key=lambda row: float(row["mean_dice"]))
     model, content = checkpoint.load(tmp_path / "run/best.pt")
     probability = probability_function(model, CPU, torch.float32)
-    photos = [read_pair(pair) for pair in load_pairs([trained / "walls"])[1]]
+    pairs = load_pairs([trained / "walls"], split=content.split)[1]
+    assert len(pairs) == 3
+    photos = [read_pair(pair) for pair in pairs]
     counts = counts_at(sum(histogram(tiling.predict(probability, photo), mask.bool())
                            for photo, mask in photos), content.threshold)
     assert float(row["iou"]) == pytest.approx(counts.iou, abs=1e-3)

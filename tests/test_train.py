@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import urllib.error
 from argparse import Namespace
 from pathlib import Path
@@ -35,7 +36,7 @@ from unet_resnet.losses import crack_loss
 from unet_resnet.metrics import best_threshold, counts_at, histogram
 from unet_resnet.training import manifest, settings
 from unet_resnet.training.processes import Group
-from unet_resnet.training.resume import Progress
+from unet_resnet.training.resume import Progress, newest
 from unet_resnet.training.windows import Window
 
 FILES = {"last.pt", "best.pt", "history.csv", "preview.png", "run.json", "split.json", ".lock"}
@@ -404,7 +405,38 @@ def test_a_checkpoint_of_another_network_is_refused(trained, script):
     refused(outcome, "train.py", "widths [8, 8, 8, 8, 8]", "leave out --widths")
 
 
-def test_resume_takes_the_newest_run_and_a_finished_one_stays(trained):
+def test_the_newest_run_is_the_one_saved_last(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, saved in (("b-1", 1), ("a-1", 3), ("c-1", 2)):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "last.pt").touch()
+        os.utime(tmp_path / "runs" / name / "last.pt", (saved, saved))
+    assert newest() == Path("runs/a-1")
+
+
+@pytest.mark.usefixtures("script")  # it removes the large files
+def test_a_run_is_saved_every_so_many_minutes(whole, tmp_path, monkeypatch):
+    now, model = [0.0], whole[0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    progress = Progress(model, Adam(model.parameters()), GradScaler("cpu", enabled=False), Group(),
+                        {"save_every": 10.0}, NO_PHOTOS, NO_PHOTOS, tmp_path, losses=[0.5])
+    for now[0], saved in ((599.0, False), (600.0, True)):
+        progress.save_when_due()
+        assert (tmp_path / "last.pt").exists() == saved
+
+
+@pytest.mark.usefixtures("script")
+def test_the_scale_of_float16_is_resumed(whole, tmp_path):
+    model = whole[0]
+    first, second = (Progress(model, Adam(model.parameters()), GradScaler("cpu", scale), Group(),
+                              {"data": ["x"], "weights": "none"}, NO_PHOTOS, NO_PHOTOS, tmp_path)
+                     for scale in (4.0, 64.0))
+    first.save()
+    second.begin(tmp_path, checkpoint.read(tmp_path / "last.pt"), torch.float16)
+    assert second.scaler.get_scale() == 4.0
+
+
+def test_a_finished_run_stays(trained):
     run = trained / "runs" / "walls-1"
     before = {path.name: path.read_bytes() for path in run.iterdir()}
     outcome = run_script(trained, "train.py", "--resume")
@@ -564,7 +596,7 @@ def test_a_whole_network_is_fine_tuned_in_small_steps(trained, monkeypatch):
     args, _, _, pretrained = settings.from_flags("", True)
     assert pretrained and args.blocks == pretrained.blocks == [1, 1, 1, 1]
     assert args.lr < settings.DEFAULTS["lr"] and args.freeze_bn == "all"
-    assert (args.epochs, args.crop, args.min_crops) == (3, 256, 80)
+    assert (args.epochs, args.crop, args.min_crops, args.augment) == (3, 256, 80, 0.5)
 
 
 @pytest.mark.parametrize("which, kept", [

@@ -133,6 +133,11 @@ def test_masks_that_cannot_be_read_are_not_said_to_be_black(folder):
     assert "no mask has any crack" not in kinds(folder)
 
 
+def test_what_is_no_error():
+    assert {kind for kind, (severity, _) in KINDS.items() if severity != "error"} == {
+        findings.SHARED, findings.FRAYED, findings.UNSURE, findings.SPECIAL, findings.BLACK}
+
+
 @pytest.mark.parametrize("kind", [kind for kind in FAULTS if KINDS[kind][0] == "error"])
 def test_training_stops_on_what_would_spoil_it(folder, kind):
     FAULTS[kind](folder)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 from PIL import Image
 
 from unet_resnet.audit.groups import (
@@ -156,9 +156,11 @@ def test_join_by_hand() -> None:
     assert merge_groups(groups, [(0, 2), (2, 3)]) == ["b", "a", "b", "b", "b", "e"]
 
 
+laws = settings(derandomize=True, deadline=None, database=None)
 names = st.lists(st.sampled_from("abcdefghij"), min_size=1, max_size=30)
 
 
+@laws
 @given(names, st.data())
 def test_join_laws(groups: list[str], data: st.DataObject) -> None:
     index = st.integers(0, len(groups) - 1)
@@ -176,6 +178,7 @@ images = st.lists(st.tuples(st.sampled_from("abcdefghij"), st.sampled_from(["CFD
                   min_size=2, max_size=60).filter(lambda rows: len({row[0] for row in rows}) > 1)
 
 
+@laws
 @given(images, st.floats(0.01, 0.99), st.integers(0, 9), st.randoms(use_true_random=False))
 def test_split_laws(rows: list[tuple[str, str]], share: float, seed: int,
                     shuffler: random.Random) -> None:
@@ -193,6 +196,7 @@ def test_split_laws(rows: list[tuple[str, str]], share: float, seed: int,
     assert again == [held[i] for i in order]
 
 
+@laws
 @given(st.dictionaries(st.sampled_from(["CFD", "own", "x"]),
                        st.lists(st.integers(1, 12), min_size=2, max_size=20), min_size=1),
        st.floats(0.05, 0.5))

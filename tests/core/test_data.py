@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Generator
 from torch.utils.data import DataLoader
 
+from unet_resnet import data
 from unet_resnet.augment import Augment
 from unet_resnet.data import Crops, Pair, balance, read_pair, repeats, spread
 from unet_resnet.synthetic.confusers import confuse
@@ -130,6 +131,21 @@ def test_each_epoch_shows_each_picture_once_in_an_order_of_its_own(pairs):
               for start in range(0, 40, 5)]
     assert all(sorted(order) == [0, 1, 2, 3, 4] for order in orders)
     assert len(set(orders)) > 4
+
+
+def test_each_source_is_spread_over_an_epoch():
+    """Of three photos of a rare source, one is in each third, in an order that changes."""
+    order = Crops([Pair(*2 * (f"{source}{i}",), source) for source, count in (("a", 30), ("b", 3))
+                   for i in range(count)], lambda photo, mask, generator: (photo, mask), 0)
+    seen = set()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data, "read_pair", lambda pair: (pair.source, pair.image))
+        for epoch in range(10):
+            shown = [order[33 * epoch + place] for place in range(33)]
+            assert [sum(source == "b" for source, _ in shown[third:third + 11])
+                    for third in (0, 11, 22)] == [1, 1, 1]
+            seen.add(tuple(shown))
+    assert len(seen) == 10
 
 
 def test_random_numbers_differ_between_positions_and_seeds(pairs):

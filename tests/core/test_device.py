@@ -73,6 +73,14 @@ def test_the_precision_that_a_card_is_good_at(machine, capability, name, precisi
     assert pick_precision("fp16", cuda) == torch.float16, "the user's word counts"
 
 
+@pytest.mark.parametrize("avx512, amx, precision", [
+    (False, False, torch.float32), (True, False, torch.bfloat16), (False, True, torch.bfloat16)])
+def test_the_precision_that_a_cpu_is_good_at(monkeypatch, avx512, amx, precision):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    assert pick_precision("auto", CPU) == precision
+
+
 def test_float16_is_for_cuda_only():
     for name in ("cpu", "mps"):
         with pytest.raises(ValueError, match="on a CUDA device, fp16"):

@@ -4,7 +4,7 @@ import pytest
 from conftest import run_script
 from torch import OutOfMemoryError
 
-from unet_resnet.files import run
+from unet_resnet.files import csv_lines, run
 
 
 def raising(error: BaseException):
@@ -27,6 +27,10 @@ def test_errors_of_users_are_one_line(error, text):
 def test_other_errors_keep_their_traceback():
     with pytest.raises(RuntimeError, match="ours"):
         run(raising(RuntimeError("ours")), "x.py")
+
+
+def test_names_that_are_no_text_are_in_tables():
+    assert csv_lines(["a,b", "bad\udcff", None]) == b'"a,b",bad?,\r\n'
 
 
 @pytest.mark.parametrize("status", [None, 0, 1])

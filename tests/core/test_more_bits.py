@@ -13,7 +13,7 @@ KINDS = {"u": 1, "i": 2, "f": 3}
 
 
 def tiff(array: np.ndarray, order: str = "<", planar: bool = False,
-         photometric: int | None = None) -> bytes:
+         photometric: int | None = None, no_data: int | None = None) -> bytes:
     """An uncompressed TIFF of (h, w) or (h, w, 3) in one strip, or a strip for each channel."""
     array = array[..., None] if array.ndim == 2 else array
     height, width, channels = array.shape
@@ -25,6 +25,7 @@ def tiff(array: np.ndarray, order: str = "<", planar: bool = False,
             273: tuple(8 + i * len(pixels) // strips for i in range(strips)), 277: channels,
             278: height, 279: (len(pixels) // strips,) * strips, 284: 2 if planar else 1,
             339: (KINDS[array.dtype.kind],) * channels}
+    tags |= {} if no_data is None else {42113: no_data}
     place = 8 + len(pixels)
     entries, values = b"", b""
     for number, value in sorted(tags.items()):
@@ -89,6 +90,7 @@ BAD = {
     "a narrow part of 16 bits": (tiff(np.uint16(SHADES) + np.uint16(40_000)), "no known range"),
     "0 to 3.7": (tiff(SHARE * 3.7), "no known range"),
     "-9999": (tiff(np.where(np.arange(64) < 9, np.float32(-9999), SHARE)), "no known range"),
+    "a value for no data": (tiff(SHARE, no_data=9), "no known range"),
     "one value": (tiff(np.full((9, 9), 999, np.uint16)), "no known range"),
     "nan": (tiff(put(SHARE, np.nan)), "no known range"),
     "infinite": (tiff(np.where(SHADES > 99, np.float32(np.inf), SHARE)), "no known range"),

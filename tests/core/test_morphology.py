@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from unet_resnet.data import WIDTHS
-from unet_resnet.morphology import EROSIONS, dilate, skeletons, width_classes
+from unet_resnet.morphology import dilate, skeletons, width_classes
 
 
 # Widths
@@ -89,9 +89,9 @@ def test_areas_have_no_skeletons():
     for value in (0, 1):
         assert not skeletons(torch.full((2, 1, 9, 9), value, dtype=torch.uint8)).any()
     wide = torch.zeros(1, 1, 200, 200, dtype=torch.uint8)
-    wide[..., 50:50 + 2 * EROSIONS + 2, :] = 1
+    wide[..., 50:50 + 64 + 2, :] = 1
     assert not skeletons(wide).any()
-    wide[..., 50 + 2 * EROSIONS - 1:, :] = 0
+    wide[..., 50 + 64 - 1:, :] = 0
     assert skeletons(wide).sum() == 200
 
 

@@ -56,7 +56,8 @@ def test_a_small_one_predicts_nearly_the_same(file, tmp_path):
     model = stir(UNetResNet((1, 1, 1, 1))).eval()
     split = {"train": {"a.png": "0" * 16}, "validation": {"b.png": None}}
     checkpoint.save(file, model, 0.25, split, history=[{"iou": 0.5}], losses=[0.5],
-                    optimizer={"state": {}}, settings={"lr": 0.1, "data": ["/home/me/x"]})
+                    optimizer={"state": {}}, settings={
+        "lr": 0.1, "data": ["/home/me/x"], "weights": "/home/me/y", "split": "/home/me/z"})
     small = tmp_path / "small.pt"
     assert str(small) in shrink(file, small)
     assert small.stat().st_size < 0.27 * file.stat().st_size

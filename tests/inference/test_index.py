@@ -168,6 +168,17 @@ def test_results_of_earlier_runs_are_no_photos(infer_with, tmp_path):
     assert outcome.status == 0 and "4 photos predicted, 0 failed" in outcome.out, "images and masks"
 
 
+@pytest.mark.parametrize("interval, saved", [(-1, True), (999, False)])
+def test_the_index_is_saved_during_a_long_run(tmp_path, monkeypatch, interval, saved):
+    monkeypatch.setattr(index, "SAVE_INTERVAL", interval)
+    (tmp_path / "a.jpg").write_text("photo")
+    with Index(tmp_path, "") as ours:
+        ours.claim({"a": tmp_path / "a.jpg"}, {"a": ["a_mask.png"]}, [])
+        ours.save()
+        ours.finish("a", file_state(tmp_path / "a.jpg"))
+        assert index.read(tmp_path / "index.json")["a"].done == saved
+
+
 def test_a_run_that_is_killed_can_be_repeated(trained, tmp_path):
     """At a random moment, and again; then every photo has its results and nothing is refused."""
     write_pairs(tmp_path / "walls", 0, 12)

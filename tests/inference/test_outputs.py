@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
-from unet_resnet.inference.inputs import Reading, describe
+from unet_resnet.inference.inputs import Reading, describe, read
 from unet_resnet.inference.outputs import Folder
 
 
@@ -58,3 +59,10 @@ def test_photos_and_videos_are_counted_apart():
     photos, videos = [Path("a.jpg"), Path("b.jpg")], [Path("c.mp4")]
     assert describe(photos + videos) == "2 photos and 1 video"
     assert describe(videos) == "1 video" and describe([]) == "0 photos"
+
+
+@pytest.mark.parametrize("kind, has_pages", [("TIFF", True), ("WEBP", True), ("MPO", False)])
+def test_pages_but_not_a_phones_previews_are_noticed(tmp_path, kind, has_pages):
+    first, second = (Image.new("RGB", (9, 9), colour) for colour in ("red", "blue"))
+    first.save(tmp_path / "x", kind, save_all=True, append_images=[second])
+    assert read(tmp_path / "x", None).has_pages == has_pages

@@ -38,7 +38,9 @@ def test_overlay_colours(dtype):
     found = overlay(black, prediction, truth)[:, 0].T.tolist()
     for pixel, colour in zip(found, (FOUND, FALSE, MISSED, (0, 0, 0))):
         assert pixel == pytest.approx([0.65 * part for part in colour], abs=1)
-    assert len({FOUND, FALSE, MISSED}) == 3
+    named = {"green": (FOUND, 1), "orange": (FALSE, 0), "blue": (MISSED, 2)}
+    assert all(max(range(3), key=colour.__getitem__) == strongest
+               for colour, strongest in named.values()), "as README and captions call them"
     alone = overlay(black, prediction)[:, 0].T.tolist()
     for pixel, colour in zip(alone, (PREDICTED, PREDICTED, (0, 0, 0), (0, 0, 0))):
         assert pixel == pytest.approx([0.65 * part for part in colour], abs=1)

@@ -35,8 +35,6 @@ def brightness(tiles: torch.Tensor) -> torch.Tensor:
 
 def test_the_package_offers_both_by_name():
     assert unet_resnet.load is load and unet_resnet.predict is predict
-    with pytest.raises(AttributeError, match="nothing"):
-        unet_resnet.nothing
 
 
 def test_equals_the_unfolded_model(network, trained, photo):

@@ -1,5 +1,8 @@
 """Counted bytes are exact, and a device that is too small is noticed."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -65,6 +68,12 @@ def test_the_estimate_advises_where_memory_is_short(monkeypatch, free, advice):
     line = memory.estimate(UNetResNet((1, 1, 1, 1), (8,) * 5), 64, 4, torch.float32)
     assert "\n" not in line and "4 x 0.0" in line and ("free" in line) == (free > 0)
     assert all((flag in line) == advice for flag in ("--micro-batch", "--recompute", "--crop"))
+
+
+@pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="Linux says there what is free")
+def test_free_memory_is_in_bytes():
+    kilobytes = re.search(r"MemTotal: *(\d+)", Path("/proc/meminfo").read_text())[1]
+    assert 1e8 < memory.free_bytes(CPU) < 1024 * int(kilobytes)
 
 
 def test_the_complaint_of_a_full_memory_is_recognised():

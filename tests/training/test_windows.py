@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import pytest
 import torch
 
 from unet_resnet.data import Crops, Pair
@@ -35,3 +36,11 @@ def test_processes_share_each_window():
     crops = Numbered([Pair(*2 * (name,), "") for name in "abcde"], None, 0)
     shares = [positions(1, crops, 5, Group(rank, 2)) for rank in (0, 1)]
     assert shares == [[[0, 1, 2]], [[3, 4]]]
+
+
+def test_one_of_several_processes_does_not_repeat_an_update():
+    """The others would wait for it."""
+    full = torch.OutOfMemoryError("CUDA out of memory")
+    assert windows.halve_micro_batch(5, full, Group()) == 3
+    with pytest.raises(torch.OutOfMemoryError):
+        windows.halve_micro_batch(5, full, Group(0, 2))
