@@ -116,7 +116,7 @@ def test_each_source_counts_the_same_in_the_choice_of_epoch_and_threshold(script
     for source, size, index in (("easy", 256, 1), ("hard", 64, 0), ("free", 64, 5)):
         for part in ("images", "masks"):
             (tmp_path / "walls" / part).mkdir(parents=True, exist_ok=True)
-        for number in range(2):
+        for number in range(4):
             photo, mask = pavement.render(index + 10 * number, size=size, cracks=source != "free")
             name = f"{source}_{number}.png"
             Image.fromarray(photo.permute(1, 2, 0).numpy()).save(tmp_path / "walls/images" / name)

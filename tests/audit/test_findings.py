@@ -100,7 +100,8 @@ FAULTS = {
     "photo is turned by EXIF, its mask is not": turned_by_exif,
     "mask is black": write_mask(line(0)),
 }
-ELSEWHERE = {"photos shared by train, val or test"}  # needs two parts: a test of its own
+# Two parts, or many photos: tests of their own.
+ELSEWHERE = {"photos shared by train, val or test", "frames of a video"}
 
 
 def kinds(folder: Path) -> dict[str, int]:
@@ -127,6 +128,21 @@ def test_each_fault_is_found_and_no_other_invented(folder, kind):
     assert kinds(folder) == expected
 
 
+@pytest.mark.parametrize("count, found", [(9, {}), (10, {"frames of a video": 10})])
+def test_frames_of_a_video_are_noticed_unless_a_split_is_given(tmp_path, count, found):
+    for part in ("images", "masks"):
+        (tmp_path / part).mkdir()
+    names = [f"{'flight2_' * (i % 2)}frame_{i:04d}.png" for i in range(count)]
+    for seed, name in enumerate(names):
+        texture(seed).save(tmp_path / "images" / name)
+        Image.fromarray(line()).save(tmp_path / "masks" / name)
+    assert kinds(tmp_path) == found
+    given = {"train": dict.fromkeys(names[::2]), "validation": dict.fromkeys(names[1::2])}
+    for own, noted in ((None, bool(found)), (given, False)):
+        *_, notes = split.load_pairs([tmp_path], split=own)
+        assert any("whole recordings" in note for note in notes) == noted
+
+
 def test_masks_that_cannot_be_read_are_not_said_to_be_black(folder):
     black_everywhere(folder)
     FAULTS["mask cannot be read"](folder)
@@ -135,7 +151,8 @@ def test_masks_that_cannot_be_read_are_not_said_to_be_black(folder):
 
 def test_what_is_no_error():
     assert {kind for kind, (severity, _) in KINDS.items() if severity != "error"} == {
-        findings.SHARED, findings.FRAYED, findings.UNSURE, findings.SPECIAL, findings.BLACK}
+        findings.SHARED, findings.FRAMES, findings.FRAYED, findings.UNSURE, findings.SPECIAL,
+        findings.BLACK}
 
 
 @pytest.mark.parametrize("kind", [kind for kind in FAULTS if KINDS[kind][0] == "error"])

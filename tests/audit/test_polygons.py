@@ -431,7 +431,7 @@ BAD = {
     "labelme, no mask": ("a.json", labelme(labelled("mask", SQUARE[:2], mask="bm9uZQ==")),
                          "shape 1: "),
     "labelme, no list": ("a.json", labelme(shapes=3), "object is not iterable"),
-    "labelme, a folder": ("a.json", labelme(imagePath="photos/.."), "a photo named 'photos/..'"),
+    "labelme, a folder": ("b.json", labelme(imagePath="photos/.."), "a photo named 'photos/..'"),
     "COCO, 2 points": ("a.json", coco([[1, 2, 3, 4]]), "annotation 0: a shape of 2 points"),
     "COCO, odd": ("a.json", coco([[1, 2, 3, 4, 5, 6, 7]]), "annotation 0: "),
     "COCO, a box": ("a.json", coco([]), "'box without an outline' labelled 'crack'"),
@@ -491,6 +491,14 @@ def test_nothing_to_read(tmp_path):
     photo(tmp_path / "a.jpg")
     with pytest.raises(ValueError, match="no annotations in it"):
         read(tmp_path)
+
+
+def test_labelmes_photo_is_the_one_beside_it_of_the_same_name(tmp_path):
+    """Photos are renamed together with their files, in which the old name stays."""
+    photo(tmp_path / "cam2_a.jpg")
+    save(tmp_path / "cam2_a.json", labelme(imagePath="a.jpg"))
+    save(tmp_path / "other.json", labelme(imagePath="b.jpg"))
+    assert {drawing.stem for drawing in read(tmp_path)} == {"cam2_a", "b"}
 
 
 @pytest.mark.parametrize("name", ["../../evil.jpg", "/etc/evil.jpg", "C:\\x\\evil.jpg",

@@ -121,7 +121,8 @@ def test_photos_are_not_decoded_to_find_their_masks(tmp_path):
 ])
 def test_crops_of_trained_photographs_are_left_out(tmp_path, trained_on, photo, left_out):
     path, other = noise(tmp_path / f"{photo}.png", 9, 9), noise(tmp_path / "other.png", 7, 7)
-    kept = exclude_trained([other, path], {"train": {f"{trained_on}.jpg": "0" * 16}})
+    kept = exclude_trained([other, path], {
+        "train": {f"{trained_on}.jpg": "0" * 16}, "validation": {}})
     assert kept == [other] + [path] * (not left_out)
 
 
@@ -139,10 +140,21 @@ def test_of_two_trained_photos_with_one_name_both_are_known(tmp_path, capsys):
 
 def test_a_copy_is_known_by_its_content(tmp_path):
     path, other = noise(tmp_path / "renamed.png", 9, 9), noise(tmp_path / "other.png", 7, 7)
-    split = {"train": {}, "before": {"wall_1.png": fingerprint(path)}}
+    split = {"train": {}, "validation": {}, "before": {"wall_1.png": fingerprint(path)}}
     assert exclude_trained([path, other], split) == [other]
     with pytest.raises(ValueError, match="no photo"):
         exclude_trained([path], split)
+
+
+def test_a_runs_own_validation_photos_are_scored_whatever_their_names(tmp_path):
+    """Two cameras count alike, so a tile of one bears the name of a photograph of the other."""
+    own, other = (noise(tmp_path / f"{camera}/IMG_0001_x0_y0.png", 9, i)
+                  for i, camera in enumerate(("cam1", "cam2"), 9))
+    split = {"train": {"cam3/IMG_0001_x0_y0.png": "0" * 16}, "validation": {
+        "cam1/IMG_0001_x0_y0.png": fingerprint(own)}}
+    assert exclude_trained([own, other], split) == [own]
+    with pytest.raises(ValueError, match="no photo"):
+        exclude_trained([own], split | {"train": {"a.png": fingerprint(own)}})
 
 
 def test_photos_known_from_other_crops():

@@ -96,7 +96,9 @@ def read_file(path: Path, photos: Path | None) -> list[Drawing]:
 
 
 def read_labelme(path: Path, content: dict[str, Any]) -> Drawing:
-    drawing = Drawing(parse_stem(content.get("imagePath") or path.name),
+    own = path.stem in photos_by_stem(path.parent)  # photos renamed with their files are, there
+    name = path.name if own else content.get("imagePath") or path.name
+    drawing = Drawing(parse_stem(name),
                       parse_size(content["imageHeight"], content["imageWidth"]), [], path)
     for number, item in enumerate(content["shapes"], 1):
         with error_context(f"shape {number}"):

@@ -1,5 +1,6 @@
 """What is wrong with a data set that would spoil a training, or the meaning of its scores?"""
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,8 @@ from unet_resnet.images import (
 
 AMBIGUOUS, SPECIAL = "masks are ambiguous", "masks are not 0 and 255"
 SHARED, BLACK = "photos shared by train, val or test", "mask is black"
+FRAMES = "frames of a video"
+FRAME, MANY = re.compile(r"(?:^|[_-])frames?[_-]?\d+$", re.IGNORECASE), 10  # a name; how many
 UNSURE = "photo is turned by EXIF, its mask is not"
 FRAYED = "mask is frayed: JPEG noise became crack"
 # Severity and advice. An error spoils training, a warning spoils what the scores mean.
@@ -32,6 +35,8 @@ KINDS = {
     **{kind: ("error", advice) for kind, advice in FAULTS.items()},
     "no mask has any crack": ("error", "check that the masks belong to these photos"),
     SHARED: ("warning", "scores will be too good: train with --split groups"),
+    FRAMES: ("warning", "if they overlap, a random split makes scores too good: pass --split, with "
+             "whole recordings on one side"),
     FRAYED: ("warning", "its specks spoil widths and scores; draw it anew, or smooth it"),
     UNSURE: ("warning", UNTURNED),
     SPECIAL: ("note", ""),
@@ -90,6 +95,9 @@ def audit(parts: Mapping[str, Part], unturned: bool = False
     for border in accumulate(len(part.pairs) for part in parts.values()):
         partners |= {j: i for i, j in reversed(twins) if i < border <= j}
         partners |= same_photograph(photos, border)
+    frames = [photo for photo in photos if FRAME.search(photo.stem)]
+    if len(parts) == 1 and len(frames) >= MANY:
+        files[FRAMES] = [(photo, "") for photo in frames]
     files[SHARED] = [(photos[j], f"and {photos[i]}") for j, i in sorted(partners.items())]
     return records, findings_in(files), twins
 

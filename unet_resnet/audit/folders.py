@@ -18,7 +18,8 @@ from unet_resnet.data import Pair
 from unet_resnet.files import one_line
 from unet_resnet.images import SUFFIXES, is_picture, unread_note
 
-PARTS = {"train": ("train",), "validation": ("val", "valid", "validation"), "test": ("test",)}
+PARTS = {"train": ("train", "training"), "validation": ("val", "valid", "validation"),
+         "test": ("test", "testing")}
 MASK_END = re.compile(r"[_-](masks?|labels?|gt|seg)$", re.IGNORECASE)  # of a name
 
 
@@ -53,7 +54,8 @@ def pictures_below(folder: Path, apart: Set[Path] = frozenset()
     pictures: dict[str, Path] = {}
     for file in filter(is_picture, sorted(files)):
         if pictures.setdefault(name_below(folder, file), file) is not file:
-            raise ValueError(f"{file}: a second picture of that name; keep one of them")
+            raise ValueError(f"{file}: a second picture of that name; keep one of them, or if one "
+                             "is the mask, name it NAME_mask or use two folders")
     return pictures, [file for file in files if not is_picture(file)]
 
 
@@ -101,6 +103,7 @@ def parts_of(root: Path) -> dict[str, tuple[Path, Path]]:
     """`layout` of one data set; {} if it is none."""
     found = {}
     for part, names in PARTS.items():
+        names = [spelled for name in names for spelled in (name, name.title(), name.upper())]
         places = [root / name for name in names]
         if part == "train":  # images/ and masks/ without a part are of train
             places.insert(0, root)

@@ -15,16 +15,18 @@ from torch import Tensor
 
 from unet_resnet.data import Pair
 
-CAMERA = r"(?:IMG|MVIMG|DSC[NF]?|DJI|GOPR|PXL|P)"
+CAMERA = r"(?:IMG|MVIMG|DSC[NF]?|DJI|GOPR|PXL|P(?=\d{7}))"
 SOURCE = re.compile(r"(Eugen_Muller|Sylvie_Chambon|[^_]*)_")
 NOT_A_SOURCE = re.compile(rf"(?:\d.*)?|{CAMERA}[\d-]*", re.IGNORECASE)
+LABEL_STUDIO = re.compile(r"^[0-9a-f]{8}-")  # what it puts before a name
 # What follows the photograph's name: the place of a crop, an augmentation, a second extension.
 SUFFIX = re.compile(
     r"""(?: [_-]x\d+[_-]?y\d+
           | [_-]r(?:ow)?\d+[_-]?c(?:ol)?\d+
           | [_-](?:crop|tile|patch)(?:[_-]?\d+)*
-          | [_-](?:rot(?:ated?)?[_-]?\d*|[hv]?flip(?:ped)?(?:[_-]?(?:h|v|lr|ud))?|mirror(?:ed)?)
-          | [_-](?:aug|copy)[_-]?\d*
+          | [_-](?:rot(?:at(?:ed?|ion))?[_-]?\d*(?:deg)?|mirror(?:ed)?
+                  |[hv]?flip(?:ped)?(?:[_-]?(?:h|v|lr|ud))?)
+          | [_-](?:aug(?:mented)?|copy|zoom|shear|elastic|blur|noise|bright(?:ness)?)[_-]?\d*
           | (?:_(?:jpe?g|png))?\.rf\.[0-9a-f]+  # Roboflow's name for each augmented copy
           | \.(?:jpe?g|png)
         )+$""", re.IGNORECASE | re.VERBOSE)
@@ -32,12 +34,13 @@ SUFFIX = re.compile(
 # One photograph, spelled differently by different sets: CFD, forest and Sylvie_Chambon 001..118
 # are CrackForest under equal numbers (the photos were compared).
 SPELLINGS = ((re.compile(r"^(?:CFD|forest|Sylvie_Chambon)_(?=(?:0\d\d|10\d|11[0-8])$)"), "CFD_"),
-             (re.compile(r"^(GAPS384_[a-z]+)-(?=\d)"), r"\1_"))
+             (re.compile(r"^(GAPS384_[a-z]+)-(?=\d)"), r"\1_"),
+             (re.compile(r"^CRACK500_(?=\d{8}_\d{6})"), ""))  # as its authors name it
 
 # A name starts with its photograph: what matches is the group. A letter after the number, as in
 # Eugen_Muller_8980a, may mean a second cut and is left out.
 PHOTOGRAPH = re.compile(
-    rf"""(?: CRACK500_(?:\d{{8}}_\d{{6}}|IMG_\d+) | Rissbilder_for_Florian_[0-9A-Z]+
+    rf"""(?: CRACK500_IMG_\d+ | Rissbilder_for_Florian_[0-9A-Z]+
            | Volker_DSC\d+ | DeepCrack_[^-]+ | GAPS384_[a-z]+_\d+ | Eugen_Muller_\d+
            | (?:\d{{5}}|7Q3A\d{{4}})(?=-\d{{1,2}}$)  # DeepCrack's own names
            | Sylvie_Chambon_Im_\D+\d+ | noncrack_noncrack_concrete_wall_\d+ | masonry_[a-z]_\d+
@@ -65,8 +68,11 @@ BLANK = torch.zeros(FREQUENCIES**2, dtype=torch.int8)  # the hash that resembles
 
 
 def source_of(stem: str) -> str:
-    """The data set an image came from: `CFD_014` -> `CFD`; a camera's own name -> `photos`."""
-    named = SOURCE.match(stem)
+    """The data set an image came from: `CFD_014` -> `CFD`; a camera's own name -> `photos`.
+
+    Else each photo of tiles such as wall12_x0_y512 would be a source, and count like one.
+    """
+    named = SOURCE.match(SUFFIX.sub("", LABEL_STUDIO.sub("", stem)) or stem)
     return "photos" if not named or NOT_A_SOURCE.fullmatch(named[1]) else named[1]
 
 
@@ -176,8 +182,9 @@ def split_groups(groups: Sequence[str], sources: Sequence[str], share: float, se
     """Which images are held out: whole groups, about `share` of the images of every source.
 
     Each source gives at least one group and keeps one, unless another source shares it and gives
-    it; sources of a single group are pooled. The answer depends on names and seed, not on the order
-    of the images. Raises ValueError if there are fewer than two groups.
+    it; sources of a single group, or of three images or fewer, are pooled. The answer depends on
+    names and seed, not on the order of the images. Raises ValueError if there are fewer than two
+    groups.
     """
     if len(set(groups)) < 2:
         raise ValueError(f"all {len(groups)} images show one photograph and cannot be split: "
@@ -185,7 +192,7 @@ def split_groups(groups: Sequence[str], sources: Sequence[str], share: float, se
     pools: dict[str, Counter[str]] = defaultdict(Counter)  # source -> images per group
     for group, source in zip(groups, sources, strict=True):
         pools[source][group] += 1
-    alone = [source for source, images in pools.items() if len(images) == 1]
+    alone = [source for source, images in pools.items() if len(images) == 1 or images.total() <= 3]
     pools[""] = sum((pools.pop(source) for source in alone), Counter())
 
     def shuffled(group: str) -> bytes:

@@ -80,8 +80,10 @@ def area_labels(image: Image.Image, lossy: bool) -> frozenset[Label]:
     flat = counts(Image.fromarray(np.array(image)[level][None]))
     if not colours and 4 * (flat.total() - flat[WHITE]) < 3 * (found.total() - found[WHITE]):
         return frozenset({WHITE} & found.keys())  # the others are edges
+    # A thin class beside a large one; more values may be what is left of soft edges.
+    least = 0.001 if not lossy and len(found) < 8 else 0.02
     return frozenset(label for label, count in found.items()
-                     if count > 0.02 * found.total() and 4 * flat[label] > 3 * count)
+                     if count > least * found.total() and 4 * flat[label] > 3 * count)
 
 
 def counts(image: Image.Image) -> Counter[Label]:

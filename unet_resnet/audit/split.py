@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from unet_resnet.audit.findings import SHARED, audit
+from unet_resnet.audit.findings import FRAMES, SHARED, audit
 from unet_resnet.audit.folders import find, notes as notes_on_folders
 from unet_resnet.audit.groups import merge_groups, photographs, same_photograph, split_groups
 from unet_resnet.audit.scoring import seen_in_training, trained_on
@@ -35,7 +35,8 @@ def load_pairs(paths: Sequence[Path], seed: int = 0, split: Split | str | None =
     if errors := [finding.line() for finding in findings if finding.severity == "error"]:
         raise ValueError("; ".join([errors[0], *notes,
                                     "python -m unet_resnet.audit lists all faults"]))
-    notes += [finding.line() for finding in findings if not (split and finding.kind == SHARED)]
+    notes += [finding.line() for finding in findings
+              if not (split and finding.kind in (SHARED, FRAMES))]
     pairs, border, test = [record.pair for record in records], len(parts["train"].pairs), []
     twins = [(pairs[i], pairs[j]) for i, j in copies]
     if {"validation", "test"} <= parts.keys() and not drawn:
@@ -57,8 +58,9 @@ def load_pairs(paths: Sequence[Path], seed: int = 0, split: Split | str | None =
     cracked = {record.pair for record in records if record.crack_pixels}
     for side, purpose in ((train, "train on"), (validation, "validate on")):
         if cracked.isdisjoint(side):
+            remedy = "try another --seed" if drawn and cracked else "choose others"
             raise ValueError(f"none of the {len(side)} photos to {purpose} has a crack: expected "
-                             "at least one; choose others")
+                             f"at least one; {remedy}")
     return train, validation, test, notes
 
 
@@ -152,8 +154,9 @@ def describe_split(train: Sequence[Pair], validation: Sequence[Pair],
     for pairs in (train, validation):
         names = Counter(pair.name for pair in pairs)
         if twice := [name for name in names if names[name] > 1]:
-            raise ValueError(f"{twice[0]}: two photos on one side of the split have that name, in "
-                             "train/ and test/ or in two data sets; rename one and its mask")
+            raise ValueError(f"{twice[0]}: two photos on one side of the split have that name (one "
+                             f"of {len(twice)} such names), in train/ and test/ or in two data "
+                             "sets; rename one and its mask, or make one set with subfolders")
     return {side: {pair.name: pair.fingerprints[part] for pair in pairs}
             for side, pairs in (("train", train), ("validation", validation))}
 

@@ -116,6 +116,9 @@ class Index:
                 and all(os.path.exists(self.folder / file) for file in files)
                 and entry.is_of(photo, unchanged=True))
 
+    def by_other_checkpoint(self, names: Iterable[str]) -> int:
+        return sum(self.entries[name].checkpoint != self.checkpoint for name in names)
+
     def has_changed(self, name: str, photo: Path) -> bool:
         """Whether finished results are of this path, but of a photo that has been replaced."""
         entry = self.entries.get(name)
