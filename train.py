@@ -19,7 +19,7 @@ from torch.optim import Adam, Optimizer
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from unet_resnet import UNetResNet, checkpoint, files, imagenet, metrics, tiling
+from unet_resnet import UNetResNet, checkpoint, imagenet, metrics, tiling
 from unet_resnet.audit.split import split_for_run
 from unet_resnet.augment import Augment
 from unet_resnet.data import Crops, Pair, balance, read_pair
@@ -247,4 +247,4 @@ def score_test(progress: Progress, pairs: Sequence[Pair], precision: torch.dtype
 
 
 if __name__ == "__main__":
-    files.run(main, "train.py", failures.explain)
+    failures.run(main)

@@ -35,8 +35,7 @@ def load_pairs(paths: Sequence[Path], seed: int = 0, split: Split | str | None =
     if errors := [finding.line() for finding in findings if finding.severity == "error"]:
         raise ValueError("; ".join([errors[0], *notes,
                                     "python -m unet_resnet.audit lists all faults"]))
-    notes += [finding.line() for finding in findings
-              if not (split and finding.kind in (SHARED, FRAMES))]
+    notes += [one.line() for one in findings if not (split and one.kind in (SHARED, FRAMES))]
     pairs, border, test = [record.pair for record in records], len(parts["train"].pairs), []
     twins = [(pairs[i], pairs[j]) for i, j in copies]
     if {"validation", "test"} <= parts.keys() and not drawn:
@@ -58,9 +57,9 @@ def load_pairs(paths: Sequence[Path], seed: int = 0, split: Split | str | None =
     cracked = {record.pair for record in records if record.crack_pixels}
     for side, purpose in ((train, "train on"), (validation, "validate on")):
         if cracked.isdisjoint(side):
-            remedy = "try another --seed" if drawn and cracked else "choose others"
-            raise ValueError(f"none of the {len(side)} photos to {purpose} has a crack: expected "
-                             f"at least one; {remedy}")
+            raise ValueError(
+                f"none of the {len(side)} photos to {purpose} has a crack: expected at least one; "
+                + ("try another --seed" if drawn and cracked else "choose others"))
     return train, validation, test, notes
 
 

@@ -1,6 +1,8 @@
 """What does a training print when it fails?"""
 
 import re
+from collections.abc import Callable
+from typing import NoReturn
 
 from torch.distributed import DistError
 
@@ -22,3 +24,8 @@ def explain(error: Exception) -> str:
         # An error in a worker carries its traceback, which ends with the message.
         return re.sub(r"^\w+Error: ", "", (str(error) or repr(error)).splitlines()[-1])
     return ""
+
+
+def run(main: Callable[[], None]) -> NoReturn:
+    """`files.run` of train.py."""
+    files.run(main, "train.py", explain)
