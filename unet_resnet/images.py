@@ -39,7 +39,7 @@ from unet_resnet.files import atomic_write, one_line
 
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".bmp", ".tif", ".tiff", ".webp")
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # Pillow would run Ghostscript on PostScript
-# Pictures that are not read: of phones; raw files of cameras, some of which look like TIFFs; others.
+# Pictures that are not read: of phones; raw files of cameras, some of which look like TIFFs; more.
 OTHERS = (".heic", ".heif", ".avif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2",
           ".gif", ".jp2", ".jxl", ".psd")
 MAX_MEGAPIXELS = 400  # a larger file is refused as a decompression bomb

@@ -33,8 +33,8 @@ def load_pairs(paths: Sequence[Path], seed: int = 0, split: Split | str | None =
     records, findings, copies = audit(parts, unturned)
     notes = notes_on_folders(parts)
     if errors := [finding.line() for finding in findings if finding.severity == "error"]:
-        raise ValueError("; ".join([errors[0], *notes,
-                                    "python -m unet_resnet.audit lists all faults"]))
+        more = "python -m unet_resnet.audit lists all faults"
+        raise ValueError("; ".join([errors[0], *notes, more]))
     notes += [one.line() for one in findings if not (split and one.kind in (SHARED, FRAMES))]
     pairs, border, test = [record.pair for record in records], len(parts["train"].pairs), []
     twins = [(pairs[i], pairs[j]) for i, j in copies]
@@ -57,9 +57,8 @@ def load_pairs(paths: Sequence[Path], seed: int = 0, split: Split | str | None =
     cracked = {record.pair for record in records if record.crack_pixels}
     for side, purpose in ((train, "train on"), (validation, "validate on")):
         if cracked.isdisjoint(side):
-            raise ValueError(
-                f"none of the {len(side)} photos to {purpose} has a crack: expected at least one; "
-                + ("try another --seed" if drawn and cracked else "choose others"))
+            remedy = "try another --seed" if drawn and cracked else "choose others"
+            raise ValueError(f"no crack in the {len(side)} photos to {purpose}; {remedy}")
     return train, validation, test, notes
 
 
