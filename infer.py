@@ -49,7 +49,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--scale", type=files.number(1e-3, 1e3), nargs="+", default=[1.0], metavar="FACTOR",
         help="resize photos first, e.g. 0.5 for wide cracks; results of several are averaged")
     add("--tta", action="store_true", help="average over flips and quarter turns: 8 times slower")
-    add("--device", default="auto", help="cpu, cuda, cuda:1 or mps (default: the fastest)")
+    add("--device", default="auto", help="cpu, cuda, cuda:1, mps (default: the fastest; ONNX: cpu)")
     add("--precision", choices=("auto", *PRECISIONS), default="auto",
         help="number format; auto is 16 bits on hardware that supports them (default: %(default)s)")
     add("--every", type=COUNT, metavar="N", help="treat every N-th frame of a video as a photo")
@@ -165,7 +165,7 @@ def main() -> int:
         files.check_extra("video", "a video", "av")
     network = predictor.load(args.checkpoint, args.device, args.precision, args.threshold)
     print(f"checkpoint {args.checkpoint}, threshold {network.threshold:g}, {network.device}")
-    print(why_not_cuda(args.device, network.device), end="")
+    print(why_not_cuda(args.device, network.device) * (args.checkpoint.suffix != ".onnx"), end="")
     pairs: inputs.Pairs = {}
     if args.masks:
         found, pairs = pairs_to_score(args.masks, inputs.exclude_videos(found), root,

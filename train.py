@@ -121,10 +121,10 @@ def train(args: argparse.Namespace, network: nn.Module, crops: Crops,
           validation_pairs: Sequence[Pair], progress: Progress, precision: torch.dtype) -> None:
     """Epoch by epoch: an update per window (the crops of a batch), then validation and saving."""
     model, optimizer, group = progress.model, progress.optimizer, progress.group
-    device, stop, settings = next(model.parameters()).device, Stop(group), progress.settings
+    device, stop, flags = next(model.parameters()).device, Stop(group), progress.settings
     updates = -(-len(crops) // args.batch_size)  # an epoch's; the last may reach into the next one
     for epoch in range(len(progress.history), args.epochs):
-        began, done = time.perf_counter(), len(progress.losses)  # updates, by a run that is resumed
+        began, done = time.perf_counter(), len(progress.losses)  # updates, if resumed in it
         network.train(args.freeze_bn != "all")  # only BatchNorm behaves differently in it
         if args.freeze_bn == "encoder":
             model.encoder.eval()
@@ -136,8 +136,8 @@ def train(args: argparse.Namespace, network: nn.Module, crops: Crops,
                 lr = args.lr * schedule(number, args.epochs * updates)
                 for parameters in optimizer.param_groups:
                     parameters["lr"] = lr * parameters["factor"]
-                loss, settings["micro_batch"] = train_window(
-                    network, optimizer, progress.scaler, window, settings["micro_batch"], precision,
+                loss, flags["micro_batch"] = train_window(
+                    network, optimizer, progress.scaler, window, flags["micro_batch"], precision,
                     group, stop)
                 progress.losses.append(loss)
                 bar.set_postfix(loss=loss, lr=lr)

@@ -32,14 +32,15 @@ def main() -> None:
     parser.add_argument("--sources", nargs="+", required=True)
     args = parser.parse_args()
     check_new(args.copy)
-    for part in ("images", "masks"):
-        (args.copy / part).mkdir(parents=True)
-    pairs = [pair for part in find([args.folder]).values() for pair in part.pairs]
-    for pair in tqdm(resolve_masks(pairs), unit="pair"):
-        mask = pair.rule.read(pair.mask, pair.image)
-        mask = thinner(mask) if pair.source in args.sources else mask
-        shutil.copy(pair.image, args.copy / "images")
-        write_png(args.copy / "masks" / f"{pair.image.stem}.png", 255 * mask)
+    for name, part in find([args.folder]).items():
+        for pair in tqdm(resolve_masks(part.pairs), name, unit="pair"):
+            mask = pair.rule.read(pair.mask, pair.image)
+            mask = thinner(mask) if pair.source in args.sources else mask
+            images, masks = (args.copy / name / kind / pair.folder for kind in ("images", "masks"))
+            for folder in (images, masks):
+                folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(pair.image, images)
+            write_png(masks / f"{pair.image.stem}.png", 255 * mask)
 
 
 if __name__ == "__main__":

@@ -159,9 +159,9 @@ def test_a_copy_with_thinner_masks(sets, tmp_path):
     outcome = run_script(tmp_path, *arguments)
     assert outcome.status == 0, outcome.err
     for name, rows in (("CFD_000", [21]), ("DeepCrack_000", [20, 21, 22])):
-        mask = read_photo(tmp_path / f"thin/masks/{name}.png")[0]
+        mask = read_photo(tmp_path / f"thin/train/masks/{name}.png")[0]
         assert [*mask.any(1).nonzero()[:, 0]] == rows and (mask[rows] == 255).all()
-        assert fingerprint(tmp_path / f"thin/images/{name}.png") == fingerprint(
+        assert fingerprint(tmp_path / f"thin/train/images/{name}.png") == fingerprint(
             sets / f"crackmix/images/{name}.png")
     refused(run_script(tmp_path, *arguments), "thin_masks.py", "thin")
 

@@ -69,8 +69,8 @@ def balance(pairs: Sequence[Pair], minimum: int = 1) -> list[Pair]:
     of them repeated until there are at least `minimum`.
 
     The widest place of a mask gives its width class (`WIDTHS`); each class is brought to a fifth of
-    its source's photos (repeat factor sampling; Gupta et al., LVIS, 2019; but by the number that is
-    missing, not its root). Photos without cracks, if there are any, are brought to a third of the
+    its source's photos (repeat factor sampling; Gupta et al., LVIS, 2019; but in full proportion,
+    not its root). Photos without cracks, if there are any, are brought to a third of the
     epoch: they teach what is not a crack.
     """
     def widest_class(pair: Pair) -> int:
@@ -91,8 +91,8 @@ def balance(pairs: Sequence[Pair], minimum: int = 1) -> list[Pair]:
 
 
 def repeats(members: Sequence[Pair], target: int) -> list[Pair]:
-    """The repeats that bring the members to the target number, or to six times their own; from all
-    over the list, since a few of a photograph's tiles follow each other in it."""
+    """The repeats that bring the members to the target number, or to six times their own: evenly
+    from the whole list, in which the tiles of a photograph are neighbours."""
     extra = max(0, min(target, 6 * len(members)) - len(members))
     return [members[i * len(members) // extra] for i in range(extra)]
 

@@ -132,13 +132,14 @@ def test_each_fault_is_found_and_no_other_invented(folder, kind):
 def test_frames_of_a_video_are_noticed_unless_a_split_is_given(tmp_path, count, found):
     for part in ("images", "masks"):
         (tmp_path / part).mkdir()
-    names = [f"{'flight2_' * (i % 2)}frame_{i:04d}.png" for i in range(count)]
+    names = [f"{'flight2_' * (i % 2)}frame_{i:04d}{'_x0_y0' * (i % 3 == 0)}.png"
+             for i in range(count)]
     for seed, name in enumerate(names):
         texture(seed).save(tmp_path / "images" / name)
         Image.fromarray(line()).save(tmp_path / "masks" / name)
     assert kinds(tmp_path) == found
     given = {"train": dict.fromkeys(names[::2]), "validation": dict.fromkeys(names[1::2])}
-    for own, noted in ((None, bool(found)), (given, False)):
+    for own, noted in ((None, bool(found)), ("groups", bool(found)), (given, False)):
         *_, notes = split.load_pairs([tmp_path], split=own)
         assert any("whole recordings" in note for note in notes) == noted
 

@@ -78,6 +78,10 @@ NAMES = [  # stem, source, group; the first part are real names of the 11k set a
     ("af2a91bc-bridge_7", "bridge", "af2a91bc-bridge_7"),
     ("P1_0001", "P1", "P1_0001"),  # a pier, not a camera's counter
     ("P1010001", "photos", "P1010001"),
+    ("P_20180101_120000_1_361", "photos", "P_20180101_120000"),  # ASUS
+    ("3f2a91bc-wall_x0_y0", "photos", "wall"),  # crops, uploaded to Label Studio
+    ("7be10c44-wall_x0_y512", "photos", "wall"),
+    ("pier_zoom_7", "pier", "pier_zoom_7"),
     ("bridge_7_rotated_15deg", "bridge", "bridge_7"),
     ("bridge_7_augmented_2", "bridge", "bridge_7"),
 ]

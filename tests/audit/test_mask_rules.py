@@ -228,6 +228,16 @@ def test_a_thin_class_beside_a_large_one_is_seen(tmp_path, wall, crack):
         rule_in(tmp_path)
 
 
+@pytest.mark.parametrize("colour, quality", [(RED, 60), (RED, 75), (RED, 90), (GREEN, 90)])
+def test_noise_of_a_jpeg_that_became_a_png_is_no_class(tmp_path, colour, quality):
+    draw = colours(colour)
+    for i, scene in enumerate(SCENES):
+        stream = io.BytesIO()
+        draw(*scene).save(stream, "JPEG", quality=quality)
+        Image.open(stream).save(tmp_path / f"wall_{i}.png")
+    assert rule_in(tmp_path)[0].threshold < 255
+
+
 @pytest.mark.parametrize("draw", [colours(RED, GREEN), colours((255, 255, 255), GREEN),
                                   values(255, 128), values(170, 85)])
 @pytest.mark.parametrize("quality", [60, 90])

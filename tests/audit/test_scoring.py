@@ -146,15 +146,12 @@ def test_a_copy_is_known_by_its_content(tmp_path):
         exclude_trained([path], split)
 
 
-def test_a_runs_own_validation_photos_are_scored_whatever_their_names(tmp_path):
-    """Two cameras count alike, so a tile of one bears the name of a photograph of the other."""
-    own, other = (noise(tmp_path / f"{camera}/IMG_0001_x0_y0.png", 9, i)
-                  for i, camera in enumerate(("cam1", "cam2"), 9))
-    split = {"train": {"cam3/IMG_0001_x0_y0.png": "0" * 16}, "validation": {
-        "cam1/IMG_0001_x0_y0.png": fingerprint(own)}}
-    assert exclude_trained([own, other], split) == [own]
+def test_a_crop_of_a_photograph_trained_on_before_is_left_out_though_it_validated(tmp_path):
+    crop = noise(tmp_path / "CRACK500_20160222_080850_1_361.png", 9, 9)
+    split = {"train": {}, "validation": {crop.name: fingerprint(crop)},
+             "before": {"CRACK500_20160222_080850_641_361.jpg": "0" * 16}}
     with pytest.raises(ValueError, match="no photo"):
-        exclude_trained([own], split | {"train": {"a.png": fingerprint(own)}})
+        exclude_trained([crop], split)
 
 
 def test_photos_known_from_other_crops():

@@ -168,6 +168,15 @@ def test_results_of_earlier_runs_are_no_photos(infer_with, tmp_path):
     assert outcome.status == 0 and "4 photos predicted, 0 failed" in outcome.out, "images and masks"
 
 
+def test_kept_results_of_another_checkpoint_are_counted(infer_with, script, trained, tmp_path):
+    write_pairs(tmp_path / "walls", 0, 2)
+    assert infer_with("walls/images").status == 0
+    assert "checkpoint" not in infer_with("walls/images", "--skip-existing").out.split("\n", 1)[1]
+    outcome = script("infer.py", "walls/images", "--checkpoint", trained / "runs/walls-1/last.pt",
+                     "--device", "cpu", "--skip-existing")
+    assert "note: 2 of them were made with another checkpoint" in outcome.out.splitlines()
+
+
 @pytest.mark.parametrize("interval, saved", [(-1, True), (999, False)])
 def test_the_index_is_saved_during_a_long_run(tmp_path, monkeypatch, interval, saved):
     monkeypatch.setattr(index, "SAVE_INTERVAL", interval)

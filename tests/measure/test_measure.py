@@ -148,6 +148,16 @@ def test_pores_grow_no_branches(width, pores):
     assert abs(off) < 2 and abs(mean) < 1 and (crack.branches, crack.ends) == (1, 2)
 
 
+@pytest.mark.parametrize("strand, gap", [(12, 6), (8, 3), (6, 2), (3, 2)])
+def test_a_slit_parts_a_crack_over_all_its_length(strand, gap):
+    """Two strands, joined at both ends."""
+    mask = torch.zeros(1, 2 * strand + gap + 20, 340)
+    mask[:, 10:10 + 2 * strand + gap, 20:320] = 1
+    mask[:, 10 + strand:10 + strand + gap, 20 + strand:320 - strand] = 0
+    total = measure(mask).total
+    assert total.length > 1.9 * 300 and total.width_mean < 1.2 * strand
+
+
 @pytest.mark.parametrize("hole, branches", [(4, 1), (12, 4)])
 def test_a_hole_as_wide_as_the_crack_beside_it_parts_it(hole, branches):
     mask = torch.zeros(1, 80, 200)
@@ -179,6 +189,18 @@ def test_branching_cracks(arms, width):
         off, mean, median, *high = errors(crack, 60 * len(arms), width)
         assert abs(off) < 2 and max(abs(mean), abs(median)) < 0.25 and max(high) < 0.75
         assert (crack.branches, crack.ends) == (len(arms), len(arms))
+
+
+@pytest.mark.parametrize("width", [3.0, 6.0, 9.5, 15.0])
+@pytest.mark.parametrize("angle", [50, 60, 75])
+def test_oblique_crossings(angle, width):
+    draws = torch.Generator().manual_seed(3)
+    for turn in ANGLES[::6]:
+        mask = star((0, angle, 180, 180 + angle), 60, width, turn, shift(draws))
+        crack, = measure(mask).cracks
+        off, mean, median, *_ = errors(crack, 240, width)
+        assert abs(off) < 2 and max(abs(mean), abs(median)) < 0.25
+        assert (crack.branches, crack.ends) == (4, 4)
 
 
 @pytest.mark.parametrize("radius, width", [(60, 1.5), (60, 4), (60, 15), (20, 6)])

@@ -96,7 +96,7 @@ def read_file(path: Path, photos: Path | None) -> list[Drawing]:
 
 
 def read_labelme(path: Path, content: dict[str, Any]) -> Drawing:
-    own = path.stem in photos_by_stem(path.parent)  # photos renamed with their files are, there
+    own = path.stem in photos_by_stem(path.parent)  # if both were renamed
     name = path.name if own else content.get("imagePath") or path.name
     drawing = Drawing(parse_stem(name),
                       parse_size(content["imageHeight"], content["imageWidth"]), [], path)

@@ -11,7 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from unet_resnet.audit.folders import Part
-from unet_resnet.audit.groups import BLANK, near_duplicates, perceptual_hash, same_photograph
+from unet_resnet.audit.groups import (
+    BLANK, SUFFIX, near_duplicates, perceptual_hash, same_photograph)
 from unet_resnet.audit.mask_rules import FAULTS, MaskValues, fault_of, infer_rule, read_values
 from unet_resnet.data import Pair, map_in_threads
 from unet_resnet.files import fingerprint, one_line
@@ -95,7 +96,7 @@ def audit(parts: Mapping[str, Part], unturned: bool = False
     for border in accumulate(len(part.pairs) for part in parts.values()):
         partners |= {j: i for i, j in reversed(twins) if i < border <= j}
         partners |= same_photograph(photos, border)
-    frames = [photo for photo in photos if FRAME.search(photo.stem)]
+    frames = [photo for photo in photos if FRAME.search(SUFFIX.sub("", photo.stem))]
     if len(parts) == 1 and len(frames) >= MANY:
         files[FRAMES] = [(photo, "") for photo in frames]
     files[SHARED] = [(photos[j], f"and {photos[i]}") for j, i in sorted(partners.items())]

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from unet_resnet.data import Pair
 
-CAMERA = r"(?:IMG|MVIMG|DSC[NF]?|DJI|GOPR|PXL|P(?=\d{7}))"
+CAMERA = r"(?:IMG|MVIMG|DSC[NF]?|DJI|GOPR|PXL|P(?=\d{7}|_\d{8}_))"
 SOURCE = re.compile(r"(Eugen_Muller|Sylvie_Chambon|[^_]*)_")
-NOT_A_SOURCE = re.compile(rf"(?:\d.*)?|{CAMERA}[\d-]*", re.IGNORECASE)
+NOT_A_SOURCE = re.compile(rf"(?:\d.*)?|P|{CAMERA}[\d-]*", re.IGNORECASE)
 LABEL_STUDIO = re.compile(r"^[0-9a-f]{8}-")  # what it puts before a name
 # What follows the photograph's name: the place of a crop, an augmentation, a second extension.
 SUFFIX = re.compile(
@@ -26,7 +26,7 @@ SUFFIX = re.compile(
           | [_-](?:crop|tile|patch)(?:[_-]?\d+)*
           | [_-](?:rot(?:at(?:ed?|ion))?[_-]?\d*(?:deg)?|mirror(?:ed)?
                   |[hv]?flip(?:ped)?(?:[_-]?(?:h|v|lr|ud))?)
-          | [_-](?:aug(?:mented)?|copy|zoom|shear|elastic|blur|noise|bright(?:ness)?)[_-]?\d*
+          | [_-](?:aug(?:mented)?|copy)[_-]?\d*
           | (?:_(?:jpe?g|png))?\.rf\.[0-9a-f]+  # Roboflow's name for each augmented copy
           | \.(?:jpe?g|png)
         )+$""", re.IGNORECASE | re.VERBOSE)
@@ -80,7 +80,8 @@ def group_of(stem: str) -> str:
     """The photograph an image was cut from, as far as its name (without suffix) tells: the names of
     known sets and of cameras, and crops and augmentations that say so. Others are their own group.
     """
-    stem = SUFFIX.sub("", stem) or stem
+    if (bare := SUFFIX.sub("", stem) or stem) != stem:
+        stem = LABEL_STUDIO.sub("", bare)  # which each crop has another of
     for pattern, spelling in SPELLINGS:
         stem = pattern.sub(spelling, stem)
     photograph = PHOTOGRAPH.match(stem)

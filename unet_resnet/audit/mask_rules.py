@@ -68,7 +68,8 @@ def area_labels(image: Image.Image, lossy: bool) -> frozenset[Label]:
                                  reduce(ImageChops.darker, bands))
     colours = tint.getextrema()[1] > (NEAR // 3 if lossy else 0)
     image = image if colours else image.convert("L")
-    if lossy or colours and not image.getcolors(64):  # perhaps a JPEG once, or soft edges
+    coarse = lossy or colours and not image.getcolors(64)  # perhaps a JPEG once, or soft edges
+    if coarse:
         image = image.point(COARSE_COLOURS if colours else COARSE)
     found = counts(image)
     if len(found) <= 1:
@@ -81,7 +82,7 @@ def area_labels(image: Image.Image, lossy: bool) -> frozenset[Label]:
     if not colours and 4 * (flat.total() - flat[WHITE]) < 3 * (found.total() - found[WHITE]):
         return frozenset({WHITE} & found.keys())  # the others are edges
     # A thin class beside a large one; more values may be what is left of soft edges.
-    least = 0.001 if not lossy and len(found) < 8 else 0.02
+    least = 0.001 if not coarse and len(found) < 8 else 0.02
     return frozenset(label for label, count in found.items()
                      if count > least * found.total() and 4 * flat[label] > 3 * count)
 

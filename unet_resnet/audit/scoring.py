@@ -118,9 +118,7 @@ def exclude_trained(photos: Sequence[Path], split: Split) -> list[Path]:
 
     Raises ValueError if none is left.
     """
-    hashes, trained = {photo: fingerprint(photo) for photo in photos}, trained_on(split)
-    validated = {*split["validation"].values()} - {*trained.values()}  # whatever their names
-    seen = {photo for photo in seen_in_training(hashes, trained) if hashes[photo] not in validated}
+    seen = {*seen_in_training({photo: fingerprint(photo) for photo in photos}, trained_on(split))}
     kept = [photo for photo in photos if photo not in seen]
     if seen:
         print(f"{len(photos) - len(kept)} of {len(photos)} photos left out: they or other crops of "

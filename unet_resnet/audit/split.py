@@ -35,12 +35,12 @@ def load_pairs(paths: Sequence[Path], seed: int = 0, split: Split | str | None =
     if errors := [finding.line() for finding in findings if finding.severity == "error"]:
         more = "python -m unet_resnet.audit lists all faults"
         raise ValueError("; ".join([errors[0], *notes, more]))
-    notes += [one.line() for one in findings if not (split and one.kind in (SHARED, FRAMES))]
+    settled = (SHARED if split else None, None if drawn else FRAMES)
+    notes += [finding.line() for finding in findings if finding.kind not in settled]
     pairs, border, test = [record.pair for record in records], len(parts["train"].pairs), []
     twins = [(pairs[i], pairs[j]) for i, j in copies]
     if {"validation", "test"} <= parts.keys() and not drawn:
-        first = len(pairs) - len(parts["test"].pairs)  # they are the last
-        test = kept_for_test(pairs[first:], pairs[:first], split)
+        test = kept_for_test(pairs, len(pairs) - len(parts["test"].pairs), split)
         unseen = {*test}
         pairs = [pair for pair in pairs if pair not in unseen]
     if isinstance(split, dict):
@@ -62,12 +62,11 @@ def load_pairs(paths: Sequence[Path], seed: int = 0, split: Split | str | None =
     return train, validation, test, notes
 
 
-def kept_for_test(pairs: Sequence[Pair], others: Sequence[Pair], split: Split | None
-                  ) -> list[Pair]:
-    """The pairs of test/ that are on no side of the split; a photo that another part has under the
-    same name is on a side there."""
-    known = {(pair.name, pair.fingerprints["image"]) for pair in others}
-    return [pair for pair in pairs if not (split and sides_of(pair, split))
+def kept_for_test(pairs: Sequence[Pair], first: int, split: Split | None) -> list[Pair]:
+    """The pairs of test/, from index `first` on, that are on no side of the split; a photo that
+    another part has under the same name is on a side there."""
+    known = {(pair.name, pair.fingerprints["image"]) for pair in pairs[:first]}
+    return [pair for pair in pairs[first:] if not (split and sides_of(pair, split))
             or (pair.name, pair.fingerprints["image"]) in known]
 
 

@@ -80,7 +80,7 @@ class Folder:
             if done:
                 print(f"{describe([*done.values()])} left out: their results are in {self.path}")
                 other = self.index.by_other_checkpoint(done)
-                print(f"note: results by another checkpoint among them: {other}\n" * (other > 0),
+                print(f"note: {other} of them were made with another checkpoint\n" * (other > 0),
                       end="")
             photos = {name: photo for name, photo in photos.items() if name not in done}
         tables = [*measured, *SCORED * bool(masks), *REPORTED * reported]

@@ -108,8 +108,9 @@ def load(path: str | Path = checkpoint.SHIPPED, device: str = "auto", precision:
     """The network in a checkpoint of train.py: a file, a run's folder with best.pt, or by default
     the weights that are part of the package; or in an ONNX file of unet_resnet.export.
 
-    device: "cpu", "cuda", ..., auto for the fastest present; precision: "fp32", "bf16", "fp16",
-    auto for what the hardware is fast at; threshold: instead of the file's, rounded to a 256th.
+    device: "cpu", "cuda", ..., auto for the fastest present (with ONNX, the CPU); precision:
+    "fp32", "bf16", "fp16", auto for what the hardware is fast at; threshold: instead of the file's,
+    rounded to a 256th.
 
     Raises FileNotFoundError, ValueError for a file that is not such a checkpoint, and for ONNX
     ModuleNotFoundError without onnxruntime.

@@ -97,17 +97,20 @@ def prune(radius: dict[Pixel, float]) -> list[Branch]:
 
 def join_forks(branches: list[Branch], radius: dict[Pixel, float]
                ) -> tuple[list[Branch], dict[Pixel, list[Pixel]]]:
-    """Merge junctions that lie in each other's inscribed circles: a crossing thins to two forks.
+    """Merge junctions near each other: a crossing thins to two forks with touching circles.
 
-    Returns the branches except those inside a group, and the pixels of each node. The middle of a
-    group lies in the circles of all its members, so that no branch is bent far to reach it.
+    Where more branches meet, one junction must lie in the inscribed circle of the other: a mesh has
+    crossing after crossing. Returns the branches except those inside a group, and the pixels of
+    each node. The middle of a group lies in the circles of all its members, so that no branch is
+    bent far to reach it.
     """
     degree = node_degrees(branches)
     members = {node: [node] for node in degree}  # what has become one node shares one list
 
     def near(branch: Branch) -> bool:
-        forks = min(degree[branch.start], degree[branch.end]) > 2
-        return forks and branch.length <= max(radius[branch.start], radius[branch.end]) + SLACK
+        arms, reach = ([counts[branch.start], counts[branch.end]] for counts in (degree, radius))
+        reach = sum(reach) if arms == [3, 3] else max(reach)
+        return min(arms) > 2 and branch.length <= reach + SLACK
 
     for branch in sorted(filter(near, branches), key=lambda branch: branch.length):
         start, end = members[branch.start], members[branch.end]

@@ -107,7 +107,7 @@ class Tables:
         elif self.positions:
             all_have = len(self.positions) == len(photos)
             mm_per_pixel = common_scale(self.positions.values()) if all_have else None
-            why = "give no common scale" if all_have else "do not tell the scale of those without"
+            why = "give no common scale" if all_have else "are not known for all of them"
             self.notes.append(
                 f"by the photos' positions, a pixel is {mm_per_pixel:.4g} mm" if mm_per_pixel else
                 f"the photos' positions {why}; for mm, add --mm-per-pixel")

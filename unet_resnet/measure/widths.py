@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.ndimage import (
-    binary_erosion, distance_transform_edt, find_objects, gaussian_filter1d, label, maximum)
+    binary_erosion, distance_transform_edt, find_objects, gaussian_filter1d, label)
 from scipy.spatial import cKDTree
 from skimage.morphology import skeletonize
 from torch import Tensor
@@ -88,19 +88,22 @@ class Measurement:
 
 
 def small_holes(crack: np.ndarray) -> np.ndarray:
-    """The holes of one crack, bool (h, w), that are at most half as wide as the crack beside them:
-    noise or rubble, around which there is no second branch."""
+    """The holes of one crack, bool (h, w), at most half as wide as the crack beside them, and no
+    longer than that is wide: noise or rubble, around which there is no second branch."""
     solid = np.pad(crack, 1)  # what is outside is one piece
-    pieces, count = label(~solid)
-    if count == 1:
-        return np.zeros_like(crack)
-    depth, nearest = distance_transform_edt(solid, return_indices=True)
-    numbers = np.arange(1, count + 1)
-    beside = maximum(depth, pieces[tuple(nearest)], numbers)
-    inside = maximum(distance_transform_edt(~solid), pieces, numbers)
-    small = 2 * inside <= beside
-    small[pieces[0, 0] - 1] = False
-    return np.append(False, small)[pieces][1:-1, 1:-1]
+    pieces, small = label(~solid)[0], np.zeros_like(solid)
+    for number, box in enumerate(find_objects(pieces), start=1):
+        hole = np.pad(pieces[box] == number, 1)
+        beside = max(2 * distance_transform_edt(hole).max(), max(hole.shape) / 2 - 1)  # at least
+        if number == pieces[0, 0] or math.pi * beside ** 2 > crack.sum():
+            continue
+        reach = math.ceil(2 * beside) + 1  # a circle beside it lies within that
+        near = tuple(slice(max(0, side.start - reach), side.stop + reach) for side in box)
+        depth, nearest = distance_transform_edt(solid[near], return_indices=True)
+        own = pieces[near] == number
+        if depth[own[tuple(nearest)]].max() >= beside:
+            small[near] |= own
+    return small[1:-1, 1:-1]
 
 
 def widths(lines: list[Line], pixels: np.ndarray) -> list[np.ndarray]:

@@ -66,8 +66,8 @@ def from_flags(description: str, is_main: bool) -> tuple[
         print_changes(given, settings, folder)
         settings |= given
         if (done := len(resumed.history)) >= settings["epochs"]:
-            print(f"{folder} is finished (epochs: {done}); resume with a higher --epochs for more, "
-                  "at a learning rate that is higher again")
+            print(f"{folder} is finished (epochs: {done}); resume with a higher --epochs for more: "
+                  "the learning rate then rises again")
             sys.exit()
     else:
         if folder and folder.is_dir() and any(folder.iterdir()):
@@ -115,7 +115,7 @@ def make_parser(description: str) -> Parser:
     add("--encoder", "depth of the encoder", depth, choices=ENCODERS)
     add("--blocks", "bottlenecks in the encoder's stages", depth, type=COUNT, nargs=4, metavar="N")
     add("--widths", "channels of the decoder's five levels", type=COUNT, nargs=5, metavar="N")
-    add("--epochs", "passes over the training photos", type=COUNT)
+    add("--epochs", "passes over the training photos, rounded up to whole batches", type=COUNT)
     add("--batch-size", "crops per update", type=COUNT)
     add("--micro-batch", "crops per forward pass: less memory, same gradients up to BatchNorm "
         "(default: the batch size; halved when memory runs out)", type=COUNT)
