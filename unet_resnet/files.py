@@ -1,4 +1,6 @@
-"""How is a file written whole or not at all, and what is checked before a long run?"""
+"""How is a file written whole or not at all, and what do all scripts do alike: flags, one-line
+errors, tables, checks before a long run?
+"""
 
 import argparse
 import csv
