@@ -360,11 +360,10 @@ MASKS: dict[str, tuple[Make, str]] = {
     "dangling_mask.png": (lambda path: path.symlink_to("nowhere.png"), "mask cannot be read"),
     "two\nlines_mask.png": (holds("no picture"), "mask cannot be read"),
 }
-IN_DATA = BAD
 
 
 def add_photo(folder: Path, name: str) -> None:
-    IN_DATA[name][0](folder / "images" / name)
+    BAD[name][0](folder / "images" / name)
     Image.fromarray(CRACK).save(folder / "masks" / f"{Path(name).stem}.png")
 
 
@@ -383,7 +382,7 @@ def reported(walls: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Out
     """One report on a data set with all these faults: what was printed, and the JSON file."""
     folder = tmp_path_factory.mktemp("reported")
     shutil.copytree(walls, folder / "walls")
-    for name in IN_DATA:
+    for name in BAD:
         if not (folder / "walls/masks" / f"{Path(name).stem}.png").exists():  # bomb.png, bomb.bmp
             add_photo(folder / "walls", name)
     for name in MASKS:
@@ -405,10 +404,10 @@ def test_the_report_goes_through_all_of_it(reported):
     assert len(kinds) == len(set(kinds)) == len({kind for kind, _ in found})
 
 
-@pytest.mark.parametrize("name", [name for name in IN_DATA if name != "bomb.bmp"], ids=ascii)
+@pytest.mark.parametrize("name", [name for name in BAD if name != "bomb.bmp"], ids=ascii)
 def test_the_report_names_a_bad_photo(reported, name):
     detail = reported[1]["photo cannot be read", name]
-    assert IN_DATA[name][1] in detail and "\n" not in detail and one_line(name) in detail
+    assert BAD[name][1] in detail and "\n" not in detail and one_line(name) in detail
 
 
 @pytest.mark.parametrize("name", MASKS, ids=ascii)
@@ -418,10 +417,10 @@ def test_the_report_names_a_bad_mask(reported, name):
     assert (kind, path) in reported[1]
 
 
-@pytest.mark.parametrize("name", [*list(IN_DATA)[::6], *list(MASKS)[::6]], ids=ascii)
+@pytest.mark.parametrize("name", [*list(BAD)[::6], *list(MASKS)[::6]], ids=ascii)
 def test_training_refuses_a_bad_file_at_once(walls, tmp_path, name):
     shutil.copytree(walls, tmp_path / "walls")
-    (add_photo if name in IN_DATA else add_mask)(tmp_path / "walls", name)
+    (add_photo if name in BAD else add_mask)(tmp_path / "walls", name)
     before = contents(tmp_path)
     outcome = run_script(tmp_path, "train.py", "--data", "walls", *TINY)
     refused(outcome, "train.py", one_line(Path(name).stem))
@@ -670,7 +669,7 @@ def fuzz(strategy: st.SearchStrategy, tmp_path: Path, monkeypatch: pytest.Monkey
         read_all(path)
 
     check()
-    err = capfd.readouterr().err  # libtiff prints past Python, Python shall not
+    err = capfd.readouterr().err  # libtiff prints past Python, Python must not
     assert not [word for word in ("Warning", "Error", "PIL", "Traceback") if word in err], err
 
 

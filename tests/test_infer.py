@@ -33,7 +33,7 @@ def best(trained) -> Path:
 
 @pytest.fixture(scope="session")
 def probability(best):
-    """Photo -> probability, as infer.py shall compute it: the oracle."""
+    """Photo -> probability, as infer.py should compute it: the oracle."""
     return load(best, "cpu", "fp32")
 
 

@@ -37,7 +37,7 @@ try:
 finally:
     json.dump(notes, open("notes.json", "w"))
 """
-# The network is as good as none, for it keeps nothing from photo to photo; and no picture is forced
+# The network is as good as none: it keeps nothing from photo to photo; and no picture is forced
 # to the disk. Both would take minutes.
 INFER = """
 from unet_resnet import model

@@ -38,7 +38,7 @@ KILLS = 20
 
 
 def make_thin(patch: pytest.MonkeyPatch) -> None:
-    """An encoder with an eighth of the channels: runs of a second, files of 2 MB in place of 97."""
+    """An encoder with an eighth of the channels: runs of a second, files of 2 MB instead of 97."""
     stage = ResNetEncoder._stage
     patch.setattr(ResNetEncoder, "channels", (64, 32, 64, 128, 256))
     patch.setattr(ResNetEncoder, "_stage", staticmethod(
@@ -103,7 +103,7 @@ def in_a_child(seconds: float | None, *arguments: object) -> int:
 
 
 def kill_and_resume() -> None:
-    """In this folder: runs, killed at random moments and resumed till they end as `whole` did."""
+    """In this folder: runs, killed at random moments and resumed until they end as `whole` did."""
     make_thin(pytest.MonkeyPatch())
     began = time.monotonic()
     assert in_a_child(None, *START, "--output", "whole") == 0
@@ -238,7 +238,7 @@ def test_what_could_not_be_written_is_named(tmp_path):
 @pytest.fixture(params=("small disk", "short files"))
 def disk(request: pytest.FixtureRequest, tmp_path: Path, whole: Path) -> Iterator[
         tuple[Callable[[], None], Callable[[], None]]]:
-    """Functions that fill the folder `disk`, till a checkpoint fits of a model but none that has
+    """Functions that fill the folder `disk`, until a checkpoint fits of a model but none that has
     its optimizer as well, and make room again."""
     folder, model = tmp_path / "disk", (whole / "whole/best.pt").stat().st_size
     folder.mkdir()
@@ -440,7 +440,7 @@ def test_a_bad_update_is_left_out_and_a_run_stopped_after_it_ends_in_the_same_bi
 
 
 @pytest.mark.usefixtures("thin", "walls")
-def test_want_of_memory_is_one_line_and_the_run_kept(script, tmp_path, whole, monkeypatch):
+def test_running_out_of_memory_is_one_line_and_the_run_kept(script, tmp_path, whole, monkeypatch):
     def starve(*_: object) -> None:
         raise MemoryError
 

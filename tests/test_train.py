@@ -335,7 +335,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(trained, script, tmp_
 
 
 @pytest.mark.parametrize("start", ["folder", "file", "small"])
-def test_a_network_learns_on_from_a_checkpoint(trained, script, tmp_path, start):
+def test_fine_tuning_starts_from_a_checkpoint(trained, script, tmp_path, start):
     """With a rate of 0 it stays what it was, BatchNorm's statistics included, and so does its
     threshold with few validation photos; photos that it has learned from are reported."""
     run = trained / "runs/walls-1"
@@ -559,7 +559,7 @@ def test_a_bad_device_is_refused_before_the_sample_set_is_drawn(script, monkeypa
 
 def test_without_a_network_imagenet_is_refused_with_the_choices(trained, script, tmp_path,
                                                                 monkeypatch):
-    """No --weights: ImageNet is what --data starts from. ResNet-50, for it is built faster."""
+    """No --weights: ImageNet is what --data starts from. ResNet-50, because it is built faster."""
     def offline(*_, **__):
         raise urllib.error.URLError("Name or service not known")
 

@@ -259,7 +259,7 @@ def test_what_is_useless_is_refused(tmp_path, draw, said):
     assert said in fault_of(read_values(paths[0]), rule_in(tmp_path)[0])
 
 
-def test_swapped_folders_are_told(tmp_path):
+def test_swapped_folders_are_reported(tmp_path):
     for seed in range(3):
         photo(seed).save(tmp_path / f"wall_{seed}.jpg")
     with pytest.raises(ValueError, match="wall_0.jpg: looks like a photo.*exchange the two fol"):

@@ -296,7 +296,7 @@ def test_a_split_is_found_again_where_the_data_have_moved(tmp_path):
     sides = load_pairs([root], seed=1)
     split = json.loads(json.dumps(describe_split(*sides[:2])))
     root = root.rename(tmp_path / "elsewhere")
-    # Another seed: the split alone shall decide.
+    # Another seed: the split alone must decide.
     assert names_of(load_pairs([root], 2, split)) == names_of(sides)
 
 

@@ -50,7 +50,7 @@ def refuse(trained: Path, file: Path, names: str, *words: str) -> None:
 
 @pytest.fixture
 def file(tmp_path):
-    """Named last.pt, so that its folder can be resumed; removed afterwards, for it is large."""
+    """Named last.pt, so that its folder can be resumed; removed afterwards, because it is large."""
     yield tmp_path / "last.pt"
     if (tmp_path / "last.pt").is_file():
         (tmp_path / "last.pt").unlink()

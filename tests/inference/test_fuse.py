@@ -1,4 +1,4 @@
-"""A folded network predicts the same."""
+"""A fused network predicts the same."""
 
 import copy
 
@@ -16,7 +16,7 @@ def test_same_logits_without_a_batchnorm():
     image = torch.rand(2, 3, 70, 45, dtype=torch.float64)
     with torch.no_grad():
         expected = model(image)
-        folded = fuse_batchnorm(copy.deepcopy(model))
-        torch.testing.assert_close(folded(image), expected)
+        fused = fuse_batchnorm(copy.deepcopy(model))
+        torch.testing.assert_close(fused(image), expected)
         assert torch.equal(model(image), expected) and expected.std() > 0
-    assert not [module for module in folded.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert not [module for module in fused.modules() if isinstance(module, nn.BatchNorm2d)]

@@ -37,7 +37,7 @@ def test_the_package_offers_both_by_name():
     assert unet_resnet.load is load and unet_resnet.predict is predict
 
 
-def test_equals_the_unfolded_model(network, trained, photo):
+def test_equals_the_unfused_model(network, trained, photo):
     model, content = checkpoint.load(trained / "runs/walls-1/best.pt")
     expected = probability_function(model, CPU, torch.float32)(photo[None])[0]
     torch.testing.assert_close(network(photo), expected, rtol=0, atol=1e-5)

@@ -149,15 +149,15 @@ def test_a_photo_in_another_system_or_unreadable_has_no_position(tmp_path):
     assert "b.tif: in EPSG:25833" in notes[0] and "2 of 4 photos have no position" in notes[1]
 
 
-def lying(across=(0.002, 0), down=(0, -0.002), metres=True):
+def flat(across=(0.002, 0), down=(0, -0.002), metres=True):
     return Position(np.array([[across[0], down[0], 5], [across[1], down[1], 6]]), 25832, metres)
 
 
 @pytest.mark.parametrize("positions, scale", [
-    ([lying()], 2), ([lying(), lying()], 2), ([lying((0, 0.002), (0.002, 0))], 2),
-    ([lying((0.00201, 0)), lying()], 2.0025), ([], None), ([lying(metres=False)], None),
-    ([lying(), lying(metres=False)], None), ([lying((0.0021, 0))], None),
-    ([lying(), lying((0.003, 0), (0, -0.003))], None), ([lying((0.002, 0.0001))], None)])
+    ([flat()], 2), ([flat(), flat()], 2), ([flat((0, 0.002), (0.002, 0))], 2),
+    ([flat((0.00201, 0)), flat()], 2.0025), ([], None), ([flat(metres=False)], None),
+    ([flat(), flat(metres=False)], None), ([flat((0.0021, 0))], None),
+    ([flat(), flat((0.003, 0), (0, -0.003))], None), ([flat((0.002, 0.0001))], None)])
 def test_a_scale_is_that_of_square_pixels_in_metres(positions, scale):
     """The same in all photos; not where pixels are oblong, slanted, or of another unit."""
     assert common_scale(positions) == (scale if scale is None else pytest.approx(scale))

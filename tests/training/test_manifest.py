@@ -1,4 +1,4 @@
-"""Can a run be repeated from what it leaves, and is what would stop it told before it starts?"""
+"""Can a run be repeated from what it leaves, and is what would stop it reported at its start?"""
 
 import json
 import os
@@ -143,8 +143,8 @@ def test_a_checkpoint_to_start_from_is_read_once(trained, script, monkeypatch):
 
 @pytest.mark.parametrize("package, extra, more", [
     ("skimage", "measure", "--measure"), ("av", "video", "film.mp4")])
-def test_a_missing_extra_is_told_before_the_first_photo(trained, script, tmp_path, monkeypatch,
-                                                        no_work, package, extra, more):
+def test_a_missing_extra_is_reported_first(trained, script, tmp_path, monkeypatch, no_work, package,
+                                           extra, more):
     (tmp_path / "film.mp4").touch()
     monkeypatch.setitem(sys.modules, package, None)
     for name in [name for name in sys.modules if name.startswith("unet_resnet.measure")]:
