@@ -64,7 +64,7 @@ save = checkpoint.save
 
 def noted(path, *arguments, **content):
     save(path, *arguments, **content)
-    if path.name == "last.pt" and content["history"]:
+    if path.name == "last.pt" and content["history"] and not content["losses"]:
         note()
 
 checkpoint.save = noted
