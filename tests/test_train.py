@@ -24,11 +24,10 @@ from torch.optim import SGD, Adam, Optimizer
 from torchvision import models
 
 import train
-from unet_resnet import UNetResNet, checkpoint, losses, tiling
-from unet_resnet.export.small import shrink
+from unet_resnet import UNetResNet, checkpoint, tiling
 from unet_resnet.synthetic import pavement
 from unet_resnet.audit.split import Split, describe_split, load_pairs
-from unet_resnet.data import Crops, read_pair
+from unet_resnet.data import read_pair
 from unet_resnet.device import probability_function
 from unet_resnet.audit.folders import find
 from unet_resnet.images import read_photo
@@ -301,66 +300,6 @@ def at_call(number: int, before: bool = True):
     return wrap
 
 
-# Five photos in windows of two crops: three updates and five forward passes an epoch.
-PLACES = {
-    "before anything": (Crops, "__getitem__", at_call(1)),
-    "between updates": (Crops, "__getitem__", at_call(3)),
-    "after a forward pass": (losses, "crack_loss", at_call(4)),
-    "after an update": (torch.optim.Adam, "step", at_call(2, before=False)),
-    "in validation": (tiling, "predict", at_call(1)),
-    "before best.pt of the first epoch": (checkpoint, "save", at_call(2)),
-    "between best.pt and last.pt": (checkpoint, "save", at_call(3)),
-    "in the second epoch": (Crops, "__getitem__", at_call(8)),
-}
-
-
-@pytest.mark.parametrize("place", PLACES)
-def test_an_interrupted_run_goes_on_as_if_nothing_had_been(trained, script, tmp_path, monkeypatch,
-                                                           place):
-    """Two runs, of which one is stopped by Ctrl-C and resumed, end in the same bits."""
-    (tmp_path / "walls").symlink_to(trained / "walls")
-    owner, name, wrap = PLACES[place]
-    with monkeypatch.context() as patch:
-        patch.setattr(owner, name, wrap(getattr(owner, name)))
-        stopped = script("train.py", "--data", "walls", "--output", "a b", *TINY)
-    assert stopped.status == 1 and "Traceback" not in stopped.err
-    command = re.search(r"python (train\.py .*)", stopped.err).group(1)  # as it says, quotes too
-    assert script(*shlex.split(command)).status == 0
-    for file in ("last.pt", "best.pt"):
-        expected, found = (strip(vars(checkpoint.read(run / file)))
-                           for run in (trained / "runs" / "walls-1", tmp_path / "a b"))
-        assert expected["history"] == found["history"]
-        assert same(expected, found)
-    assert strip(history(tmp_path / "a b")) == strip(history(trained / "runs" / "walls-1"))
-
-
-@pytest.mark.parametrize("start", ["folder", "file", "small"])
-def test_fine_tuning_starts_from_a_checkpoint(trained, script, tmp_path, start):
-    """With a rate of 0 it stays what it was, BatchNorm's statistics included, and so does its
-    threshold with few validation photos; photos that it has learned from are reported."""
-    run = trained / "runs/walls-1"
-    shrink(run / "best.pt", tmp_path / "small.pt")
-    path = {"folder": run, "file": run / "best.pt", "small": tmp_path / "small.pt"}[start]
-    outcome = script("train.py", "--data", trained / "walls", *TINY, "--weights", path, "--lr", 0,
-                     "--epochs", 1, "--output", "on", "--seed", 1)
-    assert outcome.status == 0, outcome.err
-    before, after = (checkpoint.read(file) for file in (
-        tmp_path / "small.pt" if start == "small" else run / "best.pt", tmp_path / "on/last.pt"))
-    assert all(torch.equal(before.model[name], after.model[name]) for name in before.model)
-    assert after.threshold == after.history[0]["threshold"] == before.threshold
-    note = f"too few validation photos to choose a threshold: it stays {before.threshold:g}"
-    assert note in outcome.out
-    held_out = after.split["validation"].keys()
-    known = len(before.split["train"].keys() & held_out)
-    told = f"{known} of the {len(held_out)} validation photos"
-    assert known and told in outcome.out
-    assert after.split["before"] == before.split["train"]
-    again = script("train.py", "--resume", "on", "--epochs", 2)
-    assert again.status == 0 and told in again.out, again.err
-    assert len(checkpoint.read(tmp_path / "on/best.pt").history) == 2
-    assert checkpoint.read(tmp_path / "on/last.pt").split == after.split
-
-
 def test_photos_learned_from_before_are_left_out_of_scores(trained, script, tmp_path):
     """By the network of a run that trained on other photos, from a checkpoint that knew these."""
     best = trained / "runs/walls-1/best.pt"
@@ -597,20 +536,6 @@ def test_a_whole_network_is_fine_tuned_in_small_steps(trained, monkeypatch):
     assert pretrained and args.blocks == pretrained.blocks == [1, 1, 1, 1]
     assert args.lr < settings.DEFAULTS["lr"] and args.freeze_bn == "all"
     assert (args.epochs, args.crop, args.min_crops, args.augment) == (3, 256, 80, 0.5)
-
-
-@pytest.mark.parametrize("which, kept", [
-    ("none", ()), ("encoder", ("encoder",)), ("all", ("encoder", "decoder"))])
-def test_frozen_batchnorm_keeps_its_statistics(trained, script, tmp_path, which, kept):
-    outcome = script("train.py", "--data", trained / "walls", *TINY, "--weights",
-                     trained / "runs/walls-1", "--epochs", 1, "--freeze-bn", which, "--output",
-                     "frozen")
-    assert outcome.status == 0, outcome.err
-    before, after = (checkpoint.read(file).model for file in (
-        trained / "runs/walls-1/best.pt", tmp_path / "frozen/last.pt"))
-    changed = {name.partition(".")[0] for name in before if "running" in name
-               and not torch.equal(before[name], after[name])}
-    assert changed == {"encoder", "decoder"} - set(kept)
 
 
 def test_an_encoder_by_name(monkeypatch):
