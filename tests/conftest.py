@@ -17,6 +17,7 @@ if processes := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
 import pytest  # noqa: E402
 from PIL import Image  # noqa: E402
 from torch import nn  # noqa: E402
+from torch.utils.data import _utils  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # the scripts are no package, yet some tests import them
@@ -25,7 +26,9 @@ sys.path.insert(1, str(ROOT / "benchmarks"))  # as Python does for a script ther
 from unet_resnet.inference import predictor  # noqa: E402
 from unet_resnet.synthetic import pavement  # noqa: E402
 
-# Three windows of two crops or one, a crop at a time: accumulation and short windows everywhere.
+# Seconds that a process waits for workers after an error; otherwise five.
+_utils.MP_STATUS_CHECK_INTERVAL = 0.2
+# Three windows of two crops an epoch, a crop at a time: accumulation everywhere.
 TINY = ("--blocks 1 1 1 1 --widths 8 8 8 8 8 --crop 64 --epochs 2 --batch-size 2 --micro-batch 1 "
         "--workers 0 --weights none --device cpu --precision fp32").split()
 
