@@ -10,19 +10,18 @@ import shutil
 from pathlib import Path
 
 from torch import Tensor
-from torch.nn.functional import pad
 from tqdm import tqdm
 
 from unet_resnet.audit.folders import find
 from unet_resnet.audit.scoring import resolve_masks
 from unet_resnet.files import check_new, run
 from unet_resnet.images import write_png
-from unet_resnet.morphology import min_filter, skeletons
+from unet_resnet.morphology import erode, skeletons
 
 
 def thinner(mask: Tensor) -> Tensor:
     """(1, h, w) uint8 0/1, eroded by a 3x3 square, with its skeleton."""
-    return min_filter(pad(mask, [1] * 4, value=1), 3) | skeletons(mask)
+    return erode(mask, 1) | skeletons(mask)
 
 
 def main() -> None:

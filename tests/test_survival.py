@@ -51,16 +51,20 @@ def thin(monkeypatch: pytest.MonkeyPatch) -> None:
     make_thin(monkeypatch)
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a data set and the run `whole`, which nothing disturbed."""
-    folder = tmp_path_factory.mktemp("whole")
+def train_thin(folder: Path, *arguments: str) -> Path:
+    """The folder, with a data set `walls` of six pairs and a run of a thin network on it."""
     write_pairs(folder / "walls", 0, 6)
     with pytest.MonkeyPatch.context() as patch:
         make_thin(patch)
-        outcome = run_script(folder, "train.py", *START, "--output", "whole")
+        outcome = run_script(folder, "train.py", *arguments)
     assert outcome.status == 0, outcome.err
     return folder
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a data set and the run `whole`, which nothing disturbed."""
+    return train_thin(tmp_path_factory.mktemp("whole"), *START, "--output", "whole")
 
 
 @pytest.fixture

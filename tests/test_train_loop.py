@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY, Outcome, run_script, write_pairs
-from test_survival import make_thin
+from conftest import TINY, Outcome, write_pairs
+from test_survival import make_thin, train_thin
 from test_train import at_call, history, same, strip
 from torch.optim import Adam
 
@@ -25,13 +25,7 @@ Script = Callable[..., Outcome]
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As conftest's, but of a thin network: files of 2 MB."""
-    folder = tmp_path_factory.mktemp("thin")
-    write_pairs(folder / "walls", 0, 6)
-    with pytest.MonkeyPatch.context() as patch:
-        make_thin(patch)
-        outcome = run_script(folder, "train.py", "--data", "walls", *TINY)
-    assert outcome.status == 0, outcome.err
-    return folder
+    return train_thin(tmp_path_factory.mktemp("thin"), "--data", "walls", *TINY)
 
 
 @pytest.fixture(autouse=True)

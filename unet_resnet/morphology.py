@@ -53,12 +53,18 @@ def skeletons(masks: Tensor) -> Tensor:
     for erosion in range(EROSIONS):
         if erosion % 8 == 0 and not masks.any():  # rarely: a GPU must wait for the answer
             break
-        eroded = min_filter(pad(masks, [1] * 4, value=1), 3)
+        eroded = erode(masks, 1)
         lines |= masks - dilate(eroded, 1)
         masks = eroded
     return lines
 
 
+def erode(masks: Tensor, reach: int) -> Tensor:
+    """Masks (..., h, w) uint8 of 0 and 1, eroded by a square of 2 * reach + 1 pixels; beyond the
+    edge, the mask is assumed to continue."""
+    return min_filter(pad(masks, [reach] * 4, value=1), 2 * reach + 1)
+
+
 def dilate(masks: Tensor, reach: int) -> Tensor:
-    """Masks (..., h, w) uint8 of 0 and 1, dilated by a square of 2 * reach + 1 pixels."""
-    return 1 - min_filter(pad(1 - masks, [reach] * 4, value=1), 2 * reach + 1)
+    """The same, dilated; beyond the edge there is nothing."""
+    return 1 - erode(1 - masks, reach)

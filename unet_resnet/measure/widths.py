@@ -224,8 +224,7 @@ def measure(mask: Tensor, mm_per_pixel: float | None = None,
     whole = mask[0].numpy() != 0
     whole |= binary_erosion(whole, NEIGHBOURS)  # holes of one pixel, even in hairlines
     numbers, count = label(whole, np.ones((3, 3)))
-    boxes = find_objects(numbers)
-    for number, box in enumerate(boxes, start=1):
+    for number, box in enumerate(find_objects(numbers), start=1):
         whole[box] |= small_holes(numbers[box] == number)
     numbers, count = label(whole, np.ones((3, 3)))
     # The border of the photo is no edge of a crack, unless there is no other.
